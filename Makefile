@@ -1,0 +1,36 @@
+# make demo   the paper in miniature, on real data, in minutes: tables and figures below results/
+# make test   all tests
+# make lint   style and workflow checks
+# make clean  remove the environment and everything generated (results/reference/ stays)
+
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: demo test lint clean
+
+demo: .venv/installed
+	@snakemake demo
+	@dansm summary digits digits_latent
+
+test: .venv/installed
+	@pytest
+
+lint: .venv/installed
+	@ruff check .
+	@ruff format --check .
+	@snakefmt --check workflow
+	@snakemake --lint
+	@dansm schema --check
+
+clean:
+	rm -rf .venv .snakemake .pytest_cache .ruff_cache
+	find results -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} +
+
+.venv/installed: pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is needed, found {v[0]}.{v[1]}; set PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@

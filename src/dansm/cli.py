@@ -1,0 +1,94 @@
+"""The command line: ``dansm --help``."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from dansm.config import config_schema, load_config
+from dansm.errors import InputError
+from dansm.evaluation.table import read_table
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+
+CONFIG = Path("config/config.yaml")
+SCHEMA = Path("config/config.schema.json")
+
+
+@app.command()
+def summary(datasets: list[str]) -> None:
+    """Print what the workflow measured for datasets, and where the pictures are."""
+    try:
+        results = Path(load_config(CONFIG).results)
+        for dataset in datasets:
+            table = read_table(results / f"fid_{dataset}.csv")
+            typer.echo(f"\n{_distances(table, dataset)}")
+            speed = pd.read_csv(results / f"speed_{dataset}.csv")
+            typer.echo(f"\n{_savings(speed, dataset)}")
+    except InputError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    figures = sorted(
+        path for dataset in datasets for path in (results / "figures").glob(f"*_{dataset}.png")
+    )
+    typer.echo("\nPictures (PDF beside each):")
+    for path in figures:
+        typer.echo(f"  {path}")
+
+
+@app.command()
+def schema(
+    check: Annotated[
+        bool, typer.Option("--check", help="Only check that the file is up to date")
+    ] = False,
+) -> None:
+    """Write the JSON schema of the configuration, for completion in editors."""
+    text = config_schema()
+    if not check:
+        SCHEMA.write_text(text, encoding="utf-8")
+    elif not SCHEMA.exists() or json.loads(SCHEMA.read_text()) != json.loads(text):
+        typer.echo(f"{SCHEMA}: out of date; run `dansm schema`", err=True)
+        raise typer.Exit(1)
+
+
+def _distances(table: pd.DataFrame, dataset: str) -> str:
+    """Return the last snapshots' Fréchet distances, mean over seeds and ranges, as text."""
+    frechet = table[table["metric"] == "frechet_distance"]
+    runs = frechet.dropna(subset=["images_seen"])
+    key = ["feature_extractor", "process", "sampler", "coupling", "match_size"]
+    last = runs[runs["images_seen"] == runs.groupby(key)["images_seen"].transform("max")]
+    wide = last.pivot_table(index=key, columns="steps", values="value", aggfunc="mean")
+    wide.columns = [f"{steps} steps" for steps in wide.columns]
+    floors = frechet[frechet["images_seen"].isna()]
+    lines = [
+        f"Fréchet distance on {dataset}, at equal images seen "
+        f"({', '.join(f'{n:,}' for n in sorted(last['images_seen'].unique()))}); lower is better",
+        wide.astype(float).round(1).to_string(na_rep="–"),
+    ]
+    for (process, extractor), rows in floors.groupby(["process", "feature_extractor"]):
+        value = rows["value"].astype(float).mean()
+        lines.append(f"{process} ({extractor}): {value:.1f}")
+    return "\n".join(lines)
+
+
+def _savings(speed: pd.DataFrame, dataset: str) -> str:
+    shown = speed[speed["match_size"] > 0][
+        [
+            "process",
+            "match_size",
+            "steps",
+            "seeds",
+            "images_to_reach",
+            "saving_percent",
+            "saving_low",
+            "saving_high",
+        ]
+    ]
+    title = f"Images seen until {dataset} is as good as the vanilla run at its end; saving in %"
+    return f"{title}\n{shown.round(0).to_string(index=False, na_rep='–')}"
+
+
+if __name__ == "__main__":
+    app()

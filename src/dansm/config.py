@@ -1,0 +1,593 @@
+"""The configuration: datasets, autoencoders, network presets, recipes and experiment rows.
+
+`load_config` reads ``config/config.yaml`` into the models below, checks every value and every
+reference between them, and raises one `InputError` that lists all that is wrong.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictInt,
+    ValidationError,
+    model_validator,
+)
+
+from dansm.errors import InputError
+
+Count = Annotated[StrictInt, Field(ge=1)]
+Seed = Annotated[StrictInt, Field(ge=0)]
+MatchSize = Annotated[StrictInt, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Shape = tuple[Count, Count, Count]
+ProcessName = Literal["rectified_flow", "diffusion"]
+CouplingName = Literal["independent", "greedy"]
+SamplerName = Literal["euler", "heun", "rk45", "ddim_original", "ddim_trailing"]
+ExtractorName = Literal["digit_classifier", "inception_legacy_tensorflow", "inception_clean"]
+
+SAMPLERS: dict[str, tuple[str, ...]] = {
+    "rectified_flow": ("euler", "heun", "rk45"),
+    "diffusion": ("ddim_original", "ddim_trailing"),
+}
+
+
+class Model(BaseModel):
+    """Base of all configuration models: unknown keys are errors, instances do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DigitsSource(Model):
+    """scikit-learn's 1 797 handwritten digits, which ship inside the package."""
+
+    kind: Literal["sklearn_digits"]
+
+
+class Cifar10Source(Model):
+    """CIFAR-10's 50 000 training images, downloaded by torchvision into ``folder``."""
+
+    kind: Literal["cifar10"]
+    folder: Path
+
+
+class LsunSource(Model):
+    """One LSUN category from its published LMDB in ``folder``, centre-cropped and resized."""
+
+    kind: Literal["lsun"]
+    folder: Path
+    category: str = Field(description="LMDB name without its ending, e.g. bedroom_train")
+    count: Count = Field(description="The first so many images of the database")
+
+
+class LatentSource(Model):
+    """Another dataset's images, encoded by an autoencoder."""
+
+    kind: Literal["latents"]
+    of: Name
+    autoencoder: Name
+
+
+Source = Annotated[
+    DigitsSource | Cifar10Source | LsunSource | LatentSource, Field(discriminator="kind")
+]
+
+
+class Dataset(Model):
+    """A dataset: where it comes from and how generated images are compared with it."""
+
+    source: Source
+    shape: Shape = Field(description="Channels, height, width of what the network sees")
+    licence: str
+    horizontal_flips: bool = False
+    features: list[ExtractorName] = Field(
+        default=[], description="Feature extractors of its Fréchet distances"
+    )
+
+
+class TrainedAutoencoder(Model):
+    """A small AutoencoderKL trained by the workflow on a pixel dataset."""
+
+    kind: Literal["trained"]
+    dataset: Name
+    channels: list[Count] = Field(min_length=1)
+    latent_channels: Count
+    budget_images: Count
+    batch_size: Count
+    learning_rate: Positive
+    kl_weight: Annotated[float, Field(ge=0)]
+    seed: Seed
+
+
+class PretrainedAutoencoder(Model):
+    """An AutoencoderKL in diffusers format: a local folder or a hub name."""
+
+    kind: Literal["pretrained"]
+    name: str
+    subfolder: str | None = None
+    revision: str | None = None
+
+
+Autoencoder = Annotated[TrainedAutoencoder | PretrainedAutoencoder, Field(discriminator="kind")]
+
+
+class Classifier(Model):
+    """The small digit classifier whose penultimate activations are the digits' features."""
+
+    dataset: Name
+    channels: Count
+    features: Count
+    epochs: Count
+    batch_size: Count
+    learning_rate: Positive
+    held_out: Annotated[float, Field(gt=0, lt=1)]
+    seed: Seed
+
+
+class Network(Model):
+    """A diffusers ``UNet2DModel`` preset; the dataset's shape completes it."""
+
+    channels: list[Count] = Field(min_length=1, description="Channels of each level")
+    layers_per_block: Count
+    attention_at: list[Count] = Field(description="Image heights that get self-attention")
+    dropout: Fraction
+    norm_groups: Count
+
+    @model_validator(mode="after")
+    def _groups_divide_channels(self) -> "Network":
+        bad = [c for c in self.channels if c % self.norm_groups]
+        if bad:
+            raise ValueError(
+                f"norm_groups {self.norm_groups} must divide every channel count, {bad}"
+            )
+        return self
+
+
+class Hardware(Model):
+    """What one training or evaluation job asks of the machine or the cluster."""
+
+    threads: Count
+    mem_mb: Count
+    runtime: Count = Field(description="Minutes")
+    gpu: Annotated[StrictInt, Field(ge=0)]
+
+
+class Sampling(Model):
+    """How snapshots are sampled: step counts by sampler (none for the adaptive rk45)."""
+
+    every_snapshot: dict[SamplerName, list[Count]]
+    last_snapshot: dict[SamplerName, list[Count]]
+    n_samples: Count
+    batch_size: Count
+    last_seed_ranges: Count = Field(description="Disjoint ranges of image seeds, last snapshot")
+
+    @model_validator(mode="after")
+    def _steps_match_samplers(self) -> "Sampling":
+        for plan in (self.every_snapshot, self.last_snapshot):
+            for sampler, steps in plan.items():
+                if (sampler == "rk45") == bool(steps):
+                    expected = "no step counts" if sampler == "rk45" else "at least one step count"
+                    raise ValueError(f"{sampler} takes {expected}, found {steps}")
+        return self
+
+
+class Recipe(Model):
+    """Everything of a run but who is matched with whom."""
+
+    network: Name
+    batch_size: Count
+    learning_rate: Positive
+    ema_decay: Fraction
+    gradient_clip: Positive
+    mixed_precision: Literal["no", "bf16"]
+    budget_images: Count = Field(description="Training images seen in all")
+    snapshots: Count = Field(description="EMA snapshots, evenly spaced, the last at the end")
+    state_every_images: Count = Field(description="Images between saves of the rolling state")
+    sampling: Sampling
+    hardware: Hardware
+
+    @model_validator(mode="after")
+    def _snapshots_fit(self) -> "Recipe":
+        if self.budget_images < self.batch_size * self.snapshots:
+            raise ValueError(
+                f"budget_images {self.budget_images} must cover {self.snapshots} snapshots of at "
+                f"least one batch of {self.batch_size}"
+            )
+        return self
+
+
+class Experiment(Model):
+    """One row: a dataset, process, coupling and match size, for some seeds, after a recipe.
+
+    The optional fields replace the recipe's.
+    """
+
+    dataset: Name
+    process: ProcessName
+    coupling: CouplingName
+    match_size: MatchSize
+    seeds: list[Seed] = Field(min_length=1)
+    recipe: Name
+    budget_images: Count | None = None
+    snapshots: Count | None = None
+    n_samples: Count | None = None
+    every_snapshot: dict[SamplerName, list[Count]] | None = None
+    last_snapshot: dict[SamplerName, list[Count]] | None = None
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """What makes a row unique: dataset, process, coupling, match size."""
+        return (self.dataset, self.process, self.coupling, self.match_size)
+
+    @model_validator(mode="after")
+    def _match_size_fits_coupling(self) -> "Experiment":
+        if self.coupling == "independent" and self.match_size != 0:
+            raise ValueError(f"match_size {self.match_size}: independent takes 0")
+        if self.coupling != "independent" and self.match_size < 2:
+            raise ValueError(
+                f"match_size {self.match_size}: {self.coupling} takes at least 2; "
+                "the vanilla method is coupling independent with match_size 0"
+            )
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds {self.seeds}: expected distinct seeds")
+        return self
+
+
+class NoiseSamplePairs(Model):
+    """The pairs of the t-SNE figure of a dataset."""
+
+    pairs: Annotated[StrictInt, Field(ge=3)]
+    perplexity: Positive
+    match_size: Annotated[StrictInt, Field(ge=2)]
+    draws: Count
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _perplexity_fits(self) -> "NoiseSamplePairs":
+        if self.perplexity >= 2 * self.pairs:
+            raise ValueError(
+                f"perplexity {self.perplexity} must be below the {2 * self.pairs} points of "
+                f"{self.pairs} pairs"
+            )
+        return self
+
+
+class Scale(Model):
+    """Upper bounds that shrink every run, for plumbing checks; results go to a folder apart."""
+
+    batch_size: Count
+    batches: Count
+    channels: Count
+    layers_per_block: Count
+    snapshots: Count
+    n_samples: Count
+    images: Count
+    epochs: Count
+    seeds: Count
+
+
+class RunSettings(Model):
+    """One run, fully resolved: what training and evaluation receive and ``run.json`` records."""
+
+    dataset: str
+    shape: Shape
+    horizontal_flips: bool
+    process: ProcessName
+    coupling: CouplingName
+    match_size: MatchSize
+    seed: Seed
+    network: Network
+    batch_size: Count
+    learning_rate: float
+    ema_decay: float
+    gradient_clip: float
+    mixed_precision: Literal["no", "bf16"]
+    budget_images: Count
+    snapshots: Count
+    state_every_images: Count
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps that see ``budget_images`` images (the last batch may overshoot)."""
+        return -(-self.budget_images // self.batch_size)
+
+    def snapshot_steps(self) -> list[int]:
+        """Return the optimiser steps after which a snapshot is taken; the last is the final one."""
+        return [round(self.steps * k / self.snapshots) for k in range(1, self.snapshots + 1)]
+
+    def canonical_json(self) -> str:
+        """Return the settings as JSON with sorted keys: equal settings give equal text."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
+
+
+class Config(Model):
+    """The whole of ``config/config.yaml``."""
+
+    datasets: dict[Name, Dataset]
+    autoencoders: dict[Name, Autoencoder] = {}
+    classifier: Classifier
+    inception_weights: Path | None = Field(
+        default=None,
+        description="Folder with inception-2015-12-05.pt; none: clean-fid downloads it",
+    )
+    networks: dict[Name, Network]
+    recipes: dict[Name, Recipe]
+    experiments: list[Experiment] = Field(min_length=1)
+    noise_sample_pairs: dict[Name, NoiseSamplePairs] = {}
+    demo: list[Name] = Field(description="Datasets of the target demo")
+    scales: dict[Name, Scale] = {}
+    scale: Name | None = Field(default=None, description="One of scales; none: full size")
+
+    @model_validator(mode="after")
+    def _references_exist(self) -> "Config":
+        problems: list[str] = []
+
+        def need(where: str, name: str, known: Any) -> bool:
+            if name not in known:
+                problems.append(f"{where}: unknown {name!r}; expected one of {sorted(known)}")
+            return name in known
+
+        for name, dataset in self.datasets.items():
+            if isinstance(dataset.source, LatentSource):
+                where = f"datasets.{name}.source"
+                need(f"{where}.autoencoder", dataset.source.autoencoder, self.autoencoders)
+                if need(f"{where}.of", dataset.source.of, self.datasets) and isinstance(
+                    self.datasets[dataset.source.of].source, LatentSource
+                ):
+                    problems.append(f"{where}.of: expected a pixel dataset, found latents")
+        for name, autoencoder in self.autoencoders.items():
+            if isinstance(autoencoder, TrainedAutoencoder):
+                need(f"autoencoders.{name}.dataset", autoencoder.dataset, self.datasets)
+        need("classifier.dataset", self.classifier.dataset, self.datasets)
+        for name in self.demo:
+            need("demo", name, self.datasets)
+        for name in self.noise_sample_pairs:
+            need("noise_sample_pairs", name, self.datasets)
+        if self.scale is not None:
+            need("scale", self.scale, self.scales)
+        for name, recipe in self.recipes.items():
+            need(f"recipes.{name}.network", recipe.network, self.networks)
+        seen: set[tuple] = set()
+        for i, row in enumerate(self.experiments):
+            where = f"experiments[{i}]"
+            known = need(f"{where}.dataset", row.dataset, self.datasets)
+            known &= need(f"{where}.recipe", row.recipe, self.recipes)
+            if known and self.recipes[row.recipe].network in self.networks:
+                problems += [f"{where}: {problem}" for problem in self._misfits(row)]
+            if row.key in seen:
+                problems.append(f"{where}: a second row for {row.key}")
+            seen.add(row.key)
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _misfits(self, row: Experiment) -> list[str]:
+        dataset, recipe = self.datasets[row.dataset], self.recipes[row.recipe]
+        network = self.networks[recipe.network]
+        problems = []
+        factor = 2 ** (len(network.channels) - 1)
+        for side in dataset.shape[1:]:
+            if side % factor:
+                problems.append(
+                    f"network {recipe.network!r} halves the image {len(network.channels) - 1} "
+                    f"times, so sides must be divisible by {factor}; dataset {row.dataset!r} is "
+                    f"{dataset.shape[1]}×{dataset.shape[2]}"
+                )
+                break
+        sampling = recipe.sampling
+        plans = {
+            "every_snapshot": row.every_snapshot or sampling.every_snapshot,
+            "last_snapshot": row.last_snapshot or sampling.last_snapshot,
+        }
+        allowed = SAMPLERS[row.process]
+        for key, plan in plans.items():
+            wrong = sorted(set(plan) - set(allowed))
+            if wrong:
+                problems.append(
+                    f"{key}: {row.process} is sampled by {' or '.join(allowed)}, found {wrong}"
+                )
+        if not dataset.features:
+            problems.append(
+                f"dataset {row.dataset!r} names no features, so no distance can be computed"
+            )
+        return problems
+
+    @property
+    def results(self) -> str:
+        """Folder of all results: ``results``, or ``results/SCALE`` at a reduced scale."""
+        return "results" if self.scale is None else f"results/{self.scale}"
+
+    def rows(self, dataset: str) -> list[Experiment]:
+        """Return a dataset's experiment rows, in the order of the file.
+
+        Raises
+        ------
+        InputError
+            If no row names the dataset.
+        """
+        rows = [row for row in self.experiments if row.dataset == dataset]
+        if not rows:
+            known = sorted({row.dataset for row in self.experiments})
+            raise InputError(
+                f"unknown dataset {dataset!r}: expected one with experiments, one of {known}"
+            )
+        return rows
+
+    def row(self, dataset: str, process: str, coupling: str, match_size: int) -> Experiment:
+        """Return the row with this key.
+
+        Raises
+        ------
+        InputError
+            If there is none.
+        """
+        for row in self.rows(dataset):
+            if row.key == (dataset, process, coupling, match_size):
+                return row
+        raise InputError(
+            f"config: no experiment row for {dataset}, {process}, {coupling}, {match_size}; "
+            f"expected one of {[r.key for r in self.rows(dataset)]}"
+        )
+
+    def seeds(self, row: Experiment) -> list[int]:
+        """Return the row's seeds at the configured scale."""
+        return row.seeds if self.scale is None else row.seeds[: self.scales[self.scale].seeds]
+
+    def run_settings(self, row: Experiment, seed: int) -> RunSettings:
+        """Resolve a row and a seed into all that training needs, at the configured scale."""
+        dataset, recipe = self.datasets[row.dataset], self.recipes[row.recipe]
+        network = self.networks[recipe.network]
+        values: dict[str, Any] = {
+            "batch_size": recipe.batch_size,
+            "budget_images": row.budget_images or recipe.budget_images,
+            "snapshots": row.snapshots or recipe.snapshots,
+            "state_every_images": recipe.state_every_images,
+        }
+        if self.scale is not None:
+            scale = self.scales[self.scale]
+            batch = min(values["batch_size"], scale.batch_size)
+            values = {
+                "batch_size": batch,
+                "budget_images": min(values["budget_images"], batch * scale.batches),
+                "snapshots": min(values["snapshots"], scale.snapshots),
+                "state_every_images": batch,
+            }
+            network = network.model_copy(
+                update={
+                    "channels": [min(c, scale.channels) for c in network.channels],
+                    "layers_per_block": min(network.layers_per_block, scale.layers_per_block),
+                    "norm_groups": min(network.norm_groups, scale.channels),
+                }
+            )
+        return RunSettings(
+            dataset=row.dataset,
+            shape=dataset.shape,
+            horizontal_flips=dataset.horizontal_flips,
+            process=row.process,
+            coupling=row.coupling,
+            match_size=row.match_size,
+            seed=seed,
+            network=network,
+            learning_rate=recipe.learning_rate,
+            ema_decay=recipe.ema_decay,
+            gradient_clip=recipe.gradient_clip,
+            mixed_precision=recipe.mixed_precision,
+            **values,
+        )
+
+    def sampling(self, row: Experiment) -> Sampling:
+        """Return how the row's snapshots are sampled, at the configured scale."""
+        recipe = self.recipes[row.recipe].sampling
+        n_samples = row.n_samples or recipe.n_samples
+        if self.scale is not None:
+            n_samples = min(n_samples, self.scales[self.scale].n_samples)
+        return recipe.model_copy(
+            update={
+                "n_samples": n_samples,
+                "every_snapshot": row.every_snapshot or recipe.every_snapshot,
+                "last_snapshot": row.last_snapshot or recipe.last_snapshot,
+            }
+        )
+
+    def scaled_classifier(self) -> Classifier:
+        """Return the classifier's settings at the configured scale."""
+        if self.scale is None:
+            return self.classifier
+        epochs = min(self.classifier.epochs, self.scales[self.scale].epochs)
+        return self.classifier.model_copy(update={"epochs": epochs})
+
+    def scaled_autoencoder(self, name: str) -> TrainedAutoencoder | PretrainedAutoencoder:
+        """Return an autoencoder's settings at the configured scale."""
+        autoencoder = self.autoencoders[name]
+        if self.scale is None or isinstance(autoencoder, PretrainedAutoencoder):
+            return autoencoder
+        scale = self.scales[self.scale]
+        batch = min(autoencoder.batch_size, scale.batch_size)
+        return autoencoder.model_copy(
+            update={
+                "batch_size": batch,
+                "budget_images": min(autoencoder.budget_images, batch * scale.batches),
+            }
+        )
+
+    def scaled_source(self, name: str) -> Source:
+        """Return a dataset's source, with fewer images at a reduced scale where it has a count."""
+        source = self.datasets[name].source
+        if self.scale is not None and isinstance(source, LsunSource):
+            count = min(source.count, self.scales[self.scale].images)
+            return source.model_copy(update={"count": count})
+        return source
+
+
+def parse_config(content: Any, name: str = "config") -> Config:
+    """Validate a configuration given as nested dictionaries and lists.
+
+    Raises
+    ------
+    InputError
+        Naming every wrong key with its value and what was expected instead.
+    """
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            key = ".".join(str(part) for part in problem["loc"])
+            message = problem["msg"].removeprefix("Value error, ")
+            if problem["type"] == "value_error":
+                lines.append(f"{key}: {message}" if key else message)
+            elif problem["type"] == "extra_forbidden":
+                lines.append(f"{key}: unknown key (value {problem['input']!r}){_siblings(problem)}")
+            else:
+                lines.append(f"{key}: {message}, found {problem['input']!r}")
+        raise InputError(f"{name} is not valid:\n  " + "\n  ".join(lines)) from error
+
+
+def load_config(path: Path) -> Config:
+    """Read and validate a configuration file.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is not YAML or is not valid.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: expected a configuration file, found none") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: expected valid YAML, found {error}") from error
+    return parse_config(content, str(path))
+
+
+def config_schema() -> str:
+    """Return the JSON schema of the configuration file, for completion in editors."""
+    return json.dumps(Config.model_json_schema(), indent=2, sort_keys=True) + "\n"
+
+
+_SECTIONS: dict[str, type[Model]] = {
+    "experiments": Experiment,
+    "networks": Network,
+    "recipes": Recipe,
+    "datasets": Dataset,
+    "classifier": Classifier,
+    "scales": Scale,
+    "noise_sample_pairs": NoiseSamplePairs,
+}
+
+
+def _siblings(problem: Any) -> str:
+    location = problem["loc"]
+    if len(location) == 1:
+        model: type[Model] | None = Config
+    elif len(location) <= 3:
+        model = _SECTIONS.get(str(location[0]))
+    else:
+        model = None
+    return f"; expected one of {sorted(model.model_fields)}" if model else ""

@@ -1,0 +1,152 @@
+"""DANSM: each sample in turn takes the nearest noise left in a pool (paper, section 4).
+
+The pool holds ``match_size`` Gaussian noises and lives across batches. When it is empty, in the
+middle of a batch or not, a new one is drawn. Every noise is used exactly once, so over a pool the
+noise stays exactly Gaussian.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dansm.couplings.base import OnlineCoupling, check_samples
+from dansm.randomness import generator
+
+
+def assign_in_turn(costs: Tensor) -> Tensor:
+    """Let each row in turn take the cheapest column that no earlier row has taken.
+
+    This serial choice is deferred acceptance in which every column prefers earlier rows: all rows
+    propose to their cheapest column, each column keeps its earliest proposer, and the rejected
+    propose to their next choice. The result is the same and needs few rounds instead of a loop
+    over rows.
+
+    Parameters
+    ----------
+    costs
+        Shape (rows, columns), rows ≤ columns, finite. It is overwritten: columns that rejected a
+        row become infinite for it.
+
+    Returns
+    -------
+    Tensor, shape (rows,), int64
+        The column of each row, all different.
+    """
+    rows, columns = costs.shape
+    choice = costs.argmin(dim=1)
+    order = torch.arange(rows, device=costs.device)
+    while True:
+        # Each column's earliest proposer among the current choices of all rows.
+        keeper = torch.full((columns,), rows, device=costs.device)
+        keeper.scatter_reduce_(0, choice, order, reduce="amin")
+        rejected = order[keeper[choice] != order]
+        if rejected.numel() == 0:
+            return choice
+        costs[rejected, choice[rejected]] = torch.inf
+        choice[rejected] = costs[rejected].argmin(dim=1)
+
+
+class Greedy(OnlineCoupling):
+    """Distance-aware noise-sample matching with a pool of ``match_size`` noises.
+
+    A batch costs one matrix product of samples and pool, since ``‖x − n‖²`` ranks a sample's
+    noises as ``‖n‖² − 2 x·n`` does. Memory is O(batch × pool + pool × dimensions).
+    """
+
+    name = "greedy"
+
+    def __init__(self, match_size: int, seed: int = 0) -> None:
+        if match_size < 2:
+            raise ValueError(f"match_size {match_size}: greedy takes at least 2")
+        super().__init__(match_size, seed)
+        self._pools = 0  # pools drawn so far
+        self._left = 0  # the first so many rows of the pool are still unused
+        self._shape: tuple[int, ...] | None = None  # of one sample
+        self._ids = torch.empty(0, dtype=torch.int64)  # row -> position in the pool as drawn
+        self._pool = torch.empty(0, 0)  # (match_size, dimensions), float32 or wider
+        self._norms = torch.empty(0)  # squared norms of the pool's rows
+
+    def match(self, samples: Tensor) -> Tensor:
+        """Return the matched noise; see `OnlineCoupling.match`.
+
+        Raises
+        ------
+        ValueError
+            If the samples are empty, not finite, or of another shape than those before.
+        """
+        check_samples(samples)
+        if self._shape not in (None, tuple(samples.shape[1:])):
+            raise ValueError(
+                f"samples: expected shape (n, {', '.join(map(str, self._shape))}) as before, "
+                f"found {tuple(samples.shape)}"
+            )
+        self._shape = tuple(samples.shape[1:])
+        flat = samples.flatten(1).to(torch.promote_types(samples.dtype, torch.float32))
+        matched = torch.empty_like(flat)
+        done = 0
+        while done < len(flat):
+            if self._left == 0:
+                self._draw_pool(flat)
+            self._to(flat)
+            count = min(self._left, len(flat) - done)
+            matched[done : done + count] = self._take(flat[done : done + count])
+            done += count
+        return matched.reshape(samples.shape).to(samples.dtype)
+
+    def _take(self, flat: Tensor) -> Tensor:
+        pool, norms = self._pool[: self._left], self._norms[: self._left]
+        costs = torch.addmm(norms.expand(len(flat), -1), flat, pool.T, alpha=-2)
+        chosen = assign_in_turn(costs)
+        noise = pool[chosen]
+        self._remove(chosen)
+        return noise
+
+    def _remove(self, chosen: Tensor) -> None:
+        """Move the unused rows of the pool's tail into the holes, so that the rest is compact."""
+        left = self._left - len(chosen)
+        used = torch.zeros(self._left, dtype=torch.bool, device=chosen.device)
+        used[chosen] = True
+        holes = used[:left].nonzero().squeeze(1)
+        movers = left + (~used[left:]).nonzero().squeeze(1)
+        for rows in (self._pool, self._norms, self._ids):
+            rows[holes] = rows[movers]
+        self._left = left
+
+    def _draw_pool(self, like: Tensor) -> None:
+        self._pools += 1
+        self._left = self.match_size
+        self._ids = torch.arange(self.match_size, device=like.device)
+        self._rebuild(like)
+
+    def _rebuild(self, like: Tensor) -> None:
+        """Draw the current pool from its stream and keep the rows named by the ids."""
+        stream = generator(self.seed, "pool", self._pools)
+        drawn = torch.randn(self.match_size, like.shape[1], generator=stream)
+        self._pool = drawn[self._ids.cpu()].to(like)
+        self._norms = self._pool.square().sum(dim=1)
+
+    def _to(self, like: Tensor) -> None:
+        if len(self._pool) == 0:  # after a state was loaded
+            self._rebuild(like)
+        self._pool, self._norms = self._pool.to(like), self._norms.to(like)
+        self._ids = self._ids.to(like.device)
+
+    def progress(self) -> dict[str, Any]:
+        """Return which pool is in use and which of its noises are left.
+
+        The noises themselves come again from their stream.
+        """
+        return {
+            "pools": self._pools,
+            "left": self._left,
+            "ids": self._ids.cpu().clone(),
+            "shape": None if self._shape is None else list(self._shape),
+        }
+
+    def load_progress(self, progress: dict[str, Any]) -> None:
+        """Continue with that pool."""
+        self._pools, self._left = progress["pools"], progress["left"]
+        self._ids = progress["ids"].clone()
+        self._shape = None if progress["shape"] is None else tuple(progress["shape"])
+        self._pool, self._norms = torch.empty(0, 0), torch.empty(0)

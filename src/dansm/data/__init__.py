@@ -1,0 +1,1 @@
+"""Datasets: every one becomes a store, a memory-mapped array with its description."""

@@ -1,0 +1,64 @@
+"""Sampling a network: noises to images, in one pass, decoded where it generates latents."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dansm.data.store import Store
+from dansm.processes import Process
+from dansm.randomness import image_noises
+
+# Latents (n, ...) -> images in [-1, 1]; for pixel datasets the identity.
+Decode = Callable[[Tensor], Tensor]
+
+
+class Images(NamedTuple):
+    """Generated images in the store's own type and range, and network evaluations per image."""
+
+    images: np.ndarray
+    nfe: int
+
+
+def generate(
+    network: nn.Module,
+    process: Process,
+    store: Store,
+    decode: Decode,
+    *,
+    shape: tuple[int, int, int],
+    sampler: str,
+    steps: int,
+    first: int,
+    count: int,
+    batch_size: int,
+) -> Iterator[Images]:
+    """Yield batches of generated images ``first … first + count - 1``.
+
+    Parameters
+    ----------
+    network
+        A ``UNet2DModel`` in evaluation mode.
+    store
+        The pixel store whose type and value range the images take.
+    shape
+        Shape of one noise.
+    sampler, steps
+        See `Process.sample`.
+    first, count
+        Which images: image k always starts from the same noise.
+    """
+    device = next(network.parameters()).device
+
+    def predict(points: Tensor, times: Tensor) -> Tensor:
+        return network(points, times).sample
+
+    for start in range(first, first + count, batch_size):
+        size = min(batch_size, first + count - start)
+        noise = image_noises(start, size, shape).to(device)
+        with torch.inference_mode():
+            samples, nfe = process.sample(predict, noise, sampler, steps)
+            images = store.to_stored_range(decode(samples))
+        yield Images(images, nfe)

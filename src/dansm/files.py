@@ -1,0 +1,168 @@
+"""Writing and reading result files.
+
+Every file is written under a temporary name in its own folder, receives a *receipt* and is then
+renamed, so that a file under its final name is always complete and always has one. A receipt
+(``.receipts/NAME.json`` beside the file) holds the file's SHA-256; a result without a matching
+receipt was not made by this code and `unproven_files` reports it.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dansm.errors import InputError
+
+RECEIPTS = ".receipts"
+RESULT_SUFFIXES = frozenset(
+    {".csv", ".ipynb", ".json", ".jsonl", ".npy", ".npz", ".pdf", ".png", ".safetensors"}
+)
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as a hexadecimal string."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that becomes ``path``, with its receipt, when the block succeeds.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be created or written to.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            prefix=".", suffix=f".partial{path.suffix}", dir=path.parent
+        )
+    except OSError as error:
+        raise InputError(
+            f"{path.parent}: the results folder must be writable; {error.strerror}"
+        ) from error
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        with open(partial, "rb+") as file:
+            os.fsync(file.fileno())
+        partial.chmod(0o644)
+        _write_receipt(partial, path)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file atomically."""
+    write_text(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or is not valid JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: expected a JSON file, found none") from error
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: expected valid JSON, found {error}") from error
+
+
+def publish(source: Path, target: Path) -> None:
+    """Give a finished file a second name, without copying its bytes where links are possible."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _write_receipt(source, target)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        with atomic_path(target) as partial:
+            partial.write_bytes(source.read_bytes())
+
+
+def unproven_files(root: Path, skip: set[str]) -> list[Path]:
+    """Return the result files below ``root`` that have no matching receipt.
+
+    A file whose size and modification time are those of its receipt is taken as unchanged;
+    otherwise its SHA-256 decides, so copying a results folder keeps it valid.
+
+    Parameters
+    ----------
+    root
+        The results folder.
+    skip
+        Names of folders directly or indirectly below ``root`` that hold no results (logs …).
+    """
+    unproven = []
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = sorted(set(subfolders) - skip - {RECEIPTS})
+        for name in sorted(names):
+            path = Path(folder) / name
+            result = path.suffix in RESULT_SUFFIXES and not name.startswith(".")
+            if result and not _matches_receipt(path):
+                unproven.append(path)
+    return unproven
+
+
+def check_results_folder(root: Path, skip: set[str]) -> None:
+    """Check that every result below ``root`` was made by this code.
+
+    Raises
+    ------
+    InputError
+        Naming the files that were not (see `unproven_files`).
+    """
+    unproven = unproven_files(root, skip)
+    if unproven:
+        names = "\n  ".join(str(path) for path in unproven[:10])
+        more = f"\n  and {len(unproven) - 10} more" if len(unproven) > 10 else ""
+        raise InputError(
+            f"{root}: expected only files made by this workflow, found some that no run made or "
+            f"that were changed since; delete them or move them elsewhere:\n  {names}{more}"
+        )
+
+
+def _receipt_of(path: Path) -> Path:
+    return path.parent / RECEIPTS / f"{path.name}.json"
+
+
+def _write_receipt(content: Path, path: Path) -> None:
+    stat = content.stat()
+    receipt = _receipt_of(path)
+    receipt.parent.mkdir(exist_ok=True)
+    partial = receipt.with_suffix(f".{os.getpid()}.partial")
+    partial.write_text(
+        json.dumps({"sha256": sha256(content), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns})
+    )
+    os.replace(partial, receipt)
+
+
+def _matches_receipt(path: Path) -> bool:
+    try:
+        receipt = json.loads(_receipt_of(path).read_text())
+        stat = path.stat()
+        if (receipt["size"], receipt["mtime_ns"]) == (stat.st_size, stat.st_mtime_ns):
+            return True
+        return receipt["size"] == stat.st_size and receipt["sha256"] == sha256(path)
+    except (OSError, ValueError, KeyError):
+        return False

@@ -1,0 +1,1 @@
+"""Networks and autoencoders, by preset, all from diffusers."""

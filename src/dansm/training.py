@@ -1,0 +1,379 @@
+"""Training: one run from its settings to its snapshots, resumable at any moment.
+
+A run's folder holds, when it is finished, ``model.safetensors`` (the EMA weights),
+``snapshots/``, ``stats.jsonl`` and ``run.json``. While it runs, everything is in the subfolder
+``training/``, which the workflow does not manage, so that an interruption loses nothing: the same
+call continues from ``training/state.pt`` and ends with the same weights, on the CPU bit for bit.
+
+With several processes (torchrun, Slurm) each takes its share of every batch and has a pool of its
+own, so match size counts the noises of one process.
+"""
+
+import json
+import resource
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from diffusers.training_utils import EMAModel
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from dansm.config import RunSettings
+from dansm.couplings import Batch, Coupling, Pairs, make_coupling
+from dansm.data.store import Store
+from dansm.errors import InputError, TrainingError
+from dansm.files import atomic_path, publish, sha256, write_json
+from dansm.geometry import path_length
+from dansm.models.networks import make_network, save_weights
+from dansm.processes import PROCESSES
+from dansm.provenance import provenance
+from dansm.randomness import generator, stream_seed
+
+MODEL = "model.safetensors"
+RUN = "run.json"
+STATS = "stats.jsonl"
+SNAPSHOTS = "snapshots"
+TRAINING = "training"
+_TICKS = 100  # lines of stats.jsonl in a whole run, at most
+
+
+class ShuffledBatches:
+    """An endless stream of batches: each epoch visits every sample once, in an order of its own.
+
+    Batches run on across epochs, so all have the same size. The stream is addressed by
+    ``position``, the number of batches already taken.
+    """
+
+    def __init__(self, store: Store, settings: RunSettings, rank: int, ranks: int) -> None:
+        if settings.batch_size % ranks:
+            raise InputError(
+                f"batch_size {settings.batch_size}: expected a multiple of {ranks} processes"
+            )
+        self._store = store
+        self._settings = settings
+        self._share = slice(rank, None, ranks)
+        self._epoch = -1
+        self._order = torch.empty(0, dtype=torch.int64)
+        self.position = 0
+        self.device = torch.device("cpu")
+        self.seconds = 0.0  # spent loading
+
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            started = time.perf_counter()
+            seed, size = self._settings.seed, self._settings.batch_size
+            first = self.position * size
+            rows = torch.stack([self._row(k) for k in range(first, first + size)])[self._share]
+            samples = self._store.batch(rows.numpy())
+            if self._settings.horizontal_flips:
+                flips = torch.rand(size, generator=generator(seed, "flips", self.position))
+                mirrored = (flips[self._share] < 0.5)[:, None, None, None]
+                samples = torch.where(mirrored, samples.flip(3), samples)
+            self.position += 1
+            batch = Batch(samples.to(self.device), {"row": rows})
+            self.seconds += time.perf_counter() - started
+            yield batch
+
+    def _row(self, k: int) -> Tensor:
+        epoch, place = divmod(k, len(self._store))
+        if epoch != self._epoch:
+            self._epoch = epoch
+            stream = generator(self._settings.seed, "order", epoch)
+            self._order = torch.randperm(len(self._store), generator=stream)
+        return self._order[place]
+
+
+@dataclass
+class _Window:
+    """What happened since the last line of statistics; values stay on the device until read."""
+
+    losses: list[Tensor] = field(default_factory=list)
+    gradient_norms: list[Tensor] = field(default_factory=list)
+    matching_seconds: float = 0.0
+    started: float = field(default_factory=time.perf_counter)
+
+
+class Trainer:
+    """One training run; `train` is the usual way to use it.
+
+    Parameters
+    ----------
+    settings
+        The resolved run.
+    store
+        The dataset; its shape must be the settings'.
+    folder
+        Folder of the run.
+    """
+
+    def __init__(self, settings: RunSettings, store: Store, folder: Path) -> None:
+        if tuple(store.array.shape[1:]) != tuple(settings.shape):
+            raise InputError(
+                f"{store.path}: expected samples of shape {tuple(settings.shape)} as in the "
+                f"config, found {tuple(store.array.shape[1:])}"
+            )
+        self.settings = settings
+        self.store = store
+        self.folder = Path(folder)
+        self.work = self.folder / TRAINING
+        bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        precision = settings.mixed_precision if bf16 else "no"
+        self.accelerator = Accelerator(mixed_precision=precision)
+        rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
+        self.process = PROCESSES[settings.process]
+        network = make_network(settings.network, settings.shape, settings.seed)
+        optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
+        self.network, self.optimizer = self.accelerator.prepare(network, optimizer)
+        self.ema = EMAModel(self.bare_network.parameters(), decay=settings.ema_decay, foreach=True)
+        self.ema.to(self.accelerator.device)
+        self.coupling: Coupling = make_coupling(
+            settings.coupling,
+            match_size=settings.match_size,
+            seed=stream_seed(settings.seed, "coupling", rank),
+        )
+        self.batches = ShuffledBatches(store, settings, rank, ranks)
+        self.batches.device = self.accelerator.device
+        self.step = 0
+        self.stats: list[dict[str, float]] = []
+        self.snapshots: list[dict[str, Any]] = []
+        self.seconds = 0.0
+
+    @property
+    def bare_network(self) -> torch.nn.Module:
+        """The network without accelerate's wrappers."""
+        return self.accelerator.unwrap_model(self.network)
+
+    @property
+    def images_seen(self) -> int:
+        """Training images seen so far, by all processes together."""
+        return self.step * self.settings.batch_size
+
+    @property
+    def identity(self) -> str:
+        """What a state must agree on to be continued."""
+        return json.dumps(
+            {
+                "settings": self.settings.canonical_json(),
+                "dataset_sha256": self.store.meta["sha256"],
+                "processes": self.accelerator.num_processes,
+            }
+        )
+
+    def run(self) -> None:
+        """Train from the last state to the end, and write the run's results.
+
+        Raises
+        ------
+        TrainingError
+            If a loss or gradient is not finite; the last good state is kept.
+        """
+        settings = self.settings
+        self.resume()
+        schedule = set(settings.snapshot_steps())
+        save_every = max(1, settings.state_every_images // settings.batch_size)
+        tick_every = max(1, settings.steps // _TICKS)
+        board = SummaryWriter(str(self.work / "tensorboard"), purge_step=self.images_seen or None)
+        progress = tqdm(
+            total=settings.steps * settings.batch_size,
+            initial=self.images_seen,
+            unit="images",
+            desc="/".join(self.folder.parts[-4:]),
+            mininterval=1,
+            disable=not self.accelerator.is_main_process,
+        )
+        window = _Window()
+        pairs = self.coupling.pairs(self.batches)
+        started, seconds_before = time.perf_counter(), self.seconds
+        while self.step < settings.steps:
+            before, loading = time.perf_counter(), self.batches.seconds
+            pair = next(pairs)
+            waited = time.perf_counter() - before
+            window.matching_seconds += waited - (self.batches.seconds - loading)
+            self.advance(pair, window)
+            progress.update(settings.batch_size)
+            snapshot, save = self.step in schedule, self.step % save_every == 0
+            if snapshot or save or self.step % tick_every == 0:
+                self.seconds = seconds_before + time.perf_counter() - started
+                self.tick(pair, window, board)
+                window = _Window()
+            if snapshot:
+                self.take_snapshot()
+            if save and self.step < settings.steps:
+                self.save_state()
+        progress.close()
+        board.close()
+        if self.accelerator.is_main_process:
+            self.publish()
+        self.accelerator.wait_for_everyone()
+
+    def advance(self, pair: Pairs, window: _Window) -> None:
+        """Take one optimiser step on a batch of pairs."""
+        settings = self.settings
+        if settings.network.dropout > 0:
+            # Dropout knows only torch's global generator, so every step gives it a seed.
+            torch.manual_seed(
+                stream_seed(settings.seed, "dropout", self.step, self.accelerator.process_index)
+            )
+        times = generator(settings.seed, "times", self.step, self.accelerator.process_index)
+        loss = self.process.loss(
+            lambda points, t: self.network(points, t).sample, pair.samples, pair.noise, times
+        )
+        self.accelerator.backward(loss)
+        norm = self.accelerator.clip_grad_norm_(self.network.parameters(), settings.gradient_clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.ema.step(self.bare_network.parameters())
+        self.step += 1
+        window.losses.append(loss.detach())
+        window.gradient_norms.append(torch.as_tensor(norm).detach())
+
+    def tick(self, pair: Pairs, window: _Window, board: SummaryWriter) -> None:
+        """Check that all is finite and append a line of statistics."""
+        losses = torch.stack(window.losses).tolist()
+        norms = torch.stack(window.gradient_norms).tolist()
+        for k, (loss, norm) in enumerate(zip(losses, norms, strict=True)):
+            if not (abs(loss) < float("inf") and abs(norm) < float("inf")):
+                step = self.step - len(losses) + k + 1
+                state = self.work / "state.pt"
+                kept = (
+                    f"the last good state is kept in {state}"
+                    if state.exists()
+                    else ("no state had been saved yet")
+                )
+                raise TrainingError(
+                    f"{self.folder}: at step {step} ({step * self.settings.batch_size} images) "
+                    f"the loss is {loss} and the gradient norm {norm}, expected finite; {kept}"
+                )
+        random_noise = torch.randn(
+            pair.samples.shape, generator=generator(self.settings.seed, "stats", self.step)
+        ).to(pair.samples)
+        seconds = time.perf_counter() - window.started
+        line = {
+            "images_seen": self.images_seen,
+            "loss": sum(losses) / len(losses),
+            "gradient_norm": sum(norms) / len(norms),
+            "path_length_random": path_length(pair.samples, random_noise).mean().item(),
+            "path_length_matched": path_length(pair.samples, pair.noise).mean().item(),
+            "images_per_second": len(losses) * self.settings.batch_size / seconds,
+            "matching_ms_per_batch": 1000 * window.matching_seconds / len(losses),
+            "peak_memory_mib": _peak_memory() / 2**20,
+            "seconds": self.seconds,
+        }
+        self.stats.append(line)
+        for key in line.keys() - {"images_seen"}:
+            board.add_scalar(key, line[key], self.images_seen)
+
+    def take_snapshot(self) -> None:
+        """Write the EMA weights of this moment."""
+        name = f"{self.images_seen:010d}.safetensors"
+        path = self.work / SNAPSHOTS / name
+        if self.accelerator.is_main_process:
+            names = [key for key, _ in self.bare_network.named_parameters()]
+            weights = dict(zip(names, self.ema.shadow_params, strict=True))
+            save_weights(path, weights, snapshot_description(self.settings, self.images_seen))
+            entry = {"file": name, "images_seen": self.images_seen, "sha256": sha256(path)}
+            self.snapshots.append(entry)
+
+    def save_state(self) -> None:
+        """Replace the rolling state by the present one, atomically."""
+        couplings = gather_object([self.coupling.state_dict()])
+        if not self.accelerator.is_main_process:
+            return
+        state = {
+            "identity": self.identity,
+            "step": self.step,
+            "network": self.bare_network.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "couplings": couplings,
+            "batches": self.batches.position,
+            "stats": self.stats,
+            "snapshots": self.snapshots,
+            "seconds": self.seconds,
+        }
+        with atomic_path(self.work / "state.pt") as partial:
+            torch.save(state, partial)
+
+    def resume(self) -> None:
+        """Take up the rolling state, if there is one of this very run.
+
+        Raises
+        ------
+        InputError
+            If the state file cannot be read.
+        """
+        path = self.work / "state.pt"
+        if not path.exists():
+            return
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise InputError(
+                f"{path}: expected a training state, found {path.stat().st_size} bytes that "
+                f"cannot be read ({error}); delete the file to train from the start"
+            ) from error
+        if state["identity"] != self.identity:
+            print(f"{path}: of other settings or data; training starts anew", flush=True)
+            return
+        self.bare_network.load_state_dict(state["network"])
+        self.ema.load_state_dict(state["ema"])
+        self.ema.to(self.accelerator.device)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.coupling.load_state_dict(state["couplings"][self.accelerator.process_index])
+        self.batches.position = state["batches"]
+        self.step = state["step"]
+        self.stats, self.snapshots = state["stats"], state["snapshots"]
+        self.seconds = state["seconds"]
+        print(f"{path}: continuing after {self.images_seen} images", flush=True)
+
+    def publish(self) -> None:
+        """Give the finished results their names in the run's folder and drop the state."""
+        for entry in self.snapshots:
+            publish(self.work / SNAPSHOTS / entry["file"], self.folder / SNAPSHOTS / entry["file"])
+        last = self.snapshots[-1]
+        publish(self.work / SNAPSHOTS / last["file"], self.folder / MODEL)
+        with atomic_path(self.folder / STATS) as partial:
+            partial.write_text("".join(json.dumps(line) + "\n" for line in self.stats))
+        run = {
+            "settings": self.settings.model_dump(mode="json"),
+            "dataset_sha256": self.store.meta["sha256"],
+            "snapshots": self.snapshots,
+            "model_sha256": last["sha256"],
+            "parameters": sum(p.numel() for p in self.bare_network.parameters()),
+            "processes": self.accelerator.num_processes,
+            "mixed_precision": self.accelerator.mixed_precision,
+            "seconds": self.seconds,
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            **provenance(),
+        }
+        write_json(self.folder / RUN, run)
+        (self.work / "state.pt").unlink(missing_ok=True)
+
+
+def train(settings: RunSettings, store: Store, folder: Path) -> None:
+    """Train one run, or continue it; see `Trainer` and `Trainer.run`."""
+    Trainer(settings, store, folder).run()
+
+
+def snapshot_description(settings: RunSettings, images_seen: int) -> dict[str, object]:
+    """Return what a snapshot file says it is."""
+    return {
+        "network": settings.network.model_dump(mode="json"),
+        "shape": list(settings.shape),
+        "images_seen": images_seen,
+        "run": settings.canonical_json(),
+    }
+
+
+def _peak_memory() -> int:
+    """Peak memory in bytes: the GPU's where one is used, the process's otherwise."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

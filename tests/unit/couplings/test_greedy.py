@@ -1,0 +1,235 @@
+import io
+from itertools import pairwise
+
+import pytest
+import torch
+
+from dansm.couplings import Batch, Greedy, Independent, make_coupling
+from dansm.couplings.greedy import assign_in_turn
+from dansm.randomness import generator
+
+SEED = 5
+
+
+def samples(n, shape=(2, 3), seed=0, dtype=torch.float32):
+    return torch.randn((n, *shape), generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def pool_of(match_size, k, shape=(2, 3)):
+    """Pool k (from 1) as the coupling draws it."""
+    dimensions = torch.Size(shape).numel()
+    return torch.randn(match_size, dimensions, generator=generator(SEED, "pool", k))
+
+
+def one_at_a_time(x, match_size):
+    """The published method: a loop over samples, distances in float64."""
+    flat, left, matched, pools = x.double().flatten(1), [], [], 0
+    for sample in flat:
+        if not left:
+            pools += 1
+            left = list(pool_of(match_size, pools, x.shape[1:]))
+        distances = [float((sample - noise.double()).square().sum()) for noise in left]
+        matched.append(left.pop(distances.index(min(distances))))
+    return torch.stack(matched).reshape(x.shape).to(x.dtype)
+
+
+def in_batches(coupling, x, *sizes):
+    assert sum(sizes) == len(x)
+    return torch.cat([coupling.match(part) for part in x.split(sizes)])
+
+
+@pytest.mark.parametrize("match_size", [2, 7, 16, 40, 300], ids="ms{}".format)
+def test_equals_the_loop_over_samples(match_size):
+    x = samples(64)
+    found = in_batches(Greedy(match_size, SEED), x, 16, 16, 16, 16)
+    assert torch.equal(found, one_at_a_time(x, match_size))
+
+
+@pytest.mark.parametrize("scale", [1e-3, 100.0])
+def test_equals_the_loop_whatever_the_samples_scale(scale):
+    x = samples(40) * scale
+    assert torch.equal(Greedy(25, SEED).match(x), one_at_a_time(x, 25))
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 4), (1, 4, 4)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_shape_and_dtype_are_kept(shape, dtype):
+    x = samples(20, shape, dtype=dtype)
+    found = in_batches(Greedy(12, SEED), x, 9, 11)
+    assert (found.shape, found.dtype) == (x.shape, dtype)
+    assert torch.equal(found, one_at_a_time(x, 12))
+
+
+@pytest.mark.parametrize("match_size", [4, 10, 25])
+def test_each_noise_of_a_pool_is_used_exactly_once(match_size):
+    x = samples(50)
+    found = in_batches(Greedy(match_size, SEED), x, 8, 30, 12).flatten(1)
+    for k in range(1, 50 // match_size + 1):
+        used = found[(k - 1) * match_size : k * match_size]
+        rows = (used[:, None] == pool_of(match_size, k)).all(-1).nonzero()[:, 1]
+        assert sorted(rows.tolist()) == list(range(match_size))
+
+
+@pytest.mark.parametrize("sizes", [(60,), (1,) * 60, (7, 50, 3), (20, 20, 20), (59, 1)])
+def test_batches_do_not_matter(sizes):
+    x = samples(60)
+    assert torch.equal(in_batches(Greedy(20, SEED), x, *sizes), one_at_a_time(x, 20))
+
+
+def test_matching_pulls_noise_towards_samples_more_with_a_larger_pool():
+    x = samples(500, (1, 4, 4))
+    pulls = [
+        float((x * make_coupling(name, match_size=ms, seed=SEED).match(x)).sum() / x.norm())
+        for name, ms in [("independent", 0), ("greedy", 10), ("greedy", 100), ("greedy", 1000)]
+    ]
+    assert all(b > a + 1 for a, b in pairwise(pulls))
+
+
+def test_seeds_give_other_noises_and_the_global_generator_is_left_alone():
+    before = torch.get_rng_state()
+    x = samples(8)
+    assert not torch.equal(Greedy(20, 1).match(x), Greedy(20, 2).match(x))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_samples_are_not_changed():
+    x = samples(10)
+    Greedy(4, SEED).match(x)
+    assert torch.equal(x, samples(10))
+
+
+def saved_and_loaded(state):
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+@pytest.mark.parametrize("first", [0, 1, 13, 20, 33], ids="after {}".format)
+def test_a_loaded_state_continues_identically(first):
+    x = samples(60)
+    original = Greedy(20, SEED)
+    if first:
+        original.match(x[:first])
+    copy = Greedy(20, SEED)
+    copy.load_state_dict(saved_and_loaded(original.state_dict()))
+    rest = in_batches(copy, x[first:], 10, 50 - first)
+    assert torch.equal(rest, one_at_a_time(x, 20)[first:])
+    # The state was a copy: the original goes on undisturbed, and a state outlives later matching.
+    assert torch.equal(original.match(x[first:]), rest)
+
+
+def test_a_state_outlives_later_matching_and_can_be_loaded_twice():
+    x, coupling = samples(30), Greedy(20, SEED)
+    coupling.match(x[:7])
+    state = coupling.state_dict()
+    expected = coupling.match(x[7:])
+    for _ in range(2):
+        coupling.load_state_dict(state)
+        assert torch.equal(coupling.match(x[7:]), expected)
+
+
+@pytest.mark.parametrize(
+    ("other", "found"),
+    [
+        (Greedy(21, SEED), "'match_size': 21"),
+        (Greedy(20, SEED + 1), f"'seed': {SEED + 1}"),
+        (Independent(0, SEED), "'name': 'independent'"),
+    ],
+)
+def test_a_state_of_another_coupling_is_refused(other, found):
+    coupling, x = Greedy(20, SEED), samples(30)
+    coupling.match(x[:5])
+    with pytest.raises(ValueError, match="state of another coupling") as caught:
+        coupling.load_state_dict(other.state_dict())
+    assert found in str(caught.value) and "'match_size': 20" in str(caught.value)
+    assert torch.equal(coupling.match(x[5:]), one_at_a_time(x, 20)[5:])
+
+
+@pytest.mark.parametrize(
+    ("bad", "found"),
+    [
+        (torch.tensor([[0.0, float("nan")]]), "found NaN or infinity"),
+        (torch.tensor([[0.0, float("-inf")]]), "found NaN or infinity"),
+        (torch.empty(0, 2), r"found shape \(0, 2\)"),
+        (torch.zeros(2), r"found shape \(2,\)"),
+        (torch.zeros(3, 2, dtype=torch.int64), "torch.int64"),
+        (torch.zeros(3, 4), r"expected shape \(n, 2\) as before, found \(3, 4\)"),
+    ],
+    ids=["nan", "inf", "empty", "1-d", "integers", "shape"],
+)
+def test_unsuitable_samples_are_refused_and_change_nothing(bad, found):
+    coupling, x = Greedy(6, SEED), samples(10, (2,))
+    coupling.match(x[:4])
+    with pytest.raises(ValueError, match=found):
+        coupling.match(bad)
+    assert torch.equal(coupling.match(x[4:]), one_at_a_time(x, 6)[4:])
+
+
+@pytest.mark.parametrize("match_size", [-1, 0, 1])
+def test_a_match_size_below_two_is_refused(match_size):
+    with pytest.raises(ValueError, match=f"match_size {match_size}: greedy takes at least 2"):
+        make_coupling("greedy", match_size=match_size)
+
+
+def test_an_unknown_coupling_is_refused():
+    with pytest.raises(ValueError, match=r"'nearest'; expected one of \['greedy', 'independent'"):
+        make_coupling("nearest")
+
+
+def test_extras_travel_with_their_samples():
+    x = samples(24)
+    labels, index = torch.arange(24) % 10, torch.arange(24)
+    batches = (
+        Batch(x[i : i + 8], {"label": labels[i : i + 8], "index": index[i : i + 8]})
+        for i in range(0, 24, 8)
+    )
+    pairs = list(Greedy(10, SEED).pairs(batches))
+    noise = one_at_a_time(x, 10)
+    assert sum(len(p.samples) for p in pairs) == 24
+    for p in pairs:
+        rows = p.extras["index"]
+        assert torch.equal(p.samples, x[rows]) and torch.equal(p.noise, noise[rows])
+        assert torch.equal(p.extras["label"], labels[rows])
+
+
+def test_pairs_are_made_as_they_are_asked_for():
+    taken = []
+
+    def batches():
+        for k in range(3):
+            taken.append(k)
+            yield Batch(samples(4, seed=k))
+
+    pairs = Greedy(10, SEED).pairs(batches())
+    assert taken == []
+    next(pairs)
+    assert taken == [0]
+
+
+def serial_choice(costs):
+    free, chosen = list(range(costs.shape[1])), []
+    for row in costs.tolist():
+        chosen.append(min(free, key=lambda column: (row[column], column)))
+        free.remove(chosen[-1])
+    return chosen
+
+
+def cost_matrices():
+    stream = torch.Generator().manual_seed(0)
+    for rows, columns in [(1, 1), (1, 9), (5, 9), (9, 9), (40, 60), (60, 60)]:
+        yield f"random {rows}x{columns}", torch.rand(rows, columns, generator=stream)
+    row = torch.rand(30, generator=stream)
+    yield "equal rows", row.expand(20, -1).clone()
+    yield "equal rows, square", row.expand(30, -1).clone()
+    ordered = torch.arange(12.0).expand(12, -1).clone()
+    yield "all want the first", ordered
+    yield "near-equal rows", row.expand(25, -1) + 1e-3 * torch.rand(25, 30, generator=stream)
+    yield "negative", -torch.rand(10, 10, generator=stream)
+
+
+@pytest.mark.parametrize("costs", [pytest.param(c, id=name) for name, c in cost_matrices()])
+def test_assign_in_turn_is_the_serial_choice(costs):
+    expected = serial_choice(costs)
+    found = assign_in_turn(costs.clone())
+    assert found.dtype == torch.int64 and found.tolist() == expected

@@ -1,0 +1,159 @@
+import math
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+
+from dansm.processes import Diffusion
+
+DIFFUSION = Diffusion()
+NOISE = torch.randn(4, 1, 3, 3, generator=torch.Generator().manual_seed(0))
+
+
+def exact_alphas_bar():
+    product, products = 1.0, []
+    for t in range(1000):
+        product *= 1 - (1e-4 + (0.02 - 1e-4) * t / 999)
+        products.append(product)
+    return products
+
+
+ALPHAS_BAR = exact_alphas_bar()
+
+
+class Toy:
+    """A nonlinear noise predictor that depends on the time and keeps the times it saw."""
+
+    def __init__(self):
+        self.times = []
+
+    def __call__(self, x, time):
+        assert time.shape == (len(x),)
+        self.times.append(int(time[0]))
+        return torch.tanh(x) + 0.1 * torch.cos(time / 100).reshape(-1, 1, 1, 1)
+
+
+def test_alphas_bar_is_the_product_of_one_minus_beta():
+    assert DIFFUSION.alphas_bar.tolist() == pytest.approx(ALPHAS_BAR, rel=1e-12)
+    assert DIFFUSION.times == 1000
+
+
+def test_loss_is_the_mean_squared_error_of_the_noise():
+    x = torch.randn(NOISE.shape, generator=torch.Generator().manual_seed(1))
+    seen = {}
+
+    def network(points, times):
+        seen["points"], seen["times"] = points, times
+        return points * 0.5
+
+    loss = DIFFUSION.loss(network, x, NOISE, torch.Generator().manual_seed(2))
+    expected = torch.randint(1000, (4,), generator=torch.Generator().manual_seed(2))
+    assert seen["times"].tolist() == expected.tolist()
+    total = 0.0
+    for i, t in enumerate(expected.tolist()):
+        a = ALPHAS_BAR[t]
+        point = math.sqrt(a) * x[i].double() + math.sqrt(1 - a) * NOISE[i].double()
+        torch.testing.assert_close(seen["points"][i].double(), point, rtol=0, atol=1e-6)
+        total += float((point * 0.5 - NOISE[i].double()).square().sum())
+    assert float(loss) == pytest.approx(total / x.numel(), rel=1e-5)
+    stream = torch.Generator().manual_seed(2)
+    assert DIFFUSION.loss(lambda p, t: NOISE, x, NOISE, stream) == 0
+
+
+def test_times_of_the_loss_cover_all_of_them():
+    seen = []
+    x = torch.zeros(20000, 1)
+    DIFFUSION.loss(lambda p, t: seen.append(t) or p, x, x, torch.Generator().manual_seed(0))
+    counts = torch.bincount(seen[0].long(), minlength=1000)
+    assert counts.shape == (1000,) and counts.min() > 0
+    assert float(((counts - 20) ** 2 / 20).sum()) == pytest.approx(1000, abs=4 * 2000**0.5)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "steps", "times"),
+    [
+        ("ddim_original", 1, [0]),
+        ("ddim_original", 3, [999, 666, 333, 0]),
+        ("ddim_original", 4, [750, 500, 250, 0]),
+        ("ddim_original", 5, [800, 600, 400, 200, 0]),
+        ("ddim_original", 10, [900, 800, 700, 600, 500, 400, 300, 200, 100, 0]),
+        ("ddim_trailing", 1, [999]),
+        ("ddim_trailing", 3, [999, 666, 332]),
+        ("ddim_trailing", 4, [999, 749, 499, 249]),
+    ],
+)
+def test_spacings_and_true_number_of_evaluations(sampler, steps, times):
+    network = Toy()
+    assert DIFFUSION.timesteps(sampler, steps) == times
+    assert DIFFUSION.sample(network, NOISE, sampler, steps).nfe == len(times)
+    assert network.times == times
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 7, 10, 30, 50, 100, 250, 999, 1000])
+def test_trailing_spacing_takes_as_many_evaluations_as_steps(steps):
+    times = DIFFUSION.timesteps("ddim_trailing", steps)
+    assert len(times) == steps and times[0] == 999 and times[-1] >= 0
+    assert times == sorted(set(times), reverse=True)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4, 5, 10, 50])
+def test_trailing_ddim_is_diffusers(steps):
+    scheduler = DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=1e-4,
+        beta_end=0.02,
+        beta_schedule="linear",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        timestep_spacing="trailing",
+    )
+    scheduler.set_timesteps(steps)
+    expected = DIFFUSION.timesteps("ddim_trailing", steps)
+    assert scheduler.timesteps.tolist() == expected
+    x, network = NOISE, Toy()
+    for i, time in enumerate(scheduler.timesteps):
+        x = scheduler.step(network(x, time.expand(len(x))), time, x, eta=0.0).prev_sample
+        if i + 1 < steps and steps < 1000 and 1000 % steps:
+            # diffusers steps to t − 1000 // N, which is not its own next time for such N.
+            break
+    if 1000 % steps == 0:
+        found = DIFFUSION.sample(Toy(), NOISE, "ddim_trailing", steps).samples
+        torch.testing.assert_close(found, x, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("sampler", ["ddim_original", "ddim_trailing"])
+@pytest.mark.parametrize("steps", [3, 4, 10])
+def test_ddim_is_equation_12(sampler, steps):
+    found = DIFFUSION.sample(Toy(), NOISE, sampler, steps).samples
+    times, x, network = DIFFUSION.timesteps(sampler, steps), NOISE.double(), Toy()
+    for i, t in enumerate(times):
+        a = ALPHAS_BAR[t]
+        b = ALPHAS_BAR[times[i + 1]] if i + 1 < len(times) else 1.0
+        noise = network(x, torch.full((len(x),), float(t)))
+        x = math.sqrt(b) * (x - math.sqrt(1 - a) * noise) / math.sqrt(a) + math.sqrt(1 - b) * noise
+    torch.testing.assert_close(found.double(), x, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("sampler", ["ddim_original", "ddim_trailing"])
+@pytest.mark.parametrize("steps", [1, 3, 10])
+def test_the_perfect_predictor_of_one_data_point_returns_it(sampler, steps):
+    target = torch.linspace(-1, 1, 9, dtype=torch.float64).reshape(1, 1, 3, 3)
+
+    def predictor(x, time):
+        a = ALPHAS_BAR[int(time[0])]
+        return (x - math.sqrt(a) * target) / math.sqrt(1 - a)
+
+    found = DIFFUSION.sample(predictor, NOISE.double(), sampler, steps).samples
+    torch.testing.assert_close(found, target.expand_as(found), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1001])
+@pytest.mark.parametrize("sampler", ["ddim_original", "ddim_trailing"])
+def test_impossible_step_counts_are_refused(sampler, steps):
+    with pytest.raises(ValueError, match=f"steps: expected 1 to 1000, found {steps}"):
+        DIFFUSION.timesteps(sampler, steps)
+
+
+def test_an_unknown_sampler_is_refused():
+    with pytest.raises(ValueError, match=r"'euler'; expected one of \['ddim_original'"):
+        DIFFUSION.sample(Toy(), NOISE, "euler", 4)

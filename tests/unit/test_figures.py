@@ -1,0 +1,233 @@
+"""Tables and figures: their numbers are those of the files, and their titles say what they are."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import FillBetweenPolyCollection, LineCollection
+
+from dansm.errors import InputError
+from dansm.evaluation.table import COLUMNS, write_table
+from dansm.figures import (
+    NoiseSamplePairs,
+    count_crossings,
+    distance_curves,
+    distance_table,
+    noise_sample_tsne,
+    read_distances,
+    read_pairs,
+    read_samples,
+    sample_grid,
+    save_figure,
+)
+
+SNAPSHOTS = [100, 200, 400]
+
+
+def make_distances(extractor: str = "digit_classifier") -> pd.DataFrame:
+    """Two seeds, two match sizes; 3 steps at all snapshots, RK45 and 3 seed ranges at the last."""
+    rng = np.random.default_rng(0)
+    shared = {
+        "dataset": "digits",
+        "metric": "frechet_distance",
+        "feature_extractor": extractor,
+        "n_samples": 50,
+    }
+    rows = []
+    for match_size in (0, 100):
+        for seed in (0, 1):
+            run = shared | {
+                "process": "rectified_flow",
+                "coupling": "greedy" if match_size else "independent",
+                "match_size": match_size,
+                "seed": seed,
+            }
+            for images in SNAPSHOTS:
+                for seed_range in range(3 if images == SNAPSHOTS[-1] else 1):
+                    at = run | {"images_seen": images, "seed_range": seed_range}
+                    euler = {"sampler": "euler", "steps": 3, "nfe": 3.0}
+                    rows.append(at | euler | {"value": rng.uniform(1, 9)})
+                    if images == SNAPSHOTS[-1]:
+                        rk45 = {"sampler": "rk45", "steps": None, "nfe": 80.0 + seed}
+                        rows.append(at | rk45 | {"value": rng.uniform(1, 9)})
+    for split in range(5):
+        rows.append(
+            shared | {"process": "real_halves", "seed_range": split, "value": rng.uniform(0.1, 1)}
+        )
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+
+
+@pytest.fixture
+def distances() -> pd.DataFrame:
+    return make_distances()
+
+
+def texts(figure) -> str:
+    return "\n".join(text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text")))
+
+
+def test_table_holds_the_mean_over_seeds_of_the_mean_over_seed_ranges(distances):
+    table, figure = distance_table(distances)
+    best = {}
+    for match_size, name in ((0, "Vanilla"), (100, "Match size 100")):
+        means = [
+            np.mean(
+                [
+                    row.value
+                    for row in distances.dropna(subset=["steps"]).itertuples()
+                    if (row.match_size, row.seed, row.images_seen) == (match_size, seed, 400)
+                ]
+            )
+            for seed in (0, 1)
+        ]
+        sd = abs(means[0] - means[1]) / np.sqrt(2)
+        printed = f"{np.mean(means):.2f} ± {sd:.2f}"
+        best[np.mean(means)] = printed
+        metric = "Fréchet distance, digit_classifier features"
+        row = table.loc[(metric, "Rectified flow, Euler", name)]
+        assert (row["3 steps"], row["seeds"], row["adaptive"]) == (printed, "2", "")
+        assert printed in texts(figure)
+    bold = [t.get_text() for t in figure.axes[0].texts if t.get_weight() == "bold"]
+    assert best[min(best)] in bold
+    assert best[max(best)] not in bold
+
+
+def test_table_gives_the_true_evaluations_and_the_floor(distances):
+    table, figure = distance_table(distances)
+    by_method = table.droplevel("metric")
+    assert by_method.loc[("Rectified flow, Euler", "NFE"), "3 steps"] == "NFE 3"
+    adaptive = by_method.loc["Rectified flow, RK45, adaptive steps"]["adaptive"]
+    assert adaptive["NFE"] == "NFE 80–81"
+    assert adaptive["Vanilla"].endswith(" (80–81)")
+    floor = distances[distances["process"] == "real_halves"]["value"].astype(float)
+    assert f"{floor.mean():.2f} ± {floor.std():.2f}" in texts(figure)
+
+
+def test_table_has_no_spread_with_one_seed(distances):
+    table, _ = distance_table(distances[distances["seed"] == 0])
+    assert (
+        not table.drop(columns="not sampled", errors="ignore")
+        .apply(lambda column: column.str.contains("±").any())
+        .any()
+    )
+
+
+def test_curves_start_at_the_first_snapshot_and_show_means_and_ranges(distances):
+    figure = distance_curves(distances)
+    (axes,) = figure.axes  # RK45 is measured once, so it has no curve
+    vanilla, matched, floor = axes.lines
+    euler = distances[(distances["sampler"] == "euler") & (distances["seed_range"] == 0)]
+    for line, match_size in ((vanilla, 0), (matched, 100)):
+        values = euler[euler["match_size"] == match_size].pivot(
+            index="images_seen", columns="seed", values="value"
+        )
+        assert line.get_xdata().tolist() == SNAPSHOTS
+        np.testing.assert_allclose(line.get_ydata(), values.mean(axis=1).astype(float))
+    bands = [c for c in axes.collections if isinstance(c, FillBetweenPolyCollection)]
+    assert len(bands) == 2
+    halves = distances[distances["process"] == "real_halves"]["value"]
+    np.testing.assert_allclose(floor.get_ydata(), halves.mean())
+    assert axes.get_yscale() == "log"
+    assert "rectified flow 2" in texts(figure)
+
+
+@pytest.mark.parametrize(("extractor", "is_fid"), [("digit_classifier", 0), ("inception_clean", 1)])
+def test_only_inception_features_are_called_fid(extractor, is_fid):
+    distances = make_distances(extractor)
+    for figure in (distance_table(distances)[1], distance_curves(distances)):
+        assert ("FID" in texts(figure)) == is_fid
+        assert extractor in texts(figure)
+
+
+def test_read_distances_names_file_expected_and_found(tmp_path, distances):
+    path = tmp_path / "distances.csv"
+    with pytest.raises(InputError, match=r"distances\.csv.*found no file"):
+        read_distances(path, "digits")
+    path.write_text("")
+    with pytest.raises(InputError, match=r"distances\.csv"):
+        read_distances(path, "digits")
+    path.write_text("dataset,worth\n")
+    with pytest.raises(InputError, match=r"distances\.csv.*value.*worth"):
+        read_distances(path, "digits")
+    write_table(path, distances)
+    with pytest.raises(InputError, match=r"'cifar10', found those of \['digits'\]"):
+        read_distances(path, "cifar10")
+    assert len(read_distances(path, "digits")) == len(distances)
+
+
+def test_grid_shows_image_k_at_place_k(tmp_path):
+    images = np.random.default_rng(0).integers(0, 17, (64, 3, 5, 6), dtype=np.uint8)
+    path = tmp_path / "samples.npz"
+    np.savez(
+        path, **{"ddim_original-3": images, "ddim_original-3-nfe": 4.0, "value_range": [0, 16]}
+    )
+    with pytest.raises(InputError, match=r"samples\.npz.*ddim_original-4"):
+        read_samples(path, "ddim_original", [3, 4])
+    grids = {(size, 3): read_samples(path, "ddim_original", [3])[3] for size in (0, 100)}
+    figure = sample_grid(
+        grids, dataset="d", process="diffusion", sampler="ddim_original", seed=0, images_a_side=2
+    )
+    assert [axes.get_title() for axes in figure.axes] == ["Vanilla", "Match size 100"]
+    assert figure.axes[0].get_ylabel() == "3 steps\n(NFE 4)"
+    mosaic = figure.axes[0].images[0].get_array()
+    assert mosaic.shape == (11, 13, 3)
+    np.testing.assert_allclose(mosaic[6:, :6], images[2].transpose(1, 2, 0) / 16)
+
+
+def test_crossings_in_titles_are_those_of_the_drawn_segments(tmp_path):
+    samples, random, matched = np.random.default_rng(0).normal(size=(3, 2, 12, 1, 4, 4))
+    path = tmp_path / "pairs.npz"
+    arrays = {"samples": samples, "random": random, "match_size": 100}
+    np.savez(path, **arrays, matched=matched[:, :5])
+    with pytest.raises(InputError, match=r"pairs\.npz: expected arrays of one shape"):
+        read_pairs(path)
+    np.savez(path, **arrays, matched=matched)
+    pairs = read_pairs(path)
+    assert isinstance(pairs, NoiseSamplePairs)
+    with pytest.raises(InputError, match="perplexity: expected less than 24"):
+        noise_sample_tsne(pairs, dataset="d", perplexity=24)
+    figure = noise_sample_tsne(pairs, dataset="d", perplexity=8)
+    for axes in figure.axes:
+        (lines,) = [c for c in axes.collections if isinstance(c, LineCollection)]
+        segments = np.array(lines.get_segments())
+        assert len(segments) == 12
+        crossings = count_crossings(segments[:, 0], segments[:, 1])
+        assert f"\n{crossings} crossings (mean ± sd of 2 draws" in axes.get_title()
+
+
+def test_save_figure_writes_the_same_bytes_twice(tmp_path: Path, distances):
+    for name in ("a", "b.c"):
+        save_figure(distance_curves(distances), tmp_path / name)
+    for suffix in (".pdf", ".png"):
+        content = (tmp_path / f"a{suffix}").read_bytes()
+        assert content == (tmp_path / f"b.c{suffix}").read_bytes()
+        assert len(content) > 1000
+
+
+def test_count_crossings_against_solved_intersections():
+    rng = np.random.default_rng(0)
+    starts, ends = rng.uniform(size=(2, 25, 2))
+    expected = 0
+    for i in range(25):
+        for j in range(i):
+            matrix = np.stack([ends[i] - starts[i], starts[j] - ends[j]], axis=1)
+            s, t = np.linalg.solve(matrix, starts[j] - starts[i])
+            expected += 0 < s < 1 and 0 < t < 1
+    assert expected > 20
+    assert count_crossings(starts, ends) == expected
+
+
+@pytest.mark.parametrize(
+    ("starts", "ends", "crossings"),
+    [
+        ([[0, 0], [0, 1]], [[1, 1], [1, 0]], 1),
+        ([[0, 0], [0, 1]], [[1, 0], [1, 1]], 0),
+        ([[0, 0], [0, 0]], [[1, 1], [1, 0]], 0),
+        ([[0, 0], [0.5, 0]], [[1, 0], [0.5, 1]], 0),
+        ([[0, 0]], [[1, 1]], 0),
+    ],
+    ids=["cross", "parallel", "common end", "touch", "alone"],
+)
+def test_count_crossings_of_known_segments(starts, ends, crossings):
+    assert count_crossings(np.array(starts, float), np.array(ends, float)) == crossings

@@ -1,0 +1,73 @@
+# Datasets as stores, autoencoders, and latents.
+
+
+rule build_dataset:
+    output:
+        directory(f"{RESULTS}/data/{{dataset}}"),
+    log:
+        f"{RESULTS}/logs/build_dataset/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/build_dataset/{{dataset}}.tsv"
+    wildcard_constraints:
+        dataset="|".join(PIXEL_DATASETS),
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=720,
+        gpu=0,
+    params:
+        source=dataset_source,
+        shape=dataset_shape,
+        licence=dataset_licence,
+    script:
+        "../scripts/build_dataset.py"
+
+
+rule train_autoencoder:
+    input:
+        store=autoencoder_images,
+    output:
+        directory(f"{RESULTS}/autoencoders/{{autoencoder}}"),
+    log:
+        f"{RESULTS}/logs/train_autoencoder/{{autoencoder}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train_autoencoder/{{autoencoder}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+        gpu=0,
+    params:
+        settings=autoencoder_settings,
+    script:
+        "../scripts/train_autoencoder.py"
+
+
+rule encode_latents:
+    input:
+        store=pixel_store_of,
+        autoencoder=trained_autoencoder_of,
+    output:
+        directory(f"{RESULTS}/data/{{dataset}}"),
+    log:
+        f"{RESULTS}/logs/encode_latents/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/encode_latents/{{dataset}}.tsv"
+    wildcard_constraints:
+        dataset="|".join(LATENT_DATASETS),
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=720,
+        gpu=encoding_gpus,
+    params:
+        autoencoder=autoencoder_settings,
+        shape=dataset_shape,
+    script:
+        "../scripts/encode_latents.py"

@@ -1,0 +1,159 @@
+# From runs to tables: features of real images, samples and distances of snapshots.
+
+
+rule train_classifier:
+    input:
+        store=classifier_images,
+    output:
+        directory(f"{RESULTS}/classifier"),
+    log:
+        f"{RESULTS}/logs/train_classifier/classifier.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train_classifier/classifier.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+        gpu=0,
+    params:
+        settings=classifier_settings,
+    script:
+        "../scripts/train_classifier.py"
+
+
+rule compute_reference:
+    input:
+        store=store_of,
+        classifier=classifier_for,
+    output:
+        features=f"{RESULTS}/features/{{dataset}}/{{extractor}}.npz",
+        floor=f"{RESULTS}/features/{{dataset}}/{{extractor}}.floor.csv",
+    log:
+        f"{RESULTS}/logs/compute_reference/{{dataset}}/{{extractor}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/compute_reference/{{dataset}}/{{extractor}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=16000,
+        runtime=240,
+        gpu=extractor_gpus,
+    params:
+        classifier=classifier_settings,
+        inception_weights=inception_weights,
+    script:
+        "../scripts/compute_reference.py"
+
+
+rule measure_reconstruction:
+    input:
+        store=pixel_store_of,
+        latents=store_of,
+        autoencoder=decoder_of,
+        classifier=classifier_for,
+        reference=reference_of_pixels,
+    output:
+        f"{RESULTS}/features/{{dataset}}/{{extractor}}.reconstruction.csv",
+    log:
+        f"{RESULTS}/logs/measure_reconstruction/{{dataset}}/{{extractor}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/measure_reconstruction/{{dataset}}/{{extractor}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=16000,
+        runtime=240,
+        gpu=extractor_gpus,
+    params:
+        autoencoder=decoder_settings,
+        classifier=classifier_settings,
+        inception_weights=inception_weights,
+    script:
+        "../scripts/measure_reconstruction.py"
+
+
+rule evaluate_run:
+    input:
+        run=f"{RESULTS}/runs/{RUN}/run.json",
+        snapshots=f"{RESULTS}/runs/{RUN}/snapshots",
+        store=pixel_store_of,
+        autoencoder=decoder_of,
+        classifier=classifier_for,
+        reference=reference_features_of,
+    output:
+        distances=f"{RESULTS}/runs/{RUN}/distances.csv",
+        samples=f"{RESULTS}/runs/{RUN}/samples.npz",
+    log:
+        f"{RESULTS}/logs/evaluate_run/{RUN}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/evaluate_run/{RUN}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: run_threads
+    resources:
+        mem_mb=run_memory,
+        runtime=run_minutes,
+        gpu=run_gpus,
+    params:
+        settings=run_settings,
+        sampling=run_sampling,
+        features=run_features,
+        autoencoder=decoder_settings,
+        classifier=classifier_settings,
+        inception_weights=inception_weights,
+    script:
+        "../scripts/evaluate_run.py"
+
+
+rule collect_distances:
+    input:
+        tables_of,
+    output:
+        report(
+            f"{RESULTS}/fid_{{dataset}}.csv",
+            caption="../report/fid.rst",
+            category="Tables",
+            labels={"dataset": "{dataset}", "table": "distances"},
+        ),
+    log:
+        f"{RESULTS}/logs/collect_distances/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/collect_distances/{{dataset}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    script:
+        "../scripts/collect_distances.py"
+
+
+rule measure_speed:
+    input:
+        f"{RESULTS}/fid_{{dataset}}.csv",
+    output:
+        report(
+            f"{RESULTS}/speed_{{dataset}}.csv",
+            caption="../report/speed.rst",
+            category="Tables",
+            labels={"dataset": "{dataset}", "table": "training speed"},
+        ),
+    log:
+        f"{RESULTS}/logs/measure_speed/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/measure_speed/{{dataset}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    script:
+        "../scripts/measure_speed.py"

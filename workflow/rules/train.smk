@@ -1,0 +1,29 @@
+# Training. The rolling state is in the run's folder `training/`, which is no declared output:
+# Snakemake deletes the outputs of interrupted jobs, and a resumed job needs its state.
+
+
+rule train_model:
+    input:
+        store=store_of,
+    output:
+        model=f"{RESULTS}/runs/{RUN}/model.safetensors",
+        snapshots=directory(f"{RESULTS}/runs/{RUN}/snapshots"),
+        stats=f"{RESULTS}/runs/{RUN}/stats.jsonl",
+        run=f"{RESULTS}/runs/{RUN}/run.json",
+    log:
+        f"{RESULTS}/logs/train_model/{RUN}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train_model/{RUN}.tsv"
+    # Training is what everything else waits for.
+    priority: 1
+    conda:
+        ENVIRONMENT
+    threads: run_threads
+    resources:
+        mem_mb=run_memory,
+        runtime=run_minutes,
+        gpu=run_gpus,
+    params:
+        settings=run_settings,
+    script:
+        "../scripts/train_model.py"

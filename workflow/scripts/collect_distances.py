@@ -1,0 +1,9 @@
+"""Join the tables of distances of all runs of a dataset."""
+
+from pathlib import Path
+
+from dansm.evaluation.table import collect_tables
+from dansm.jobs import job
+
+with job(snakemake):
+    collect_tables([Path(path) for path in snakemake.input], Path(snakemake.output[0]))

@@ -1,0 +1,27 @@
+"""Features of a dataset's real images, and the distance between halves of them."""
+
+from pathlib import Path
+
+from dansm.data.store import open_store
+from dansm.evaluation.features import make_extractor
+from dansm.evaluation.reference import compute_reference
+from dansm.jobs import job
+
+with job(snakemake):
+    store = open_store(snakemake.input.store)
+    name = snakemake.wildcards.extractor
+    extractor = make_extractor(
+        name,
+        store,
+        classifier=snakemake.params.classifier,
+        classifier_path=snakemake.input.classifier,
+        inception_weights=snakemake.params.inception_weights,
+    )
+    compute_reference(
+        store,
+        extractor,
+        dataset=snakemake.wildcards.dataset,
+        name=name,
+        features=Path(snakemake.output.features),
+        floor=Path(snakemake.output.floor),
+    )

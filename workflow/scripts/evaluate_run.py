@@ -1,0 +1,31 @@
+"""Sample every snapshot of a run and measure its distance to the real images."""
+
+from pathlib import Path
+
+from dansm.config import RunSettings, Sampling
+from dansm.data.store import open_store
+from dansm.evaluation.features import ReferenceFeatures, make_extractor
+from dansm.evaluation.runs import Metric, RunEvaluator
+from dansm.jobs import job
+from dansm.models.autoencoders import Codec
+
+with job(snakemake):
+    store = open_store(snakemake.input.store)
+    metrics = {}
+    for name, reference in zip(snakemake.params.features, snakemake.input.reference, strict=True):
+        extractor = make_extractor(
+            name,
+            store,
+            classifier=snakemake.params.classifier,
+            classifier_path=snakemake.input.classifier,
+            inception_weights=snakemake.params.inception_weights,
+        )
+        metrics[name] = Metric(extractor, ReferenceFeatures.load(reference))
+    RunEvaluator(
+        RunSettings.model_validate(snakemake.params.settings),
+        Sampling.model_validate(snakemake.params.sampling),
+        Path(snakemake.input.run).parent,
+        store,
+        Codec.load(snakemake.params.autoencoder, snakemake.input.autoencoder).decode,
+        metrics,
+    ).evaluate(Path(snakemake.output.distances), Path(snakemake.output.samples))

@@ -1,0 +1,30 @@
+"""Distance of an autoencoder's reconstructions to the real images."""
+
+from pathlib import Path
+
+from dansm.data.store import open_store
+from dansm.evaluation.features import ReferenceFeatures, make_extractor
+from dansm.evaluation.reference import measure_reconstruction
+from dansm.jobs import job
+from dansm.models.autoencoders import Codec
+
+with job(snakemake):
+    store = open_store(snakemake.input.store)
+    name = snakemake.wildcards.extractor
+    extractor = make_extractor(
+        name,
+        store,
+        classifier=snakemake.params.classifier,
+        classifier_path=snakemake.input.classifier,
+        inception_weights=snakemake.params.inception_weights,
+    )
+    measure_reconstruction(
+        store,
+        open_store(snakemake.input.latents),
+        Codec.load(snakemake.params.autoencoder, snakemake.input.autoencoder).decode,
+        extractor,
+        ReferenceFeatures.load(snakemake.input.reference),
+        dataset=snakemake.wildcards.dataset,
+        name=name,
+        path=Path(snakemake.output[0]),
+    )

@@ -1,0 +1,15 @@
+"""Train the digit classifier whose activations serve as features."""
+
+from pathlib import Path
+
+from dansm.config import Classifier
+from dansm.data.store import open_store
+from dansm.evaluation.classifier import train_classifier
+from dansm.jobs import job
+
+with job(snakemake):
+    train_classifier(
+        Classifier.model_validate(snakemake.params.settings),
+        open_store(snakemake.input.store),
+        Path(snakemake.output[0]),
+    )
