@@ -125,13 +125,18 @@ def unproven_files(root: Path, skip: set[str]) -> list[Path]:
 
 
 def check_results_folder(root: Path, skip: set[str]) -> None:
-    """Check that every result below ``root`` was made by this code.
+    """Check that results can be written below ``root``, and that those there are by this code.
 
     Raises
     ------
     InputError
-        Naming the files that were not (see `unproven_files`).
+        Naming the folder that cannot be written to, or the files that no run made
+        (see `unproven_files`).
     """
+    folder = next(path for path in (root, *root.absolute().parents) if path.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        kind = "folder without write permission" if folder.is_dir() else "file"
+        raise InputError(f"{root}: the results folder must be writable, found a {kind}: {folder}")
     unproven = unproven_files(root, skip)
     if unproven:
         names = "\n  ".join(str(path) for path in unproven[:10])

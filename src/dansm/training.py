@@ -91,7 +91,7 @@ class ShuffledBatches:
 
 
 @dataclass
-class _Window:
+class Window:
     """What happened since the last line of statistics; values stay on the device until read."""
 
     losses: list[Tensor] = field(default_factory=list)
@@ -188,7 +188,7 @@ class Trainer:
             mininterval=1,
             disable=not self.accelerator.is_main_process,
         )
-        window = _Window()
+        window = Window()
         pairs = self.coupling.pairs(self.batches)
         started, seconds_before = time.perf_counter(), self.seconds
         while self.step < settings.steps:
@@ -202,7 +202,7 @@ class Trainer:
             if snapshot or save or self.step % tick_every == 0:
                 self.seconds = seconds_before + time.perf_counter() - started
                 self.tick(pair, window, board)
-                window = _Window()
+                window = Window()
             if snapshot:
                 self.take_snapshot()
             if save and self.step < settings.steps:
@@ -213,7 +213,7 @@ class Trainer:
             self.publish()
         self.accelerator.wait_for_everyone()
 
-    def advance(self, pair: Pairs, window: _Window) -> None:
+    def advance(self, pair: Pairs, window: Window) -> None:
         """Take one optimiser step on a batch of pairs."""
         settings = self.settings
         if settings.network.dropout > 0:
@@ -234,7 +234,7 @@ class Trainer:
         window.losses.append(loss.detach())
         window.gradient_norms.append(torch.as_tensor(norm).detach())
 
-    def tick(self, pair: Pairs, window: _Window, board: SummaryWriter) -> None:
+    def tick(self, pair: Pairs, window: Window, board: SummaryWriter) -> None:
         """Check that all is finite and append a line of statistics."""
         losses = torch.stack(window.losses).tolist()
         norms = torch.stack(window.gradient_norms).tolist()

@@ -37,7 +37,7 @@ def test_a_loaded_state_continues_identically():
 
 
 def test_the_state_of_another_seed_is_refused():
-    with pytest.raises(ValueError, match="expected .*'seed': 1.* found .*'seed': 2"):
+    with pytest.raises(ValueError, match=r"expected .*'seed': 1.* found .*'seed': 2"):
         Independent(seed=1).load_state_dict(Independent(seed=2).state_dict())
 
 

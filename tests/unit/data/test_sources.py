@@ -88,7 +88,7 @@ def test_too_few_lsun_images_are_reported(tmp_path, rooms):
 
 def test_a_missing_lsun_folder_is_reported(tmp_path):
     source = LsunSource(kind="lsun", folder=tmp_path, category="bedroom_train", count=1)
-    with pytest.raises(InputError, match="unzip bedroom_train_lmdb.zip") as caught:
+    with pytest.raises(InputError, match=r"unzip bedroom_train_lmdb\.zip") as caught:
         build_pixel_store(source, (3, 16, 16), "", tmp_path / "s")
     assert str(tmp_path / "bedroom_train_lmdb") in str(caught.value)
 
@@ -103,8 +103,8 @@ def test_two_lsun_folders_that_differ_by_a_digit_are_not_mixed_up(tmp_path, room
         build_pixel_store(source, (3, 16, 16), "", tmp_path / f"store of {folder}")
 
 
-def test_reading_lsun_leaves_no_file_in_the_current_folder(tmp_path, rooms, request):
-    request.applymarker(pytest.mark.xfail(strict=True, reason="torchvision's cache of LMDB keys"))
+@pytest.mark.xfail(strict=True, reason="torchvision caches LMDB keys in the current folder")
+def test_reading_lsun_leaves_no_file_in_the_current_folder(tmp_path, rooms):
     build_pixel_store(write_lsun(tmp_path / "lsun", rooms), (3, 16, 16), "", tmp_path / "s")
     assert {path.name for path in tmp_path.iterdir()} == {"lsun", "s"}
 
@@ -125,6 +125,8 @@ def test_centre_crop_takes_the_centre_and_keeps_proportions():
     np.testing.assert_array_equal(centre_crop(Image.fromarray(stripes), (20, 20)), 200)
     tall = stripes.transpose(1, 0, 2)
     np.testing.assert_array_equal(centre_crop(Image.fromarray(tall), (20, 20)), 200)
-    # Half the size: 30 × 10 before cropping to 10 × 20, a half stripe of zeros at each side.
+    # Half the size: 30 × 10 before cropping to 10 × 20, half a black stripe at each side.
     wide = centre_crop(Image.fromarray(stripes), (10, 20))[5, :, 0]
-    assert (wide[:3] == 0).all() and (wide[8:12] == 200).all() and (wide[-3:] == 0).all()
+    expected = np.repeat([0, 200, 0], [5, 10, 5])
+    inside = [0, 1, 2, 7, 8, 9, 10, 11, 12, 17, 18, 19]  # Lanczos blurs the stripe's edges
+    np.testing.assert_allclose(wide[inside], expected[inside], atol=10)

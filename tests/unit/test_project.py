@@ -1,0 +1,91 @@
+"""Files that must agree with each other: dependencies, lock, environment, schema, Makefile."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from dansm.config import config_schema, load_config
+from dansm.couplings import COUPLINGS
+from dansm.processes import PROCESSES
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LOCK = (ROOT / "requirements.lock").read_text()
+PINS = re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", LOCK, flags=re.MULTILINE)
+DECLARED = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+
+
+@pytest.mark.parametrize("declared", DECLARED)
+def test_the_lock_pins_every_dependency_within_its_range(declared):
+    requirement = Requirement(declared)
+    versions = [version for name, version in PINS if name == requirement.name]
+    assert versions, f"{requirement.name} is not in requirements.lock"
+    assert all(version in requirement.specifier for version in versions)
+
+
+def test_the_lock_has_hashes_and_no_addresses():
+    blocks = re.split(r"^(?=[A-Za-z0-9])", LOCK, flags=re.MULTILINE)
+    pins = [block for block in blocks if "==" in block.split("\n")[0]]
+    assert len(pins) == len(PINS) > 50
+    assert all("--hash=sha256:" in block for block in pins)
+    assert "://" not in LOCK
+
+
+def test_conda_users_get_the_same_versions():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    *packages, pip = environment["dependencies"]
+    python = next(package for package in packages if package.startswith("python "))
+    assert SpecifierSet(python.removeprefix("python ")) == SpecifierSet(PROJECT["requires-python"])
+    assert pip == {"pip": ["-r requirements.lock"]}
+
+
+def test_the_schema_is_that_of_the_models():
+    assert json.loads((ROOT / "config" / "config.schema.json").read_text()) == json.loads(
+        config_schema()
+    )
+
+
+def test_the_shipped_config_is_valid_and_holds_the_demo_and_the_paper():
+    config = load_config(ROOT / "config" / "config.yaml")
+    assert config.demo == ["digits", "digits_latent"]
+    for dataset in ("digits", "cifar10", "bedroom"):
+        for process in ("rectified_flow", "diffusion"):
+            sizes = {r.match_size for r in config.rows(dataset) if r.process == process}
+            assert sizes == {0, 100, 1000, 10000}
+
+
+def test_config_names_what_the_library_has():
+    from typing import get_args
+
+    from dansm.config import SAMPLERS, CouplingName, ProcessName
+
+    assert set(get_args(CouplingName)) == set(COUPLINGS)
+    assert set(get_args(ProcessName)) == set(PROCESSES) == set(SAMPLERS)
+    assert all(PROCESSES[name].samplers == samplers for name, samplers in SAMPLERS.items())
+
+
+def test_the_makefile_has_the_four_entries_of_the_readme():
+    makefile = (ROOT / "Makefile").read_text()
+    entries = re.findall(r"^([a-z]+):", makefile, flags=re.MULTILINE)
+    assert entries == ["demo", "test", "lint", "clean"]
+    assert {f"make {entry}" for entry in ("demo", "test")} <= set(
+        (ROOT / "README.md").read_text().splitlines()
+    )
+
+
+def test_modules_import_only_from_those_before_them():
+    order = re.findall(r"``(\w+)``", (ROOT / "src" / "dansm" / "__init__.py").read_text())
+    assert len(order) > 10
+    for path in (ROOT / "src" / "dansm").rglob("*.py"):
+        module = path.relative_to(ROOT / "src" / "dansm").parts[0].removesuffix(".py")
+        if module == "__init__":
+            continue
+        imported = re.findall(r"from dansm\.(\w+)", path.read_text())
+        late = [name for name in imported if order.index(name) > order.index(module)]
+        assert not late, f"{path} imports {late}"

@@ -1,0 +1,229 @@
+"""Training: resumes to the same weights, stops at what is not finite, says what it saw."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dansm.config import Network, RunSettings
+from dansm.data.store import open_store, write_store
+from dansm.errors import InputError, TrainingError
+from dansm.files import read_json, sha256
+from dansm.training import ShuffledBatches, Trainer, Window, train
+
+NETWORK = Network(channels=[8, 8], layers_per_block=1, attention_at=[4], dropout=0.1, norm_groups=4)
+SETTINGS = RunSettings(
+    dataset="toy",
+    shape=(1, 8, 8),
+    horizontal_flips=True,
+    process="rectified_flow",
+    coupling="greedy",
+    match_size=37,
+    seed=3,
+    network=NETWORK,
+    batch_size=8,
+    learning_rate=1e-3,
+    ema_decay=0.9,
+    gradient_clip=1.0,
+    mixed_precision="no",
+    budget_images=960,
+    snapshots=3,
+    state_every_images=24,
+)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "toy"
+    images = np.random.default_rng(0).integers(0, 17, (50, 1, 8, 8), dtype=np.uint8)
+    write_store(
+        path,
+        [images],
+        count=50,
+        shape=(1, 8, 8),
+        dtype="uint8",
+        value_range=(0, 16),
+        source="random",
+        licence="none",
+    )
+    return open_store(path)
+
+
+@pytest.fixture(scope="module")
+def finished(store, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    train(SETTINGS, store, folder)
+    return folder
+
+
+def test_a_finished_run_is_complete(finished, store):
+    run = read_json(finished / "run.json")
+    assert [s["images_seen"] for s in run["snapshots"]] == [320, 640, 960]
+    for snapshot in run["snapshots"]:
+        assert sha256(finished / "snapshots" / snapshot["file"]) == snapshot["sha256"]
+    assert sha256(finished / "model.safetensors") == run["model_sha256"]
+    assert RunSettings.model_validate(run["settings"]) == SETTINGS
+    assert run["dataset_sha256"] == store.meta["sha256"]
+    assert not (finished / "training" / "state.pt").exists()
+    lines = [json.loads(line) for line in (finished / "stats.jsonl").read_text().splitlines()]
+    assert lines[-1]["images_seen"] == 960
+    matched = np.mean([line["path_length_matched"] for line in lines])
+    assert matched < np.mean([line["path_length_random"] for line in lines])
+    assert all(line["images_per_second"] > 0 for line in lines)
+    assert list((finished / "training" / "tensorboard").iterdir())
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_weights(finished, store, tmp_path):
+    fork = multiprocessing.get_context("fork")
+    started = time.monotonic()
+    reference = Trainer(SETTINGS, store, tmp_path / "timing")
+    reference.run()
+    duration = time.monotonic() - started
+    moments = random.Random(0)
+    folder = tmp_path / "killed"
+    continued = 0
+    for _ in range(5):
+        child = fork.Process(target=train, args=(SETTINGS, store, folder))
+        child.start()
+        time.sleep(moments.uniform(0.1, 0.5) * duration)
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+        continued += (folder / "training" / "state.pt").exists()
+    assert continued > 0, "no kill fell between the first saved state and the end"
+    train(SETTINGS, store, folder)
+    for name in ("model.safetensors", *(f"snapshots/{n:010d}.safetensors" for n in (320, 640))):
+        assert sha256(folder / name) == sha256(finished / name)
+    kept = ("images_seen", "loss", "gradient_norm", "path_length_random", "path_length_matched")
+
+    def science(path):
+        lines = [json.loads(line) for line in (path / "stats.jsonl").read_text().splitlines()]
+        return [{key: line[key] for key in kept} for line in lines]
+
+    assert science(folder) == science(finished)
+
+
+def test_a_state_of_other_settings_is_not_continued(store, tmp_path):
+    trainer = Trainer(SETTINGS, store, tmp_path)
+    trainer.step = 12
+    trainer.save_state()
+    other = Trainer(SETTINGS.model_copy(update={"seed": 4}), store, tmp_path)
+    other.resume()
+    assert other.step == 0
+    same = Trainer(SETTINGS, store, tmp_path)
+    same.resume()
+    assert same.step == 12
+
+
+def test_a_damaged_state_is_named(store, tmp_path):
+    trainer = Trainer(SETTINGS, store, tmp_path)
+    trainer.save_state()
+    state = tmp_path / "training" / "state.pt"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"state\.pt: expected a training state, found 1000 bytes"):
+        Trainer(SETTINGS, store, tmp_path).resume()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(store, tmp_path):
+    trainer = Trainer(SETTINGS, store, tmp_path)
+    good = trainer.process
+
+    class Spoilt:
+        def loss(self, network, samples, noise, stream):
+            loss = good.loss(network, samples, noise, stream)
+            return loss * float("nan") if trainer.step == 10 else loss
+
+    trainer.process = Spoilt()
+    with pytest.raises(TrainingError, match=r"at step 11 \(88 images\) the loss is nan.*state\.pt"):
+        trainer.run()
+    state = torch.load(tmp_path / "training" / "state.pt", weights_only=True)
+    assert state["step"] == 9
+    assert all(value.isfinite().all() for value in state["network"].values())
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_a_store_of_another_shape_is_refused(store, tmp_path):
+    settings = SETTINGS.model_copy(update={"shape": (3, 8, 8)})
+    with pytest.raises(InputError, match=r"expected samples of shape \(3, 8, 8\).*\(1, 8, 8\)"):
+        Trainer(settings, store, tmp_path)
+
+
+def test_each_epoch_visits_every_sample_once_across_batches(store):
+    batches = iter(ShuffledBatches(store, SETTINGS, rank=0, ranks=1))
+    rows = torch.cat([next(batches).extras["row"] for _ in range(25)])
+    epochs = rows.reshape(4, 50)
+    assert all(sorted(epoch) == list(range(50)) for epoch in epochs.tolist())
+    assert len({tuple(epoch) for epoch in epochs.tolist()}) == 4
+
+
+def test_ranks_share_a_batch(store):
+    whole = next(iter(ShuffledBatches(store, SETTINGS, 0, 1)))
+    shares = [next(iter(ShuffledBatches(store, SETTINGS, rank, 2))) for rank in (0, 1)]
+    assert torch.equal(torch.stack([s.samples for s in shares], 1).flatten(0, 1), whole.samples)
+    with pytest.raises(InputError, match="batch_size 8: expected a multiple of 3 processes"):
+        ShuffledBatches(store, SETTINGS, 0, 3)
+
+
+def test_flips_mirror_about_half_of_the_images_for_good(store):
+    plain = SETTINGS.model_copy(update={"horizontal_flips": False})
+    flipped = 0
+    pairs = zip(
+        ShuffledBatches(store, SETTINGS, 0, 1), ShuffledBatches(store, plain, 0, 1), strict=False
+    )
+    for _, (ours, theirs) in zip(range(25), pairs, strict=False):
+        for image, original in zip(ours.samples, theirs.samples, strict=True):
+            mirrored = torch.equal(image, original.flip(2))
+            assert mirrored or torch.equal(image, original)
+            flipped += mirrored
+    assert 70 < flipped < 130
+
+
+def test_ema_follows_its_formula(store, tmp_path):
+    trainer = Trainer(SETTINGS, store, tmp_path)
+    expected = [p.detach().clone().double() for p in trainer.bare_network.parameters()]
+    pairs = trainer.coupling.pairs(trainer.batches)
+    for step in range(1, 6):
+        trainer.advance(next(pairs), Window())
+        # The average starts with the second step, at the decay (1 + n) / (10 + n).
+        n = step - 1
+        decay = min(0.9, (1 + n) / (10 + n)) if n > 0 else 0.0
+        for mean, value in zip(expected, trainer.bare_network.parameters(), strict=True):
+            mean.mul_(decay).add_((1 - decay) * value.detach().double())
+    for ours, mean in zip(trainer.ema.shadow_params, expected, strict=True):
+        torch.testing.assert_close(ours.double(), mean, rtol=1e-5, atol=1e-7)
+
+
+def test_two_processes_train_together(store, tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(
+        "import sys, torch\n"
+        "from dansm.config import RunSettings\n"
+        "from dansm.data.store import open_store\n"
+        "from dansm.training import train\n"
+        "torch.set_num_threads(1)\n"
+        "train(RunSettings.model_validate_json(sys.argv[1]), open_store(sys.argv[2]), sys.argv[3])\n"
+    )
+    settings = SETTINGS.model_copy(update={"budget_images": 96})
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
+    command += ["--master_port=29713", str(script), settings.canonical_json()]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, str(store.path), str(tmp_path / "run")],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    run = read_json(tmp_path / "run" / "run.json")
+    assert run["processes"] == 2
+    assert [s["images_seen"] for s in run["snapshots"]] == [32, 64, 96]
+    weights = load_file(tmp_path / "run" / "model.safetensors")
+    assert all(value.isfinite().all() for value in weights.values())

@@ -1,0 +1,136 @@
+"""The whole demo at smoke scale: it survives being killed, and reruns exactly what it must."""
+
+import os
+import signal
+import subprocess
+import time
+import zipfile
+
+import pandas as pd
+import pytest
+
+from dansm.evaluation.table import read_table
+
+from .conftest import Project
+
+SMOKE = ("--config", "scale=smoke")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory) -> Project:
+    """The finished demo, after one kill in the middle of a training job."""
+    project = Project(tmp_path_factory.mktemp("demo") / "project")
+    started = subprocess.Popen(
+        project.command("demo", *SMOKE),
+        cwd=project.folder,
+        env=project.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    runs = project.folder / "results" / "smoke" / "runs"
+    deadline = time.monotonic() + 300
+    while not list(runs.rglob("state.pt")):
+        assert started.poll() is None, "the demo ended before a training state was saved"
+        assert time.monotonic() < deadline, "no training state was saved in time"
+        time.sleep(0.05)
+    os.killpg(started.pid, signal.SIGKILL)
+    started.wait()
+    project.succeeds("--unlock", *SMOKE)
+    project.succeeds("demo", *SMOKE)
+    return project
+
+
+def results(project):
+    return project.folder / "results" / "smoke"
+
+
+def test_every_result_is_there(demo):
+    figures = {path.name for path in (results(demo) / "figures").iterdir() if path.is_file()}
+    for dataset in ("digits", "digits_latent"):
+        for figure in ("distance_table", "distance_curves", "noise_sample_tsne"):
+            for ending in ("pdf", "png", "ipynb"):
+                assert f"{figure}_{dataset}.{ending}" in figures
+        assert f"sample_grid_rectified_flow_{dataset}.png" in figures
+        assert len(pd.read_csv(results(demo) / f"speed_{dataset}.csv")) > 0
+    assert not (demo.folder / "results" / "fid_digits.csv").exists()
+
+
+def test_the_table_holds_every_measurement(demo):
+    table = read_table(results(demo) / "fid_digits.csv")
+    frechet = table[table["metric"] == "frechet_distance"]
+    assert set(frechet["feature_extractor"]) == {"digit_classifier"}
+    assert (frechet["value"] > 0).all()
+    assert (frechet["process"] == "real_halves").sum() == 5
+    flow = frechet[frechet["process"] == "rectified_flow"]
+    # 4 match sizes × 2 seeds × (1 snapshot × 4 step counts + the last: 5 step counts × 3 ranges).
+    assert len(flow) == 4 * 2 * (4 + 5 * 3)
+    assert (flow["nfe"] == flow["steps"].astype(float)).all()
+    diffusion = frechet[frechet["process"] == "diffusion"]
+    original = diffusion[diffusion["sampler"] == "ddim_original"]
+    assert set(original[original["steps"] == 3]["nfe"]) == {4.0}
+    latent = read_table(results(demo) / "fid_digits_latent.csv")
+    assert (latent["process"] == "reconstruction").sum() == 2
+
+
+def test_done_means_done(demo):
+    assert demo.planned("demo", *SMOKE) == {}
+
+
+def test_deleting_a_figure_rebuilds_that_figure(demo):
+    (results(demo) / "figures" / "distance_curves_digits.png").unlink()
+    assert demo.planned("demo", *SMOKE) == {"distance_curves": 1, "demo": 1}
+    demo.succeeds("demo", *SMOKE)
+    assert demo.planned("demo", *SMOKE) == {}
+
+
+def test_changing_a_row_reruns_what_depends_on_it(demo):
+    row = "coupling: greedy, match_size: 100, seeds: [0], recipe: digits_diffusion"
+    before = demo.config.read_text()
+    demo.edit_config(row, row + ", snapshots: 1")
+    try:
+        jobs = demo.planned("demo", *SMOKE)
+    finally:
+        demo.config.write_text(before)
+    assert jobs == {
+        "train_model": 1,
+        "evaluate_run": 1,
+        "collect_distances": 1,
+        "measure_speed": 1,
+        "distance_table": 1,
+        "distance_curves": 1,
+        "sample_grid": 1,
+        "demo": 1,
+    }
+    assert demo.planned("demo", *SMOKE) == {}
+
+
+def test_an_edited_result_is_refused(demo):
+    table = results(demo) / "fid_digits.csv"
+    before = table.read_text()
+    table.write_text(before.replace("rectified_flow", "rectified_blow", 1))
+    assert "results/smoke/fid_digits.csv" in demo.fails("--dry-run", "demo", *SMOKE)
+    table.write_text(before)
+    assert demo.planned("demo", *SMOKE) == {}
+
+
+def test_a_snapshot_cut_short_is_named_in_the_rules_log(demo):
+    run = results(demo) / "runs" / "digits" / "rectified_flow" / "greedy-100" / "seed1"
+    (run / "distances.csv").unlink()
+    snapshot = sorted((run / "snapshots").glob("*.safetensors"))[0]
+    content = snapshot.read_bytes()
+    snapshot.unlink()
+    snapshot.write_bytes(content[:-100])
+    output = demo.fails("demo", *SMOKE)
+    assert str(snapshot.relative_to(demo.folder)) in output
+    snapshot.write_bytes(content)
+    demo.succeeds("demo", *SMOKE)
+
+
+def test_the_report_gathers_tables_and_figures(demo):
+    demo.succeeds("demo", *SMOKE, "--report", "results/smoke/report.zip")
+    with zipfile.ZipFile(results(demo) / "report.zip") as report:
+        names = report.namelist()
+    for name in ("distance_table_digits.png", "noise_sample_tsne_digits_latent.png"):
+        assert any(entry.endswith(name) for entry in names)
+    assert any(entry.endswith("fid_digits.csv") for entry in names)

@@ -1,0 +1,84 @@
+"""What Snakemake plans and refuses, without running a job."""
+
+import re
+
+import pytest
+
+RUNS = {"digits": 12, "digits_latent": 2, "cifar10": 8, "bedroom": 8}
+ROW = (
+    "{dataset: digits, process: rectified_flow, coupling: greedy, match_size: 100, seeds: [0, 1], "
+    "recipe: digits_flow}"
+)
+
+
+def test_all_resolves_for_every_dataset_of_the_paper(project):
+    jobs = project.planned("all")
+    assert jobs["train_model"] == jobs["evaluate_run"] == sum(RUNS.values())
+    assert jobs["collect_distances"] == jobs["measure_speed"] == len(RUNS)
+    assert jobs["distance_table"] == jobs["distance_curves"] == len(RUNS)
+
+
+def test_the_paper_table_of_bedroom_resolves_by_name(project):
+    assert project.planned("results/fid_bedroom.csv") == {
+        "build_dataset": 1,
+        "encode_latents": 1,
+        "compute_reference": 2,
+        "measure_reconstruction": 2,
+        "train_model": 8,
+        "evaluate_run": 8,
+        "collect_distances": 1,
+    }
+
+
+def test_without_a_target_everything_is_planned(project):
+    assert project.planned() == project.planned("all")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (ROW, ROW.replace("}", ", match_sise: 3}"), r"match_sise: unknown key \(value 3\)"),
+        (ROW, ROW.replace("100", "-100"), r"match_size: .*greater than or equal to 0, found -100"),
+        (ROW, ROW.replace("100", "10.5"), r"match_size: .*valid integer.*found 10\.5"),
+        (ROW, ROW.replace("digits,", "digit,", 1), r"unknown 'digit'; expected one of .*'digits'"),
+        (
+            "{channels: [16, 32], layers",
+            "{channels: [16, 32, 32, 32, 32], layers",
+            r"divisible by 16; dataset 'digits' is 8×8",
+        ),
+    ],
+)
+def test_a_wrong_config_is_refused_before_any_job(project, old, new, message):
+    project.edit_config(old, new)
+    output = project.fails("demo")
+    assert re.search(message, output), output
+    assert "config/config.yaml is not valid" in output
+    assert not (project.folder / "results").exists()
+
+
+def test_an_unknown_target_names_what_is_known(project):
+    output = project.fails("--dry-run", "results/fid_imagenet.csv")
+    assert "unknown dataset 'imagenet'" in output
+    assert "'bedroom', 'cifar10', 'digits', 'digits_latent'" in output
+
+
+@pytest.mark.parametrize("name", ["fid_digits.csv", "fid_imagenet.csv", "runs/x/model.safetensors"])
+def test_a_result_placed_by_hand_is_refused(project, name):
+    path = project.folder / "results" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("dataset,value\ndigits,0.1\n")
+    output = project.fails("demo")
+    assert f"results/{name}" in output
+    assert "no run made" in output
+    path.unlink()
+    assert project.planned("demo")["train_model"] == 14
+
+
+def test_lint_finds_nothing(project):
+    assert "in a good condition" in project.succeeds("--lint")
+
+
+def test_a_results_folder_that_cannot_be_written_is_named(project):
+    (project.folder / "results").write_text("a file where the folder should be")
+    output = project.fails("demo")
+    assert re.search(r"results: the results folder must be writable", output), output
