@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: demo test lint clean
 
 demo: .venv/installed
-	@snakemake demo
+	@snakemake demo --quiet host rules reason
 	@dansm summary digits digits_latent
 
 test: .venv/installed

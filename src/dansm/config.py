@@ -5,6 +5,7 @@ reference between them, and raises one `InputError` that lists all that is wrong
 """
 
 import json
+from math import gcd
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,7 +24,7 @@ from dansm.errors import InputError
 Count = Annotated[StrictInt, Field(ge=1)]
 Seed = Annotated[StrictInt, Field(ge=0)]
 MatchSize = Annotated[StrictInt, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Shape = tuple[Count, Count, Count]
@@ -32,6 +33,7 @@ CouplingName = Literal["independent", "greedy"]
 SamplerName = Literal["euler", "heun", "rk45", "ddim_original", "ddim_trailing"]
 ExtractorName = Literal["digit_classifier", "inception_legacy_tensorflow", "inception_clean"]
 
+DIFFUSION_TIMES = 1000
 SAMPLERS: dict[str, tuple[str, ...]] = {
     "rectified_flow": ("euler", "heun", "rk45"),
     "diffusion": ("ddim_original", "ddim_trailing"),
@@ -101,7 +103,7 @@ class TrainedAutoencoder(Model):
     budget_images: Count
     batch_size: Count
     learning_rate: Positive
-    kl_weight: Annotated[float, Field(ge=0)]
+    kl_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     seed: Seed
 
 
@@ -174,6 +176,10 @@ class Sampling(Model):
                 if (sampler == "rk45") == bool(steps):
                     expected = "no step counts" if sampler == "rk45" else "at least one step count"
                     raise ValueError(f"{sampler} takes {expected}, found {steps}")
+                if sampler.startswith("ddim") and max(steps) > DIFFUSION_TIMES:
+                    raise ValueError(
+                        f"{sampler} takes up to {DIFFUSION_TIMES} steps, found {max(steps)}"
+                    )
         return self
 
 
@@ -224,6 +230,21 @@ class Experiment(Model):
     def key(self) -> tuple[str, str, str, int]:
         """What makes a row unique: dataset, process, coupling, match size."""
         return (self.dataset, self.process, self.coupling, self.match_size)
+
+    def complete(self, recipe: Recipe) -> Recipe:
+        """Return the recipe with this row's own values in place of its.
+
+        Raises
+        ------
+        pydantic.ValidationError
+            If they do not go together.
+        """
+        own = self.model_dump(exclude_none=True)
+        values = recipe.model_dump()
+        values |= {key: own[key] for key in ("budget_images", "snapshots") if key in own}
+        keys = ("n_samples", "every_snapshot", "last_snapshot")
+        values["sampling"] |= {key: own[key] for key in keys if key in own}
+        return Recipe.model_validate(values)
 
     @model_validator(mode="after")
     def _match_size_fits_coupling(self) -> "Experiment":
@@ -380,10 +401,13 @@ class Config(Model):
                     f"{dataset.shape[1]}×{dataset.shape[2]}"
                 )
                 break
-        sampling = recipe.sampling
+        try:
+            sampling = row.complete(recipe).sampling
+        except ValidationError as error:
+            return [*problems, *(_message(problem) for problem in error.errors())]
         plans = {
-            "every_snapshot": row.every_snapshot or sampling.every_snapshot,
-            "last_snapshot": row.last_snapshot or sampling.last_snapshot,
+            "every_snapshot": sampling.every_snapshot,
+            "last_snapshot": sampling.last_snapshot,
         }
         allowed = SAMPLERS[row.process]
         for key, plan in plans.items():
@@ -441,28 +465,26 @@ class Config(Model):
 
     def run_settings(self, row: Experiment, seed: int) -> RunSettings:
         """Resolve a row and a seed into all that training needs, at the configured scale."""
-        dataset, recipe = self.datasets[row.dataset], self.recipes[row.recipe]
+        dataset, recipe = self.datasets[row.dataset], row.complete(self.recipes[row.recipe])
         network = self.networks[recipe.network]
-        values: dict[str, Any] = {
-            "batch_size": recipe.batch_size,
-            "budget_images": row.budget_images or recipe.budget_images,
-            "snapshots": row.snapshots or recipe.snapshots,
-            "state_every_images": recipe.state_every_images,
-        }
+        keys = ("batch_size", "budget_images", "snapshots", "state_every_images")
+        values: dict[str, Any] = {key: getattr(recipe, key) for key in keys}
         if self.scale is not None:
             scale = self.scales[self.scale]
-            batch = min(values["batch_size"], scale.batch_size)
+            batch = min(recipe.batch_size, scale.batch_size)
+            budget = min(recipe.budget_images, batch * scale.batches)
             values = {
                 "batch_size": batch,
-                "budget_images": min(values["budget_images"], batch * scale.batches),
-                "snapshots": min(values["snapshots"], scale.snapshots),
+                "budget_images": budget,
+                "snapshots": min(recipe.snapshots, scale.snapshots, budget // batch),
                 "state_every_images": batch,
             }
+            channels = [min(c, scale.channels) for c in network.channels]
             network = network.model_copy(
                 update={
-                    "channels": [min(c, scale.channels) for c in network.channels],
+                    "channels": channels,
                     "layers_per_block": min(network.layers_per_block, scale.layers_per_block),
-                    "norm_groups": min(network.norm_groups, scale.channels),
+                    "norm_groups": gcd(network.norm_groups, *channels),
                 }
             )
         return RunSettings(
@@ -483,17 +505,11 @@ class Config(Model):
 
     def sampling(self, row: Experiment) -> Sampling:
         """Return how the row's snapshots are sampled, at the configured scale."""
-        recipe = self.recipes[row.recipe].sampling
-        n_samples = row.n_samples or recipe.n_samples
-        if self.scale is not None:
-            n_samples = min(n_samples, self.scales[self.scale].n_samples)
-        return recipe.model_copy(
-            update={
-                "n_samples": n_samples,
-                "every_snapshot": row.every_snapshot or recipe.every_snapshot,
-                "last_snapshot": row.last_snapshot or recipe.last_snapshot,
-            }
-        )
+        sampling = row.complete(self.recipes[row.recipe]).sampling
+        if self.scale is None:
+            return sampling
+        n_samples = min(sampling.n_samples, self.scales[self.scale].n_samples)
+        return sampling.model_copy(update={"n_samples": n_samples})
 
     def scaled_classifier(self) -> Classifier:
         """Return the classifier's settings at the configured scale."""
@@ -539,13 +555,8 @@ def parse_config(content: Any, name: str = "config") -> Config:
         lines = []
         for problem in error.errors():
             key = ".".join(str(part) for part in problem["loc"])
-            message = problem["msg"].removeprefix("Value error, ")
-            if problem["type"] == "value_error":
-                lines.append(f"{key}: {message}" if key else message)
-            elif problem["type"] == "extra_forbidden":
-                lines.append(f"{key}: unknown key (value {problem['input']!r}){_siblings(problem)}")
-            else:
-                lines.append(f"{key}: {message}, found {problem['input']!r}")
+            message = _message(problem)
+            lines += [f"{key}: {message}" if key else message]
         raise InputError(f"{name} is not valid:\n  " + "\n  ".join(lines)) from error
 
 
@@ -557,18 +568,49 @@ def load_config(path: Path) -> Config:
     InputError
         If the file is missing, is not YAML or is not valid.
     """
+    return parse_config(read_yaml(path), str(path))
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file in which no mapping holds a key twice.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is not YAML or repeats a key.
+    """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: expected a configuration file, found none") from error
-    except yaml.YAMLError as error:
+        return yaml.load(Path(path).read_text(encoding="utf-8"), _UniqueKeys)
+    except OSError as error:
+        raise InputError(f"{path}: expected a configuration file, found none ({error})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: expected valid YAML, found {error}") from error
-    return parse_config(content, str(path))
 
 
 def config_schema() -> str:
     """Return the JSON schema of the configuration file, for completion in editors."""
     return json.dumps(Config.model_json_schema(), indent=2, sort_keys=True) + "\n"
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML itself forbids repeated keys; PyYAML would keep the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [key.value for key, _ in node.value]
+        for key, _ in node.value:
+            if keys.count(key.value) > 1 and key.value != "<<":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} twice", key.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def _message(problem: Any) -> str:
+    if problem["type"] == "value_error":
+        return problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key (value {problem['input']!r}){_siblings(problem)}"
+    return f"{problem['msg']}, found {problem['input']!r}"
 
 
 _SECTIONS: dict[str, type[Model]] = {

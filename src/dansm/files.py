@@ -9,6 +9,7 @@ receipt was not made by this code and `unproven_files` reports it.
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,22 +83,20 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: expected a JSON file, found none") from error
-    except json.JSONDecodeError as error:
+    except OSError as error:
+        raise InputError(f"{path}: expected a JSON file, found none ({error})") from error
+    except ValueError as error:  # not JSON, or not UTF-8
         raise InputError(f"{path}: expected valid JSON, found {error}") from error
 
 
 def publish(source: Path, target: Path) -> None:
     """Give a finished file a second name, without copying its bytes where links are possible."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _write_receipt(source, target)
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        with atomic_path(target) as partial:
-            partial.write_bytes(source.read_bytes())
+    with atomic_path(target) as partial:
+        partial.unlink()
+        try:
+            os.link(source, partial)
+        except OSError:
+            shutil.copyfile(source, partial)
 
 
 def unproven_files(root: Path, skip: set[str]) -> list[Path]:
@@ -169,5 +168,5 @@ def _matches_receipt(path: Path) -> bool:
         if (receipt["size"], receipt["mtime_ns"]) == (stat.st_size, stat.st_mtime_ns):
             return True
         return receipt["size"] == stat.st_size and receipt["sha256"] == sha256(path)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return False

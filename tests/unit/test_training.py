@@ -209,7 +209,8 @@ def test_two_processes_train_together(store, tmp_path):
         "from dansm.data.store import open_store\n"
         "from dansm.training import train\n"
         "torch.set_num_threads(1)\n"
-        "train(RunSettings.model_validate_json(sys.argv[1]), open_store(sys.argv[2]), sys.argv[3])\n"
+        "settings = RunSettings.model_validate_json(sys.argv[1])\n"
+        "train(settings, open_store(sys.argv[2]), sys.argv[3])\n"
     )
     settings = SETTINGS.model_copy(update={"budget_images": 96})
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]

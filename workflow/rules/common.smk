@@ -13,13 +13,15 @@ os.environ.update(
 
 from snakemake.exceptions import WorkflowError
 
-from dansm.config import SAMPLERS, LatentSource, TrainedAutoencoder, parse_config
+from dansm.config import SAMPLERS, LatentSource, TrainedAutoencoder, parse_config, read_yaml
 from dansm.errors import InputError
 from dansm.files import check_results_folder
 
 PROCESS_NAMES = sorted(SAMPLERS)
 
 try:
+    for path in workflow.configfiles:
+        read_yaml(Path(path))
     CONFIG = parse_config(config, "config/config.yaml")
     RESULTS = CONFIG.results
     check_results_folder(Path(RESULTS), skip=set(CONFIG.scales) | {"reference"})

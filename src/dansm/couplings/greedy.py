@@ -57,8 +57,8 @@ class Greedy(OnlineCoupling):
     name = "greedy"
 
     def __init__(self, match_size: int, seed: int = 0) -> None:
-        if match_size < 2:
-            raise ValueError(f"match_size {match_size}: greedy takes at least 2")
+        if not isinstance(match_size, int) or match_size < 2:
+            raise ValueError(f"match_size {match_size}: greedy takes a whole number, at least 2")
         super().__init__(match_size, seed)
         self._pools = 0  # pools drawn so far
         self._left = 0  # the first so many rows of the pool are still unused
@@ -97,6 +97,11 @@ class Greedy(OnlineCoupling):
     def _take(self, flat: Tensor) -> Tensor:
         pool, norms = self._pool[: self._left], self._norms[: self._left]
         costs = torch.addmm(norms.expand(len(flat), -1), flat, pool.T, alpha=-2)
+        if not bool(costs.isfinite().all()):
+            raise ValueError(
+                "samples: expected values whose distances to noise are finite in "
+                f"{flat.dtype}, found a largest value of {flat.abs().max():g}"
+            )
         chosen = assign_in_turn(costs)
         noise = pool[chosen]
         self._remove(chosen)

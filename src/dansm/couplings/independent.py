@@ -15,7 +15,7 @@ class Independent(OnlineCoupling):
     name = "independent"
 
     def __init__(self, match_size: int = 0, seed: int = 0) -> None:
-        if match_size > 1:
+        if match_size not in (0, 1):
             raise ValueError(f"match_size {match_size}: independent takes 0 (or 1, the same)")
         super().__init__(match_size=0, seed=seed)
         self._batches = 0

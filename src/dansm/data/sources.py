@@ -1,6 +1,8 @@
 """Where pixel datasets come from: each source writes a store."""
 
 from collections.abc import Iterator
+from io import BytesIO
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -68,21 +70,30 @@ def _write_cifar10(
 
 
 def _write_lsun(source: LsunSource, shape: tuple[int, int, int], licence: str, path: Path) -> None:
-    from torchvision.datasets import LSUN
+    import lmdb
 
-    database = source.folder / f"{source.category}_lmdb"
-    if not (database / "data.mdb").is_file():
+    folder = source.folder / f"{source.category}_lmdb"
+    if not (folder / "data.mdb").is_file():
         raise InputError(
-            f"{database}: expected LSUN's LMDB (unzip {source.category}_lmdb.zip into "
+            f"{folder}: expected LSUN's LMDB (unzip {source.category}_lmdb.zip into "
             f"{source.folder}), found no data.mdb there"
         )
-    images = LSUN(str(source.folder), classes=[source.category])
-    if len(images) < source.count:
-        raise InputError(f"{database}: expected {source.count} images, found {len(images)}")
+    database = lmdb.open(str(folder), readonly=True, lock=False, readahead=False)
+    found = database.stat()["entries"]
+    if found < source.count:
+        raise InputError(f"{folder}: expected {source.count} images, found {found}")
 
     def blocks() -> Iterator[np.ndarray]:
-        for k in range(source.count):
-            yield centre_crop(images[k][0], shape[1:]).transpose(2, 0, 1)[None]
+        with database.begin() as transaction:
+            for key, value in islice(transaction.cursor(), source.count):
+                try:
+                    image = centre_crop(Image.open(BytesIO(value)), shape[1:])
+                except OSError as error:
+                    raise InputError(
+                        f"{folder}, key {key.decode(errors='replace')}: expected an image, "
+                        f"found {len(value)} bytes that cannot be read ({error})"
+                    ) from error
+                yield image.transpose(2, 0, 1)[None]
 
     write_store(
         path,

@@ -72,10 +72,12 @@ class Store:
         Raises
         ------
         InputError
-            If the store holds latents.
+            If the store holds latents or the images are not finite.
         """
         if self.value_range is None:
             raise InputError(f"{self.path}: expected a pixel store, found one without value range")
+        if not bool(images.isfinite().all()):
+            raise InputError(f"{self.path}: expected finite images, found NaN or infinity")
         low, high = self.value_range
         values = (images.clamp(-1, 1) + 1) * ((high - low) / 2) + low
         if np.issubdtype(self.array.dtype, np.integer):
@@ -113,6 +115,8 @@ def write_store(
         Nothing is left under the store's names then.
     """
     path = Path(path)
+    if labels is not None and np.shape(labels) != (count,):
+        raise InputError(f"{path}: expected {count} labels, found {np.shape(labels)}")
     with atomic_path(path / "array.npy") as partial:
         array = open_memmap(partial, mode="w+", dtype=dtype, shape=(count, *shape))
         done = 0
@@ -123,8 +127,14 @@ def write_store(
                     f"{path}: expected {count} samples of shape {tuple(shape)}, found a block of "
                     f"shape {block.shape} after {done} samples"
                 )
-            _check_values(block, value_range, f"{path}, samples {done} to {done + len(block) - 1}")
-            array[done : done + len(block)] = block
+            where = f"{path}, samples {done} to {done + len(block) - 1}"
+            with np.errstate(over="ignore", invalid="ignore"):
+                stored = block.astype(dtype)
+            _check_values(block, value_range, where)
+            _check_values(stored, value_range, f"{where}, as {dtype}")
+            if np.issubdtype(dtype, np.integer) and not np.array_equal(stored, block):
+                raise InputError(f"{where}: expected values of {dtype}, found others")
+            array[done : done + len(block)] = stored
             done += len(block)
             progress.update(len(block))
         progress.close()

@@ -51,13 +51,18 @@ def train_classifier(settings: Classifier, store: Store, path: Path) -> dict[str
     Raises
     ------
     InputError
-        If the store has no labels.
+        If the store has no labels or too few images.
     """
     if store.labels is None:
         raise InputError(f"{store.path}: expected a labelled store, found no labels")
     shape = tuple(store.array.shape[1:])
     order = torch.randperm(len(store), generator=generator(settings.seed, "classifier-split"))
     held_out = round(settings.held_out * len(store))
+    if not 0 < held_out < len(store):
+        raise InputError(
+            f"{store.path}: expected some of the {len(store)} images to be held out and some not, "
+            f"found held_out {settings.held_out}"
+        )
     test, training = order[:held_out], order[held_out:]
     labels = torch.from_numpy(store.labels)
     with torch.random.fork_rng(devices=[]):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -63,6 +64,11 @@ def make_extractor(
         raise InputError(
             f"{store.path}: {name} takes 8-bit images, found {store.array.dtype} "
             f"in {store.value_range}"
+        )
+    if store.array.shape[1] not in (1, 3):
+        raise InputError(
+            f"{store.path}: {name} takes grey or colour images, found "
+            f"{store.array.shape[1]} channels"
         )
     return _inception(name.removeprefix("inception_"), inception_weights)
 
@@ -144,7 +150,7 @@ class ReferenceFeatures:
                 features = file["features"]
         except FileNotFoundError as error:
             raise InputError(f"{path}: expected reference features, found no file") from error
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile) as error:
             raise InputError(f"{path}: expected reference features, found {error}") from error
         if features.ndim != 2 or not np.isfinite(features).all():
             raise InputError(

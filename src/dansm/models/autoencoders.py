@@ -41,7 +41,7 @@ def train_autoencoder(settings: TrainedAutoencoder, store: Store, path: Path) ->
             down_block_types=("DownEncoderBlock2D",) * levels,
             up_block_types=("UpDecoderBlock2D",) * levels,
             latent_channels=settings.latent_channels,
-            norm_num_groups=min(settings.channels),
+            norm_num_groups=math.gcd(*settings.channels),
             mid_block_add_attention=False,
         )
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
@@ -159,6 +159,7 @@ class Codec:
 
 
 def _save_pretrained(model: AutoencoderKL, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         model.save_pretrained(folder)
         for file in sorted(Path(folder).iterdir()):

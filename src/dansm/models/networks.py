@@ -42,6 +42,8 @@ def make_network(preset: Network, shape: Shape, seed: int | None = None) -> UNet
             up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in attends[::-1]),
             # The middle block attends where any level does, as in DDPM.
             add_attention=any(attends),
+            # One head, as in DDPM and DDPM++.
+            attention_head_dim=None,
             dropout=preset.dropout,
             norm_num_groups=preset.norm_groups,
         )
@@ -83,18 +85,18 @@ def load_weights(path: Path, network: torch.nn.Module, expected: dict[str, objec
             f"that are not one ({error})"
         ) from error
     for key, value in expected.items():
-        if description.get(key) != value:
+        if description.get(key) != json.loads(json.dumps(value)):
             raise InputError(
                 f"{path}: weights of another run or network; expected {key} {value}, "
                 f"found {description.get(key)}"
             )
-    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    if found != shapes:
-        name = sorted(k for k in shapes | found if shapes.get(k) != found.get(k))[0]
+    kinds = {name: (tuple(t.shape), t.dtype) for name, t in network.state_dict().items()}
+    found = {name: (tuple(t.shape), t.dtype) for name, t in weights.items()}
+    if found != kinds:
+        name = sorted(k for k in kinds | found if kinds.get(k) != found.get(k))[0]
         raise InputError(
-            f"{path}: weights of another network; expected {name} of shape {shapes.get(name)}, "
-            f"found {found.get(name)}"
+            f"{path}: weights of another network; expected {name} of shape and type "
+            f"{kinds.get(name)}, found {found.get(name)}"
         )
     bad = [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]
     if bad:

@@ -44,6 +44,8 @@ class RectifiedFlow:
         RK45 integrate from ε to 1.
         """
         check_sampler(sampler, self.samplers)
+        if sampler != "rk45" and steps < 1:
+            raise ValueError(f"steps: expected at least 1, found {steps}")
         counted = Counted(network)
 
         def velocity(points: Tensor, time: float) -> Tensor:

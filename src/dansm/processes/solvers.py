@@ -39,12 +39,15 @@ def rk45(field: Field, points: Tensor, start: float, end: float, tolerance: floa
     Raises
     ------
     RuntimeError
-        If the solver fails.
+        If the solver fails or the field is not finite.
     """
 
     def derivative(time: float, flat: np.ndarray) -> np.ndarray:
         state = torch.from_numpy(flat).reshape(points.shape).to(points)
-        return field(state, time).double().cpu().numpy().ravel()
+        value = field(state, time).double().cpu().numpy().ravel()
+        if not np.isfinite(value).all():  # the solver would halve its step for ever
+            raise RuntimeError(f"RK45 failed: the field is not finite at t = {time}")
+        return value
 
     solution = solve_ivp(
         derivative,

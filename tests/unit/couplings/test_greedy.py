@@ -168,7 +168,9 @@ def test_unsuitable_samples_are_refused_and_change_nothing(bad, found):
 
 @pytest.mark.parametrize("match_size", [-1, 0, 1])
 def test_a_match_size_below_two_is_refused(match_size):
-    with pytest.raises(ValueError, match=f"match_size {match_size}: greedy takes at least 2"):
+    with pytest.raises(
+        ValueError, match=f"match_size {match_size}: greedy takes a whole number, at least 2"
+    ):
         make_coupling("greedy", match_size=match_size)
 
 

@@ -93,17 +93,12 @@ def test_a_missing_lsun_folder_is_reported(tmp_path):
     assert str(tmp_path / "bedroom_train_lmdb") in str(caught.value)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="torchvision caches LMDB keys in the current folder, under the path's letters",
-)
 def test_two_lsun_folders_that_differ_by_a_digit_are_not_mixed_up(tmp_path, rooms):
     for folder in ("lsun1", "lsun2"):
         source = write_lsun(tmp_path / folder, rooms)
         build_pixel_store(source, (3, 16, 16), "", tmp_path / f"store of {folder}")
 
 
-@pytest.mark.xfail(strict=True, reason="torchvision caches LMDB keys in the current folder")
 def test_reading_lsun_leaves_no_file_in_the_current_folder(tmp_path, rooms):
     build_pixel_store(write_lsun(tmp_path / "lsun", rooms), (3, 16, 16), "", tmp_path / "s")
     assert {path.name for path in tmp_path.iterdir()} == {"lsun", "s"}

@@ -215,7 +215,6 @@ def test_a_missing_or_damaged_description_is_refused(make_store, text, message):
     assert str(store.path / "meta.json") in str(caught.value)
 
 
-@pytest.mark.xfail(strict=True, reason="write_store does not count the labels")
 def test_a_wrong_number_of_labels_is_refused_when_written(tmp_path):
     with pytest.raises(InputError, match="5 labels"):
         write(tmp_path / "s", [PIXELS], labels=LABELS[:4])

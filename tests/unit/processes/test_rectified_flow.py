@@ -147,7 +147,6 @@ def test_an_unknown_sampler_is_refused():
         FLOW.sample(Toy(), START, "ddim_original", 4)
 
 
-@pytest.mark.xfail(strict=True, reason="heun returns the noise, NFE 0")
 @pytest.mark.parametrize("steps", [0, -1])
 def test_no_steps_are_refused(steps):
     with pytest.raises(ValueError, match="steps"):

@@ -81,7 +81,6 @@ def test_rk45_reports_a_failure():
         rk45(lambda x, t: x**2, torch.ones(1, 1, dtype=torch.float64), 0.0, 2.0)
 
 
-@pytest.mark.xfail(strict=True, reason="scipy halves the step of a field of NaN for ever")
 def test_rk45_ends_when_the_field_is_not_finite():
     calls = []
 
