@@ -5,27 +5,26 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: demo test lint clean
 
 demo: .venv/installed
-	@snakemake demo --quiet host rules reason
-	@dansm summary digits digits_latent
+	@$(BIN)/snakemake demo --quiet host rules reason
+	@$(BIN)/dansm summary digits digits_latent
 
 test: .venv/installed
-	@pytest
+	@$(BIN)/pytest
 
 lint: .venv/installed
-	@ruff check .
-	@ruff format --check .
-	@snakefmt --check workflow
-	@snakemake --lint
-	@dansm schema --check
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/snakefmt --check workflow
+	@$(BIN)/snakemake --lint
+	@$(BIN)/dansm schema --check
 
 clean:
 	rm -rf .venv .snakemake .pytest_cache .ruff_cache
-	find results -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} +
+	if [ -d results ]; then find results -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} +; fi
 
 .venv/installed: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is needed, found {v[0]}.{v[1]}; set PYTHON=/path/to/python3.11")'

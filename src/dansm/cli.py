@@ -57,7 +57,7 @@ def _distances(table: pd.DataFrame, dataset: str) -> str:
     """Return the last snapshots' Fréchet distances, mean over seeds and ranges, as text."""
     frechet = table[table["metric"] == "frechet_distance"]
     runs = frechet.dropna(subset=["images_seen"])
-    key = ["feature_extractor", "process", "sampler", "coupling", "match_size"]
+    key = ["feature_extractor", "process", "sampler", "match_size", "coupling"]
     last = runs[runs["images_seen"] == runs.groupby(key)["images_seen"].transform("max")]
     wide = last.pivot_table(index=key, columns="steps", values="value", aggfunc="mean")
     wide.columns = [f"{steps} steps" for steps in wide.columns]

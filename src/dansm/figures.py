@@ -408,7 +408,7 @@ def _draw_table(
         y += line
     wrapped = textwrap.wrap(caption, int(right * 19.5))
     axes.text(0, y, "\n".join(wrapped), va="top", fontsize=7, linespacing=1.35)
-    y += line * len(wrapped)
+    y += 0.135 * len(wrapped)
     figure.set_size_inches(right, y)
     axes.set(xlim=(0, right), ylim=(y, 0))
     return figure

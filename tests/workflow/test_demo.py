@@ -71,6 +71,8 @@ def test_the_table_holds_every_measurement(demo):
     assert set(original[original["steps"] == 3]["nfe"]) == {4.0}
     latent = read_table(results(demo) / "fid_digits_latent.csv")
     assert (latent["process"] == "reconstruction").sum() == 2
+    assert (latent["process"] == "real_halves").sum() == 2 * 5
+    assert set(latent["dataset"]) == {"digits_latent"}
 
 
 def test_done_means_done(demo):

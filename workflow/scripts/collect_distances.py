@@ -6,4 +6,8 @@ from dansm.evaluation.table import collect_tables
 from dansm.jobs import job
 
 with job(snakemake):
-    collect_tables([Path(path) for path in snakemake.input], Path(snakemake.output[0]))
+    collect_tables(
+        [Path(path) for path in snakemake.input],
+        snakemake.wildcards.dataset,
+        Path(snakemake.output[0]),
+    )

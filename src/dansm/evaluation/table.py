@@ -55,6 +55,11 @@ def read_table(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: expected a table of distances, found {error}") from error
 
 
-def collect_tables(paths: Sequence[Path], path: Path) -> None:
-    """Join tables of distances into one."""
-    write_table(path, pd.concat([read_table(part) for part in paths], ignore_index=True))
+def collect_tables(paths: Sequence[Path], dataset: str, path: Path) -> None:
+    """Join tables of distances into one of a dataset.
+
+    Rows of the real images carry the name of the pixel dataset; in the table of its latents they
+    stand for those.
+    """
+    table = pd.concat([read_table(part) for part in paths], ignore_index=True)
+    write_table(path, table.assign(dataset=dataset))

@@ -21,10 +21,12 @@ def test_round_trip_keeps_values_and_what_is_missing(tmp_path):
 def test_the_order_of_parts_does_not_matter(tmp_path):
     write_table(tmp_path / "a.csv", rows(seed=1))
     write_table(tmp_path / "b.csv", rows(seed=0))
-    collect_tables([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "ab.csv")
-    collect_tables([tmp_path / "b.csv", tmp_path / "a.csv"], tmp_path / "ba.csv")
+    collect_tables([tmp_path / "a.csv", tmp_path / "b.csv"], "e", tmp_path / "ab.csv")
+    collect_tables([tmp_path / "b.csv", tmp_path / "a.csv"], "e", tmp_path / "ba.csv")
     assert (tmp_path / "ab.csv").read_bytes() == (tmp_path / "ba.csv").read_bytes()
-    assert read_table(tmp_path / "ab.csv")["seed"].tolist() == [0, 1]
+    table = read_table(tmp_path / "ab.csv")
+    assert table["seed"].tolist() == [0, 1]
+    assert table["dataset"].tolist() == ["e", "e"]
 
 
 @pytest.mark.parametrize(
