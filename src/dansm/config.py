@@ -194,7 +194,6 @@ class Recipe(Model):
     mixed_precision: Literal["no", "bf16"]
     budget_images: Count = Field(description="Training images seen in all")
     snapshots: Count = Field(description="EMA snapshots, evenly spaced, the last at the end")
-    state_every_images: Count = Field(description="Images between saves of the rolling state")
     sampling: Sampling
     hardware: Hardware
 
@@ -311,7 +310,6 @@ class RunSettings(Model):
     mixed_precision: Literal["no", "bf16"]
     budget_images: Count
     snapshots: Count
-    state_every_images: Count
 
     @property
     def steps(self) -> int:
@@ -467,7 +465,7 @@ class Config(Model):
         """Resolve a row and a seed into all that training needs, at the configured scale."""
         dataset, recipe = self.datasets[row.dataset], row.complete(self.recipes[row.recipe])
         network = self.networks[recipe.network]
-        keys = ("batch_size", "budget_images", "snapshots", "state_every_images")
+        keys = ("batch_size", "budget_images", "snapshots")
         values: dict[str, Any] = {key: getattr(recipe, key) for key in keys}
         if self.scale is not None:
             scale = self.scales[self.scale]
@@ -477,7 +475,6 @@ class Config(Model):
                 "batch_size": batch,
                 "budget_images": budget,
                 "snapshots": min(recipe.snapshots, scale.snapshots, budget // batch),
-                "state_every_images": batch,
             }
             channels = [min(c, scale.channels) for c in network.channels]
             network = network.model_copy(

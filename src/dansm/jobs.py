@@ -32,7 +32,8 @@ def job(snakemake: Any) -> Iterator[None]:
         sys.stderr.flush()
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {snakemake.rule} {dict(snakemake.wildcards)}")
+    now = time.strftime("%Y-%m-%d %H:%M:%S")
+    print(f"{now} {snakemake.rule} {dict(snakemake.wildcards)}", flush=True)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(snakemake.threads)
     try:

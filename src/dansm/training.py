@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 from diffusers.training_utils import EMAModel
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
@@ -41,7 +41,8 @@ RUN = "run.json"
 STATS = "stats.jsonl"
 SNAPSHOTS = "snapshots"
 TRAINING = "training"
-_TICKS = 100  # lines of stats.jsonl in a whole run, at most
+_TICKS = 100  # lines of stats.jsonl in a whole run, about
+_SAVING_SHARE = 0.02  # of the time, at most, goes into saving the state
 
 
 class ShuffledBatches:
@@ -111,9 +112,13 @@ class Trainer:
         The dataset; its shape must be the settings'.
     folder
         Folder of the run.
+    state_seconds
+        Least time between two saves of the rolling state; it grows where saving is slow.
     """
 
-    def __init__(self, settings: RunSettings, store: Store, folder: Path) -> None:
+    def __init__(
+        self, settings: RunSettings, store: Store, folder: Path, state_seconds: float = 5.0
+    ) -> None:
         if tuple(store.array.shape[1:]) != tuple(settings.shape):
             raise InputError(
                 f"{store.path}: expected samples of shape {tuple(settings.shape)} as in the "
@@ -123,6 +128,8 @@ class Trainer:
         self.store = store
         self.folder = Path(folder)
         self.work = self.folder / TRAINING
+        self.state_seconds = state_seconds
+        self._save_at = time.perf_counter() + state_seconds
         bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         precision = settings.mixed_precision if bf16 else "no"
         self.accelerator = Accelerator(mixed_precision=precision)
@@ -177,7 +184,6 @@ class Trainer:
         settings = self.settings
         self.resume()
         schedule = set(settings.snapshot_steps())
-        save_every = max(1, settings.state_every_images // settings.batch_size)
         tick_every = max(1, settings.steps // _TICKS)
         board = SummaryWriter(str(self.work / "tensorboard"), purge_step=self.images_seen or None)
         progress = tqdm(
@@ -198,15 +204,15 @@ class Trainer:
             window.matching_seconds += waited - (self.batches.seconds - loading)
             self.advance(pair, window)
             progress.update(settings.batch_size)
-            snapshot, save = self.step in schedule, self.step % save_every == 0
-            if snapshot or save or self.step % tick_every == 0:
+            snapshot = self.step in schedule
+            if snapshot or self.step % tick_every == 0:
                 self.seconds = seconds_before + time.perf_counter() - started
                 self.tick(pair, window, board)
                 window = Window()
-            if snapshot:
-                self.take_snapshot()
-            if save and self.step < settings.steps:
-                self.save_state()
+                if snapshot:
+                    self.take_snapshot()
+                if self.step < settings.steps and self.is_time_to_save():
+                    self.save_state()
         progress.close()
         board.close()
         if self.accelerator.is_main_process:
@@ -281,8 +287,14 @@ class Trainer:
             entry = {"file": name, "images_seen": self.images_seen, "sha256": sha256(path)}
             self.snapshots.append(entry)
 
+    def is_time_to_save(self) -> bool:
+        """Tell whether the state is due; the main process decides for all."""
+        due = [time.perf_counter() >= self._save_at]
+        return broadcast_object_list(due)[0]
+
     def save_state(self) -> None:
         """Replace the rolling state by the present one, atomically."""
+        started = time.perf_counter()
         couplings = gather_object([self.coupling.state_dict()])
         if not self.accelerator.is_main_process:
             return
@@ -300,6 +312,8 @@ class Trainer:
         }
         with atomic_path(self.work / "state.pt") as partial:
             torch.save(state, partial)
+        now = time.perf_counter()
+        self._save_at = now + max(self.state_seconds, (now - started) / _SAVING_SHARE)
 
     def resume(self) -> None:
         """Take up the rolling state, if there is one of this very run.

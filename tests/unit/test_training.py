@@ -37,7 +37,6 @@ SETTINGS = RunSettings(
     mixed_precision="no",
     budget_images=960,
     snapshots=3,
-    state_every_images=24,
 )
 
 
@@ -92,7 +91,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(finished, store,
     folder = tmp_path / "killed"
     continued = 0
     for _ in range(5):
-        child = fork.Process(target=train, args=(SETTINGS, store, folder))
+        child = fork.Process(target=Trainer(SETTINGS, store, folder, state_seconds=0.01).run)
         child.start()
         time.sleep(moments.uniform(0.1, 0.5) * duration)
         os.kill(child.pid, signal.SIGKILL)
@@ -133,7 +132,7 @@ def test_a_damaged_state_is_named(store, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(store, tmp_path):
-    trainer = Trainer(SETTINGS, store, tmp_path)
+    trainer = Trainer(SETTINGS, store, tmp_path, state_seconds=0.0)
     good = trainer.process
 
     class Spoilt:
@@ -145,7 +144,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(s
     with pytest.raises(TrainingError, match=r"at step 11 \(88 images\) the loss is nan.*state\.pt"):
         trainer.run()
     state = torch.load(tmp_path / "training" / "state.pt", weights_only=True)
-    assert state["step"] == 9
+    assert 1 <= state["step"] <= 10
     assert all(value.isfinite().all() for value in state["network"].values())
     assert not (tmp_path / "model.safetensors").exists()
 

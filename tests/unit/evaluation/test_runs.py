@@ -34,7 +34,6 @@ SETTINGS = RunSettings(
     mixed_precision="no",
     budget_images=32,
     snapshots=2,
-    state_every_images=1000,
 )
 SAMPLING = Sampling(
     every_snapshot={"euler": [2, 3]},
