@@ -185,7 +185,14 @@ class Trainer:
         self.resume()
         schedule = set(settings.snapshot_steps())
         tick_every = max(1, settings.steps // _TICKS)
-        board = SummaryWriter(str(self.work / "tensorboard"), purge_step=self.images_seen or None)
+        board = None
+        if self.accelerator.is_main_process:
+            folder = str(self.work / "tensorboard")
+            board = SummaryWriter(folder, purge_step=self.images_seen or None)
+            for stale in self.work.rglob(".*.partial*"):  # cut short by a kill
+                stale.unlink()
+            # A line for each tick, to be watched; what came after the state is written again.
+            (self.work / STATS).write_text(_json_lines(self.stats))
         progress = tqdm(
             total=settings.steps * settings.batch_size,
             initial=self.images_seen,
@@ -214,8 +221,8 @@ class Trainer:
                 if self.step < settings.steps and self.is_time_to_save():
                     self.save_state()
         progress.close()
-        board.close()
-        if self.accelerator.is_main_process:
+        if board is not None:
+            board.close()
             self.publish()
         self.accelerator.wait_for_everyone()
 
@@ -240,19 +247,17 @@ class Trainer:
         window.losses.append(loss.detach())
         window.gradient_norms.append(torch.as_tensor(norm).detach())
 
-    def tick(self, pair: Pairs, window: Window, board: SummaryWriter) -> None:
-        """Check that all is finite and append a line of statistics."""
+    def tick(self, pair: Pairs, window: Window, board: SummaryWriter | None) -> None:
+        """Check that all is finite and, on the main process, add a line of statistics."""
         losses = torch.stack(window.losses).tolist()
         norms = torch.stack(window.gradient_norms).tolist()
         for k, (loss, norm) in enumerate(zip(losses, norms, strict=True)):
             if not (abs(loss) < float("inf") and abs(norm) < float("inf")):
                 step = self.step - len(losses) + k + 1
                 state = self.work / "state.pt"
-                kept = (
-                    f"the last good state is kept in {state}"
-                    if state.exists()
-                    else ("no state had been saved yet")
-                )
+                kept = "no state had been saved yet"
+                if state.exists():
+                    kept = f"the last good state is kept in {state}"
                 raise TrainingError(
                     f"{self.folder}: at step {step} ({step * self.settings.batch_size} images) "
                     f"the loss is {loss} and the gradient norm {norm}, expected finite; {kept}"
@@ -273,8 +278,11 @@ class Trainer:
             "seconds": self.seconds,
         }
         self.stats.append(line)
-        for key in line.keys() - {"images_seen"}:
-            board.add_scalar(key, line[key], self.images_seen)
+        if board is not None:
+            with open(self.work / STATS, "a", encoding="utf-8") as file:
+                file.write(_json_lines([line]))
+            for key in line.keys() - {"images_seen"}:
+                board.add_scalar(key, line[key], self.images_seen)
 
     def take_snapshot(self) -> None:
         """Write the EMA weights of this moment."""
@@ -354,7 +362,7 @@ class Trainer:
         last = self.snapshots[-1]
         publish(self.work / SNAPSHOTS / last["file"], self.folder / MODEL)
         with atomic_path(self.folder / STATS) as partial:
-            partial.write_text("".join(json.dumps(line) + "\n" for line in self.stats))
+            partial.write_text(_json_lines(self.stats))
         run = {
             "settings": self.settings.model_dump(mode="json"),
             "dataset_sha256": self.store.meta["sha256"],
@@ -384,6 +392,10 @@ def snapshot_description(settings: RunSettings, images_seen: int) -> dict[str, o
         "images_seen": images_seen,
         "run": settings.canonical_json(),
     }
+
+
+def _json_lines(lines: list[dict[str, float]]) -> str:
+    return "".join(json.dumps(line) + "\n" for line in lines)
 
 
 def _peak_memory() -> int:

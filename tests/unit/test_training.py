@@ -101,6 +101,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(finished, store,
     train(SETTINGS, store, folder)
     for name in ("model.safetensors", *(f"snapshots/{n:010d}.safetensors" for n in (320, 640))):
         assert sha256(folder / name) == sha256(finished / name)
+    assert not list(folder.rglob("*.partial*"))
     kept = ("images_seen", "loss", "gradient_norm", "path_length_random", "path_length_matched")
 
     def science(path):

@@ -24,7 +24,7 @@ try:
         read_yaml(Path(path))
     CONFIG = parse_config(config, "config/config.yaml")
     RESULTS = CONFIG.results
-    check_results_folder(Path(RESULTS), skip=set(CONFIG.scales) | {"reference"})
+    check_results_folder(Path(RESULTS), skip={*CONFIG.scales, "reference", "training"})
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
