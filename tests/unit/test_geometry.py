@@ -3,7 +3,12 @@ import pytest
 import torch
 from scipy.optimize import minimize_scalar
 
-from dansm.geometry import inter_path_distance, path_length
+from dansm.geometry import (
+    inter_path_distance,
+    nearest_in_batch,
+    path_length,
+    path_separation,
+)
 
 SHAPES = [(6, 3), (5, 2, 4), (4, 2, 3, 3)]
 
@@ -43,3 +48,44 @@ def test_inter_path_distance_of_known_paths():
     expected = torch.tensor([0.0, 2.0, 5.0, 0.0])
     torch.testing.assert_close(inter_path_distance(z, x, other_z, other_x), expected)
     torch.testing.assert_close(inter_path_distance(other_z, other_x, z, x), expected)
+
+
+@pytest.mark.parametrize("block", [1, 4, 100])
+@pytest.mark.parametrize("shape", [(9, 3), (9, 2, 3, 3)])
+def test_separation_agrees_with_every_pair_taken_alone(shape, block):
+    x, z = normal(shape, 0), normal(shape, 1)
+    n = len(x)
+    pairs = torch.zeros(n, n, dtype=torch.float64)
+    for i in range(n):
+        for j in range(n):
+            pairs[i, j] = inter_path_distance(
+                z[i : i + 1], x[i : i + 1], z[j : j + 1], x[j : j + 1]
+            )
+    found = path_separation(x, z, block)
+    np.testing.assert_allclose(found.average, pairs.sum(1) / (n - 1), rtol=1e-9)
+    np.testing.assert_allclose(found.minimum, (pairs + 1e9 * torch.eye(n)).amin(1), rtol=1e-9)
+
+
+def test_separation_of_parallel_and_of_crossing_paths():
+    z = torch.tensor([[0.0, 0.0], [0.0, 2.0], [5.0, 1.0]])
+    x = torch.tensor([[4.0, 0.0], [4.0, 2.0], [-1.0, 1.0]])
+    found = path_separation(x, z)
+    # The third meets the middle between the two parallel ones at t = 1/2, at distance 1 of each.
+    np.testing.assert_allclose(found.minimum, [1, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(found.average, [1.5, 1.5, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize("shapes", [((3, 2), (4, 2)), ((1, 2), (1, 2)), ((3, 2), (3, 4))])
+def test_separation_refuses_what_has_no_pairs(shapes):
+    with pytest.raises(ValueError, match="expected samples and noise of one shape"):
+        path_separation(torch.zeros(shapes[0]), torch.zeros(shapes[1]))
+
+
+def test_nearest_in_batch_against_a_loop():
+    x, z = normal((20, 2, 2), 0), normal((20, 2, 2), 1)
+    z[:7] = x[:7] + 0.01
+    expected = [
+        all((x[i] - z[i]).norm() <= (x[i] - z[j]).norm() for j in range(20)) for i in range(20)
+    ]
+    assert nearest_in_batch(x, z).tolist() == expected
+    assert sum(expected) >= 7

@@ -76,6 +76,27 @@ def test_batches_do_not_matter(sizes):
     assert torch.equal(in_batches(Greedy(20, SEED), x, *sizes), one_at_a_time(x, 20))
 
 
+@pytest.mark.parametrize("block_elements", [1, 30, 100])
+def test_parts_of_a_batch_give_what_the_whole_gives(block_elements):
+    x = samples(60)
+    parts = Greedy(25, SEED, block_elements=block_elements).match(x)
+    assert torch.equal(parts, Greedy(25, SEED).match(x))
+
+
+def test_a_pool_larger_than_the_memory_is_refused_with_its_size():
+    with pytest.raises(
+        ValueError, match=r"match_size 10\d+: .* needs \d{5,}\.\d GiB, found .* free"
+    ):
+        Greedy(10**12, SEED).match(samples(2))
+
+
+def test_costs_that_overflow_are_refused():
+    with pytest.raises(
+        ValueError, match=r"distances to noise are finite in torch\.float32, .*3e\+38"
+    ):
+        Greedy(8, SEED).match(torch.full((3, 6), 3e38))
+
+
 def test_matching_pulls_noise_towards_samples_more_with_a_larger_pool():
     x = samples(500, (1, 4, 4))
     pulls = [
