@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -89,3 +90,12 @@ def test_modules_import_only_from_those_before_them():
         imported = re.findall(r"from dansm\.(\w+)", path.read_text())
         late = [name for name in imported if order.index(name) > order.index(module)]
         assert not late, f"{path} imports {late}"
+
+
+def test_the_readme_loop_runs():
+    readme = (ROOT / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    seen = {"loader": [torch.rand(4, 3, 8, 8) for _ in range(2)]}
+    exec(code, seen)
+    assert seen["noise"].shape == (4, 3, 8, 8)
+    assert set(seen["coupling"].state_dict()) == {"name", "match_size", "seed", "progress"}

@@ -7,6 +7,7 @@ noise stays exactly Gaussian.
 
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
 from torch import Tensor
@@ -18,24 +19,38 @@ from dansm.randomness import generator
 def assign_in_turn(costs: Tensor) -> Tensor:
     """Let each row in turn take the cheapest column that no earlier row has taken.
 
-    This serial choice is deferred acceptance in which every column prefers earlier rows: all rows
-    propose to their cheapest column, each column keeps its earliest proposer, and the rejected
-    propose to their next choice. The result is the same and needs few rounds instead of a loop
-    over rows.
-
     Parameters
     ----------
     costs
-        Shape (rows, columns), rows ≤ columns, finite. It is overwritten: columns that rejected a
-        row become infinite for it.
+        Shape (rows, columns), rows ≤ columns, finite. It is overwritten.
 
     Returns
     -------
     Tensor, shape (rows,), int64
         The column of each row, all different.
     """
+    return serial_choice(costs) if costs.device.type == "cpu" else deferred_acceptance(costs)
+
+
+def serial_choice(costs: Tensor) -> Tensor:
+    """Choose row by row; see `assign_in_turn`. The faster form on the CPU, by numpy's argmin."""
+    left = costs.numpy()
+    choice = np.empty(len(left), np.int64)
+    for row in range(len(left)):
+        choice[row] = left[row].argmin()
+        left[row + 1 :, choice[row]] = np.inf
+    return torch.from_numpy(choice)
+
+
+def deferred_acceptance(costs: Tensor) -> Tensor:
+    """Choose in a few rounds without a loop over rows; see `assign_in_turn`. For GPUs.
+
+    The serial choice is deferred acceptance in which every column prefers earlier rows: all rows
+    propose to their cheapest column, each column keeps its earliest proposer, and the rejected
+    propose to their next choice, until nobody is rejected.
+    """
     rows, columns = costs.shape
-    choice = _cheapest(costs)
+    choice = costs.argmin(dim=1)
     order = torch.arange(rows, device=costs.device)
     while True:
         # Each column's earliest proposer among the current choices of all rows.
@@ -45,13 +60,7 @@ def assign_in_turn(costs: Tensor) -> Tensor:
         if rejected.numel() == 0:
             return choice
         costs[rejected, choice[rejected]] = torch.inf
-        choice[rejected] = _cheapest(costs[rejected])
-
-
-def _cheapest(costs: Tensor) -> Tensor:
-    if costs.device.type == "cpu":  # numpy's argmin is vectorised, torch's is not: 20 times faster
-        return torch.from_numpy(costs.numpy().argmin(axis=1))
-    return costs.argmin(dim=1)
+        choice[rejected] = costs[rejected].argmin(dim=1)
 
 
 class Greedy(OnlineCoupling):

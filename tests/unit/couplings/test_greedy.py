@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dansm.couplings import Batch, Greedy, Independent, make_coupling
-from dansm.couplings.greedy import assign_in_turn
+from dansm.couplings.greedy import deferred_acceptance, serial_choice
 from dansm.randomness import generator
 
 SEED = 5
@@ -230,7 +230,7 @@ def test_pairs_are_made_as_they_are_asked_for():
     assert taken == [0]
 
 
-def serial_choice(costs):
+def one_by_one(costs):
     free, chosen = list(range(costs.shape[1])), []
     for row in costs.tolist():
         chosen.append(min(free, key=lambda column: (row[column], column)))
@@ -251,8 +251,9 @@ def cost_matrices():
     yield "negative", -torch.rand(10, 10, generator=stream)
 
 
+@pytest.mark.parametrize("form", [serial_choice, deferred_acceptance])
 @pytest.mark.parametrize("costs", [pytest.param(c, id=name) for name, c in cost_matrices()])
-def test_assign_in_turn_is_the_serial_choice(costs):
-    expected = serial_choice(costs)
-    found = assign_in_turn(costs.clone())
+def test_both_forms_choose_row_by_row(costs, form):
+    expected = one_by_one(costs)
+    found = form(costs.clone())
     assert found.dtype == torch.int64 and found.tolist() == expected
