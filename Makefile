@@ -1,7 +1,7 @@
 # make demo   the paper in miniature, on real data, in minutes: tables and figures below results/
 # make test   all tests
 # make lint   style and workflow checks
-# make clean  remove the environment and everything generated (results/reference/ stays)
+# make clean  remove the environment, caches and smoke results; results that took time stay
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -23,8 +23,8 @@ lint: .venv/installed
 	@$(BIN)/dansm schema --check
 
 clean:
-	rm -rf .venv .snakemake .pytest_cache .ruff_cache
-	if [ -d results ]; then find results -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} +; fi
+	rm -rf .venv .pytest_cache .ruff_cache results/smoke
+	@echo "results/ is kept; git clean -fdx results .snakemake removes it too"
 
 .venv/installed: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is needed, found {v[0]}.{v[1]}; set PYTHON=/path/to/python3.11")'
