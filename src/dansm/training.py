@@ -324,7 +324,7 @@ class Trainer:
         self._save_at = now + max(self.state_seconds, (now - started) / _SAVING_SHARE)
 
     def resume(self) -> None:
-        """Take up the rolling state, if there is one of this very run.
+        """Take up the rolling state, if there is one of this very run; set aside any other.
 
         Raises
         ------
@@ -336,13 +336,17 @@ class Trainer:
             return
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
+            self.accelerator.wait_for_everyone()  # all have read it before one may move it
         except Exception as error:
             raise InputError(
                 f"{path}: expected a training state, found {path.stat().st_size} bytes that "
                 f"cannot be read ({error}); delete the file to train from the start"
             ) from error
         if state["identity"] != self.identity:
-            print(f"{path}: of other settings or data; training starts anew", flush=True)
+            kept = path.with_name("state.other.pt")
+            if self.accelerator.is_main_process:
+                path.replace(kept)
+                print(f"{path}: of other settings or data, kept as {kept}; training starts anew")
             return
         self.bare_network.load_state_dict(state["network"])
         self.ema.load_state_dict(state["ema"])

@@ -118,6 +118,9 @@ def test_a_state_of_other_settings_is_not_continued(store, tmp_path):
     other = Trainer(SETTINGS.model_copy(update={"seed": 4}), store, tmp_path)
     other.resume()
     assert other.step == 0
+    state, aside = (tmp_path / "training" / name for name in ("state.pt", "state.other.pt"))
+    assert not state.exists()
+    aside.rename(state)
     same = Trainer(SETTINGS, store, tmp_path)
     same.resume()
     assert same.step == 12
