@@ -29,10 +29,11 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Shape = tuple[Count, Count, Count]
 ProcessName = Literal["rectified_flow", "diffusion"]
-CouplingName = Literal["independent", "greedy"]
+CouplingName = Literal["independent", "greedy", "hungarian", "immiscible", "knn", "minibatch_ot"]
 SamplerName = Literal["euler", "heun", "rk45", "ddim_original", "ddim_trailing"]
 ExtractorName = Literal["digit_classifier", "inception_legacy_tensorflow", "inception_clean"]
 
+SIZED_COUPLINGS = ("greedy", "hungarian", "knn")
 DIFFUSION_TIMES = 1000
 SAMPLERS: dict[str, tuple[str, ...]] = {
     "rectified_flow": ("euler", "heun", "rk45"),
@@ -247,9 +248,9 @@ class Experiment(Model):
 
     @model_validator(mode="after")
     def _match_size_fits_coupling(self) -> "Experiment":
-        if self.coupling == "independent" and self.match_size != 0:
-            raise ValueError(f"match_size {self.match_size}: independent takes 0")
-        if self.coupling != "independent" and self.match_size < 2:
+        if self.coupling not in SIZED_COUPLINGS and self.match_size != 0:
+            raise ValueError(f"match_size {self.match_size}: {self.coupling} takes 0")
+        if self.coupling in SIZED_COUPLINGS and self.match_size < 2:
             raise ValueError(
                 f"match_size {self.match_size}: {self.coupling} takes at least 2; "
                 "the vanilla method is coupling independent with match_size 0"

@@ -287,8 +287,8 @@ def distance_curves(distances: pd.DataFrame) -> Figure:
 
 def method_name(coupling: str, match_size: int) -> str:
     """Name a coupling with its match size."""
-    if coupling == "independent":
-        return "Vanilla"
+    if match_size == 0:
+        return "Vanilla" if coupling == "independent" else coupling
     size = f"match size {match_size:,}"
     return size.capitalize() if coupling == "greedy" else f"{coupling}, {size}"
 

@@ -207,6 +207,8 @@ class Trainer:
         while self.step < settings.steps:
             before, loading = time.perf_counter(), self.batches.seconds
             pair = next(pairs)
+            device = self.accelerator.device  # a coupling may hand out what it held on the CPU
+            pair = pair._replace(samples=pair.samples.to(device), noise=pair.noise.to(device))
             waited = time.perf_counter() - before
             window.matching_seconds += waited - (self.batches.seconds - loading)
             self.advance(pair, window)

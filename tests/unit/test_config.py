@@ -196,8 +196,8 @@ WRONG = {
         ["experiments.1", "match_size 1", "greedy takes at least 2"],
     ),
     "unknown coupling": (
-        [(f"{ROW}.coupling", "hungarian")],
-        [f"{ROW}.coupling", "'independent' or 'greedy'", "found 'hungarian'"],
+        [(f"{ROW}.coupling", "hungry")],
+        [f"{ROW}.coupling", "'independent', 'greedy', 'hungarian'", "found 'hungry'"],
     ),
     "unknown process": (
         [(f"{ROW}.process", "flow")],

@@ -111,6 +111,31 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(finished, store,
     assert science(folder) == science(finished)
 
 
+@pytest.mark.parametrize(
+    ("coupling", "match_size"), [("hungarian", 20), ("immiscible", 0), ("knn", 3)]
+)
+def test_every_coupling_continues_to_the_same_weights(coupling, match_size, store, tmp_path):
+    settings = SETTINGS.model_copy(
+        update={"coupling": coupling, "match_size": match_size, "budget_images": 96}
+    )
+    train(settings, store, tmp_path / "whole")
+    broken = Trainer(settings, store, tmp_path / "broken", state_seconds=0.0)
+    advance = broken.advance
+
+    def interrupted(pair, window):
+        if broken.step == 7:
+            raise KeyboardInterrupt
+        advance(pair, window)
+
+    broken.advance = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        broken.run()
+    resumed = Trainer(settings, store, tmp_path / "broken")
+    resumed.run()
+    models = [sha256(tmp_path / run / "model.safetensors") for run in ("whole", "broken")]
+    assert models[0] == models[1]
+
+
 def test_a_state_of_other_settings_is_not_continued(store, tmp_path):
     trainer = Trainer(SETTINGS, store, tmp_path)
     trainer.step = 12

@@ -230,7 +230,12 @@ def reference_of_pixels(wildcards):
 
 
 def grid_rows(wildcards):
-    rows = [row for row in rows_of(wildcards.dataset) if row.process == wildcards.process]
+    """The paper's rows: vanilla and greedy by match size."""
+    rows = [
+        row
+        for row in rows_of(wildcards.dataset)
+        if row.process == wildcards.process and row.coupling in ("independent", "greedy")
+    ]
     if not rows:
         raise WorkflowError(
             f"no experiment row for {wildcards.dataset}, {wildcards.process}; "

@@ -5,7 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
+
+from dansm.randomness import generator
 
 
 class Batch(NamedTuple):
@@ -49,13 +52,13 @@ class Coupling(Protocol):
         Raises
         ------
         ValueError
-            If the state belongs to a coupling of another name, match size or seed.
+            If the state belongs to a coupling of another name, match size, seed or options.
         """
         ...
 
 
-class OnlineCoupling(ABC):
-    """A coupling that pairs each batch at once: subclasses choose the noise in `match`."""
+class StatefulCoupling(ABC):
+    """A coupling whose state is what it is, compared on loading, and how far it has come."""
 
     name: str
 
@@ -64,19 +67,8 @@ class OnlineCoupling(ABC):
         self.seed = seed
 
     @abstractmethod
-    def match(self, samples: Tensor) -> Tensor:
-        """Return the noise for each sample.
-
-        Parameters
-        ----------
-        samples
-            Tensor of shape ``(n, ...)``, any float dtype, any device.
-
-        Returns
-        -------
-        Tensor
-            Of the samples' shape, dtype and device; row i belongs to sample i.
-        """
+    def pairs(self, batches: Iterable[Batch]) -> Iterator[Pairs]:
+        """Yield pairs; see `Coupling.pairs`."""
 
     @abstractmethod
     def progress(self) -> dict[str, Any]:
@@ -85,11 +77,6 @@ class OnlineCoupling(ABC):
     @abstractmethod
     def load_progress(self, progress: dict[str, Any]) -> None:
         """Take up what `progress` returned."""
-
-    def pairs(self, batches: Iterable[Batch]) -> Iterator[Pairs]:
-        """Yield each batch with its noise."""
-        for batch in batches:
-            yield Pairs(batch.samples, self.match(batch.samples), batch.extras)
 
     def state_dict(self) -> dict[str, Any]:
         """Return identity and progress."""
@@ -108,6 +95,93 @@ class OnlineCoupling(ABC):
         return {"name": self.name, "match_size": self.match_size, "seed": self.seed}
 
 
+class OnlineCoupling(StatefulCoupling):
+    """A coupling that pairs each batch at once: subclasses choose the noise in `match`."""
+
+    @abstractmethod
+    def match(self, samples: Tensor) -> Tensor:
+        """Return the noise for each sample.
+
+        Parameters
+        ----------
+        samples
+            Tensor of shape ``(n, ...)``, any float dtype, any device.
+
+        Returns
+        -------
+        Tensor
+            Of the samples' shape, dtype and device; row i belongs to sample i.
+        """
+
+    def pairs(self, batches: Iterable[Batch]) -> Iterator[Pairs]:
+        """Yield each batch with its noise.
+
+        Raises
+        ------
+        ValueError
+            If an extra has not one row a sample.
+        """
+        for batch in batches:
+            check_extras(batch)
+            yield Pairs(batch.samples, self.match(batch.samples), batch.extras)
+
+
+class FreshNoiseCoupling(OnlineCoupling):
+    """An online coupling that draws its noise anew for each batch, in `choose`.
+
+    The noise of batch k comes from the stream ``(seed, "noise", k)``, so the number of batches is
+    all the progress there is.
+    """
+
+    def __init__(self, match_size: int, seed: int) -> None:
+        super().__init__(match_size, seed)
+        self._batches = 0
+
+    @abstractmethod
+    def choose(self, flat: Tensor, stream: torch.Generator) -> Tensor:
+        """Return the noise for each sample of a batch.
+
+        Parameters
+        ----------
+        flat
+            Samples, shape (n, dimensions), float32 or wider.
+        stream
+            Generator to draw from, on the CPU.
+
+        Returns
+        -------
+        Tensor
+            Of the shape, dtype and device of ``flat``.
+        """
+
+    def match(self, samples: Tensor) -> Tensor:
+        """Return the chosen noise; see `OnlineCoupling.match`.
+
+        Raises
+        ------
+        ValueError
+            If the samples are empty, not finite, or too large for their distances to be finite.
+        """
+        check_samples(samples)
+        stream = generator(self.seed, "noise", self._batches)
+        noise = self.choose(flattened(samples), stream)
+        self._batches += 1
+        return noise.reshape(samples.shape).to(samples.dtype)
+
+    def progress(self) -> dict[str, Any]:
+        """Return the number of batches matched."""
+        return {"batches": self._batches}
+
+    def load_progress(self, progress: dict[str, Any]) -> None:
+        """Continue after that many batches."""
+        self._batches = progress["batches"]
+
+
+def flattened(samples: Tensor) -> Tensor:
+    """Return samples of shape (n, ...) as (n, dimensions), in float32 or wider."""
+    return samples.flatten(1).to(torch.promote_types(samples.dtype, torch.float32))
+
+
 def check_samples(samples: Tensor) -> None:
     """Raise ``ValueError`` unless the samples are a non-empty batch of finite floats."""
     if samples.ndim < 2 or samples.shape[0] == 0 or not samples.is_floating_point():
@@ -117,3 +191,27 @@ def check_samples(samples: Tensor) -> None:
         )
     if not bool(samples.isfinite().all()):
         raise ValueError("samples: expected finite values, found NaN or infinity")
+
+
+def check_extras(batch: Batch) -> None:
+    """Raise ``ValueError`` unless each extra of the batch has one row a sample."""
+    for key, rows in batch.extras.items():
+        if len(rows) != len(batch.samples):
+            raise ValueError(
+                f"extras: expected {len(batch.samples)} rows of {key!r}, found {len(rows)}"
+            )
+
+
+def check_costs(costs: Tensor, flat: Tensor) -> None:
+    """Raise ``ValueError`` unless the samples' costs, one or more rows a sample, are finite."""
+    if not bool(costs.isfinite().all()):
+        raise ValueError(
+            f"samples: expected values whose distances to noise are finite in {costs.dtype}, "
+            f"found a largest value of {flat.abs().max():g}"
+        )
+
+
+def check_no_match_size(name: str, match_size: int) -> None:
+    """Raise ``ValueError`` unless the match size of a coupling that has none is 0."""
+    if match_size != 0:
+        raise ValueError(f"match_size {match_size}: {name} matches each batch and takes 0")

@@ -196,7 +196,7 @@ def test_a_match_size_below_two_is_refused(match_size):
 
 
 def test_an_unknown_coupling_is_refused():
-    with pytest.raises(ValueError, match=r"'nearest'; expected one of \['greedy', 'independent'"):
+    with pytest.raises(ValueError, match=r"'nearest'; expected one of \['greedy', 'hungarian'"):
         make_coupling("nearest")
 
 

@@ -1,0 +1,145 @@
+"""What all couplings with fresh noise have in common."""
+
+import io
+from functools import partial
+
+import pytest
+import torch
+
+from dansm.couplings import Batch, Immiscible, Knn, MinibatchOT
+from dansm.randomness import generator
+
+SEED = 5
+KINDS = {
+    "immiscible": partial(Immiscible, 0, SEED),
+    "quantized": partial(Immiscible, 0, SEED, quantized=True),
+    "knn": partial(Knn, 6, SEED),
+    "exact": partial(MinibatchOT, 0, SEED),
+    "sinkhorn": partial(MinibatchOT, 0, SEED, method="sinkhorn", regularisation=0.05),
+}
+PERMUTING = ["immiscible", "quantized", "exact"]
+each_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def samples(n, shape=(2, 3), seed=0):
+    return torch.randn((n, *shape), generator=torch.Generator().manual_seed(seed))
+
+
+def candidates(x, k, count=1):
+    """The noises drawn for batch k, one for each sample or several."""
+    stream = generator(SEED, "noise", k)
+    return torch.cat([torch.randn(x.shape, generator=stream) for _ in range(count)])
+
+
+def rows_in(found, noises):
+    """Which of the noises each found one is."""
+    same = (found.flatten(1)[:, None] == noises.flatten(1)).all(-1)
+    assert (same.sum(dim=1) == 1).all()
+    return same.nonzero()[:, 1]
+
+
+@each_kind
+@pytest.mark.parametrize("shape", [(5,), (3, 4), (2, 3, 4), (1, 2, 3, 4)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_noise_is_of_the_batch_s_stream_in_shape_and_dtype(kind, shape, dtype):
+    x, coupling = samples(9, shape).to(dtype), KINDS[kind]()
+    for k in range(2):
+        found = coupling.match(x)
+        assert (found.shape, found.dtype, found.device) == (x.shape, dtype, x.device)
+        used = rows_in(found, candidates(x, k, 6 if kind == "knn" else 1).to(dtype))
+        if kind in PERMUTING:
+            assert sorted(used.tolist()) == list(range(9))
+        if kind == "knn":  # each sample has candidates of its own
+            assert (used % 9).tolist() == list(range(9))
+
+
+@pytest.mark.parametrize("kind", PERMUTING)  # the others draw noises by position
+def test_noise_follows_its_samples_when_they_are_reordered(kind):
+    x, order = samples(12), torch.randperm(12, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(KINDS[kind]().match(x)[order], KINDS[kind]().match(x[order]))
+
+
+@each_kind
+def test_noise_is_pulled_towards_the_samples(kind):
+    x = samples(64, (30,))
+    pull = (x * KINDS[kind]().match(x)).sum(dim=1) / x.norm(dim=1)
+    assert pull.mean() > 0.5  # independent noise: 0 ± 0.125
+
+
+@each_kind
+def test_samples_and_the_global_generator_are_left_alone(kind):
+    before, x = torch.get_rng_state(), samples(8)
+    KINDS[kind]().match(x)
+    assert torch.equal(torch.get_rng_state(), before) and torch.equal(x, samples(8))
+
+
+@each_kind
+def test_a_loaded_state_continues_identically(kind):
+    x, original, copy, file = samples(8), KINDS[kind](), KINDS[kind](), io.BytesIO()
+    first = original.match(x)
+    torch.save(original.state_dict(), file)
+    file.seek(0)
+    copy.load_state_dict(torch.load(file, weights_only=True))
+    second = original.match(x)
+    assert torch.equal(copy.match(x), second) and not torch.equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "found"),
+    [
+        ("immiscible", "quantized", "'quantized': True"),
+        ("exact", "sinkhorn", "'method': 'sinkhorn'"),
+        ("exact", "immiscible", "'name': 'immiscible'"),
+    ],
+)
+def test_a_state_of_another_coupling_or_option_is_refused(one, other, found):
+    with pytest.raises(ValueError, match=f"state of another coupling: .* found .*{found}"):
+        KINDS[one]().load_state_dict(KINDS[other]().state_dict())
+
+
+@each_kind
+@pytest.mark.parametrize(
+    ("bad", "found"),
+    [
+        (torch.tensor([[0.0, float("nan")]]), "found NaN or infinity"),
+        (torch.tensor([[0.0, float("inf")]]), "found NaN or infinity"),
+        (torch.empty(0, 2), r"found shape \(0, 2\)"),
+        (torch.zeros(3, 2, dtype=torch.int64), "torch.int64"),
+        (torch.full((2, 2), 3e38), "distances to noise are finite in .* largest value of 3e"),
+    ],
+    ids=["nan", "inf", "empty", "integers", "overflow"],
+)
+def test_unsuitable_samples_are_refused_and_change_nothing(kind, bad, found):
+    coupling, x = KINDS[kind](), samples(4)
+    with pytest.raises(ValueError, match=found):
+        coupling.match(bad)
+    assert torch.equal(coupling.match(x), KINDS[kind]().match(x))
+
+
+@each_kind
+def test_pairs_carry_samples_and_extras(kind):
+    batches = [Batch(samples(4, seed=k), {"label": torch.arange(4) + k}) for k in range(2)]
+    coupling = KINDS[kind]()
+    for pairs, batch in zip(KINDS[kind]().pairs(batches), batches, strict=True):
+        assert pairs.samples is batch.samples and pairs.extras is batch.extras
+        assert torch.equal(pairs.noise, coupling.match(batch.samples))
+
+
+@each_kind
+def test_extras_of_another_length_are_refused(kind):
+    batch = Batch(samples(4), {"label": torch.arange(5)})
+    with pytest.raises(ValueError, match="extras: expected 4 rows of 'label', found 5"):
+        next(KINDS[kind]().pairs([batch]))
+
+
+@each_kind
+def test_one_sample_is_a_batch(kind):
+    assert KINDS[kind]().match(samples(1)).shape == (1, 2, 3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@each_kind
+def test_noise_is_on_the_samples_device_and_the_same_there(kind):
+    x = samples(16)
+    found = KINDS[kind]().match(x.cuda())
+    assert found.device.type == "cuda" and torch.equal(found.cpu(), KINDS[kind]().match(x))

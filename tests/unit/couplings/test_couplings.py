@@ -1,0 +1,46 @@
+import pytest
+
+from dansm.couplings import COUPLINGS, make_coupling
+
+MATCH_SIZES = {"greedy": 4, "hungarian": 4, "knn": 4}
+
+
+@pytest.mark.parametrize("name", COUPLINGS)
+def test_couplings_are_made_by_name(name):
+    coupling = make_coupling(name, match_size=MATCH_SIZES.get(name, 0), seed=3)
+    assert type(coupling) is COUPLINGS[name] and coupling.name == name
+    state = coupling.state_dict()
+    assert (state["name"], state["match_size"]) == (name, MATCH_SIZES.get(name, 0))
+    assert state["seed"] == 3
+
+
+@pytest.mark.parametrize("name", MATCH_SIZES)
+def test_match_sizes_have_no_default_where_one_is_needed(name):
+    with pytest.raises(ValueError, match=f"match_size 0: {name} takes"):
+        make_coupling(name)
+
+
+def test_options_reach_the_coupling():
+    assert make_coupling("immiscible", quantized=True).quantized
+    coupling = make_coupling("minibatch_ot", method="sinkhorn", regularisation=0.3)
+    assert (coupling.method, coupling.regularisation) == ("sinkhorn", 0.3)
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        ("independent", r"\[\]"),
+        ("hungarian", r"\[\]"),
+        ("immiscible", r"\['quantized'\]"),
+        ("minibatch_ot", r"\['method', 'regularisation'\]"),
+    ],
+)
+def test_an_unknown_option_is_refused(name, allowed):
+    size = MATCH_SIZES.get(name, 0)
+    with pytest.raises(ValueError, match=f"{name}: unknown option 'metric'; .*{allowed}"):
+        make_coupling(name, match_size=size, metric="cosine")
+
+
+def test_an_option_of_another_coupling_is_refused():
+    with pytest.raises(ValueError, match="knn: unknown option 'quantized'"):
+        make_coupling("knn", match_size=4, quantized=True)

@@ -1,0 +1,212 @@
+import io
+from itertools import permutations
+
+import pytest
+import torch
+
+from dansm.couplings import Batch, Greedy, Hungarian, Pairs
+from dansm.randomness import generator
+
+SEED = 5
+
+
+def samples(n, shape=(2, 3), seed=0, dtype=torch.float32):
+    return torch.randn((n, *shape), generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def noises_of(match_size, k, shape):
+    """The noises of set k (from 0) as the coupling draws them."""
+    return torch.randn(match_size, *shape, generator=generator(SEED, "set", k))
+
+
+def brute_force(x, match_size):
+    """Try all permutations set by set, in float64."""
+    matched = []
+    for k, part in enumerate(x.split(match_size)):
+        noises = noises_of(match_size, k, x.shape[1:])[: len(part)]
+        flat = noises.double().flatten(1)
+        distances = (part.double().flatten(1)[:, None] - flat).square().sum(-1)
+        rows = range(len(part))
+        best = min(permutations(rows), key=lambda p: sum(distances[i, p[i]] for i in rows))
+        matched.append(noises[list(best)])
+    return torch.cat(matched).to(x.dtype)
+
+
+def batches_of(x, *sizes):
+    assert sum(sizes) == len(x)
+    extras = torch.arange(len(x)).split(sizes)
+    return [
+        Batch(part, {"index": index, "label": index % 10})
+        for part, index in zip(x.split(sizes), extras, strict=True)
+    ]
+
+
+def noise_of(pairs):
+    return torch.cat([p.noise for p in pairs])
+
+
+def saved_and_loaded(state):
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+@pytest.mark.parametrize("match_size", [2, 3, 5, 6])
+@pytest.mark.parametrize("n", [6, 12, 13], ids="n{}".format)
+def test_each_set_has_the_best_of_all_permutations(match_size, n):
+    x = samples(n)
+    found = noise_of(Hungarian(match_size, SEED).pairs(batches_of(x, 4, n - 4)))
+    assert torch.equal(found, brute_force(x, match_size))
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 4), (2, 3, 4), (1, 2, 3, 4)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_shape_and_dtype_are_kept(shape, dtype):
+    x = samples(11, shape, dtype=dtype)
+    pairs = list(Hungarian(4, SEED).pairs(batches_of(x, 5, 6)))
+    assert [p.noise.shape for p in pairs] == [p.samples.shape for p in pairs]
+    assert noise_of(pairs).dtype == dtype and torch.equal(noise_of(pairs), brute_force(x, 4))
+
+
+@pytest.mark.parametrize(
+    "sizes", [(60,), (1,) * 60, (7, 50, 3), (20, 20, 20), (59, 1), (25, 25, 10)]
+)
+def test_batches_keep_sizes_order_and_extras_and_do_not_matter(sizes):
+    x = samples(60)
+    expected = noise_of(Hungarian(20, SEED).pairs(batches_of(x, 60)))
+    pairs = list(Hungarian(20, SEED).pairs(batches_of(x, *sizes)))
+    assert tuple(len(p.samples) for p in pairs) == sizes
+    assert torch.equal(torch.cat([p.samples for p in pairs]), x)
+    assert torch.equal(noise_of(pairs), expected)
+    index = torch.cat([p.extras["index"] for p in pairs])
+    label = torch.cat([p.extras["label"] for p in pairs])
+    assert torch.equal(index, torch.arange(60)) and torch.equal(label, index % 10)
+
+
+def test_each_noise_of_a_set_is_used_once_and_the_last_short_set_takes_the_first_ones():
+    found = noise_of(Hungarian(20, SEED).pairs(batches_of(samples(50), 15, 15, 20))).flatten(1)
+    for k, used in enumerate(found.split(20)):
+        drawn = noises_of(20, k, (2, 3)).flatten(1)
+        rows = (used[:, None] == drawn).all(-1).nonzero()[:, 1]
+        assert sorted(rows.tolist()) == list(range(len(used)))
+
+
+def test_batches_are_taken_only_as_the_matching_needs_them():
+    taken = []
+
+    def batches():
+        for k in range(6):
+            taken.append(k)
+            yield Batch(samples(4, seed=k))
+
+    pairs = Hungarian(10, SEED).pairs(batches())
+    assert taken == []
+    for expected in ([0, 1, 2], [0, 1, 2], [0, 1, 2, 3, 4]):  # 10 samples, 12 taken; 20, 20
+        next(pairs)
+        assert taken == expected
+
+
+@pytest.mark.parametrize("sizes", [(4,) * 15, (7,) * 8 + (4,), (25, 25, 10), (1,) * 60])
+@pytest.mark.parametrize("handed_out", [0, 1, 2])
+def test_a_loaded_state_goes_on_with_the_batches_that_follow(sizes, handed_out):
+    batches = batches_of(samples(60), *sizes)
+    expected = list(Hungarian(10, SEED).pairs(batches))
+    source, original, copy = iter(batches), Hungarian(10, SEED), Hungarian(10, SEED)
+    stream = original.pairs(source)
+    first = [next(stream) for _ in range(handed_out)]
+    state = saved_and_loaded(original.state_dict())
+    followers = list(source)
+    copy.load_state_dict(state)
+    found = first + list(copy.pairs(followers))
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one.samples, other.samples) and torch.equal(one.noise, other.noise)
+        assert torch.equal(one.extras["index"], other.extras["index"])
+    copy.load_state_dict(state)  # matching has not changed it
+    assert torch.equal(noise_of(first + list(copy.pairs(followers))), noise_of(expected))
+
+
+def test_a_state_holds_no_more_than_the_samples_held():
+    coupling, file = Hungarian(10, SEED), io.BytesIO()
+    next(coupling.pairs(batches_of(samples(1000, (500,)), *(7,) * 142, 6)))
+    state = coupling.state_dict()
+    assert [len(entry["samples"]) for entry in state["progress"]["held"]] == [7]
+    assert state["progress"]["held"][0]["origin"][:, 0].tolist() == [0, 0, 0, -1, -1, -1, -1]
+    torch.save(state, file)
+    assert file.tell() < 2 * 7 * 500 * 4
+
+
+def test_a_new_stream_continues_the_held_set():
+    x = samples(20)
+    coupling = Hungarian(10, SEED)
+    first = next(coupling.pairs(batches_of(x[:12], 6, 6)))
+    rest = list(coupling.pairs(batches_of(x[12:], 8)))
+    assert [len(p.samples) for p in rest] == [6, 8]
+    expected = noise_of(Hungarian(10, SEED).pairs(batches_of(x, 20)))
+    assert torch.equal(noise_of([first, *rest]), expected)
+
+
+def test_the_end_of_a_stream_closes_its_set():
+    coupling, x = Hungarian(10, SEED), samples(4)
+    one, two = (list(coupling.pairs([Batch(x)])) for _ in range(2))
+    assert not torch.equal(noise_of(one), noise_of(two))
+    assert list(coupling.pairs([])) == []
+
+
+def test_optimal_pairs_are_shorter_than_greedy_ones():
+    x = samples(200, (30,))
+    greedy = (x - Greedy(200, SEED).match(x)).square().sum()
+    assert (x - noise_of(Hungarian(200, SEED).pairs([Batch(x)]))).square().sum() < greedy
+
+
+def test_the_global_generator_and_the_samples_are_left_alone():
+    before, x = torch.get_rng_state(), samples(10)
+    list(Hungarian(4, SEED).pairs([Batch(x)]))
+    assert torch.equal(torch.get_rng_state(), before) and torch.equal(x, samples(10))
+
+
+@pytest.mark.parametrize("match_size", [-1, 0, 1, 2.5])
+def test_a_match_size_below_two_is_refused(match_size):
+    with pytest.raises(ValueError, match=f"match_size {match_size}: hungarian takes a whole"):
+        Hungarian(match_size)
+
+
+def test_a_state_of_another_coupling_is_refused():
+    with pytest.raises(ValueError, match=r"expected .*'hungarian'.* found .*'greedy'"):
+        Hungarian(10, SEED).load_state_dict(Greedy(10, SEED).state_dict())
+
+
+@pytest.mark.parametrize(
+    ("bad", "found"),
+    [
+        (Batch(torch.full((1, 2), torch.nan)), "found NaN or infinity"),
+        (Batch(torch.full((1, 2), torch.inf)), "found NaN or infinity"),
+        (Batch(torch.empty(0, 2)), r"found shape \(0, 2\)"),
+        (Batch(torch.zeros(3, 4)), r"expected shape \(n, 2\) as before, found \(3, 4\)"),
+        (Batch(torch.zeros(3, 2), {"label": torch.zeros(2)}), "3 rows of 'label', found 2"),
+    ],
+    ids=["nan", "inf", "empty", "shape", "extras"],
+)
+def test_unsuitable_batches_are_refused_and_change_nothing(bad, found):
+    coupling, x = Hungarian(6, SEED), samples(10, (2,))
+    with pytest.raises(ValueError, match=found):
+        list(coupling.pairs([Batch(x[:4]), bad]))
+    assert torch.equal(noise_of(coupling.pairs([Batch(x[4:])])), brute_force(x, 6))
+
+
+def test_samples_whose_distances_overflow_are_refused():
+    with pytest.raises(ValueError, match=r"distances to noise are finite in torch\.float32"):
+        list(Hungarian(2, SEED).pairs([Batch(torch.full((2, 2), 3e38))]))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_noise_is_on_the_samples_device_before_and_after_a_resume():
+    x, coupling, copy = samples(20).cuda(), Hungarian(8, SEED), Hungarian(8, SEED)
+    expected = noise_of(Hungarian(8, SEED).pairs([Batch(x.cpu())]))
+    source = iter(batches_of(x, 5, 5, 10))
+    first = next(coupling.pairs(source))
+    copy.load_state_dict(coupling.state_dict())
+    rest: list[Pairs] = list(copy.pairs(source))
+    assert [p.noise.device.type for p in [first, *rest]] == ["cuda", "cpu", "cuda"]
+    assert torch.equal(torch.cat([p.noise.cpu() for p in [first, *rest]]), expected)
