@@ -29,7 +29,16 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Shape = tuple[Count, Count, Count]
 ProcessName = Literal["rectified_flow", "diffusion"]
-CouplingName = Literal["independent", "greedy", "hungarian", "immiscible", "knn", "minibatch_ot"]
+CouplingName = Literal[
+    "independent",
+    "greedy",
+    "hungarian",
+    "immiscible",
+    "knn",
+    "loom",
+    "minibatch_ot",
+    "semidiscrete",
+]
 SamplerName = Literal["euler", "heun", "rk45", "ddim_original", "ddim_trailing"]
 ExtractorName = Literal["digit_classifier", "inception_legacy_tensorflow", "inception_clean"]
 
@@ -130,6 +139,15 @@ class Classifier(Model):
     batch_size: Count
     learning_rate: Positive
     held_out: Annotated[float, Field(gt=0, lt=1)]
+    seed: Seed
+
+
+class PotentialsFit(Model):
+    """How the potentials of the coupling ``semidiscrete`` are fitted to a dataset."""
+
+    steps: Count
+    batch_size: Count = Field(description="Noises a step")
+    learning_rate: Positive
     seed: Seed
 
 
@@ -332,6 +350,7 @@ class Config(Model):
     datasets: dict[Name, Dataset]
     autoencoders: dict[Name, Autoencoder] = {}
     classifier: Classifier
+    potentials: PotentialsFit
     inception_weights: Path | None = Field(
         default=None,
         description="Folder with inception-2015-12-05.pt; none: clean-fid downloads it",
@@ -415,6 +434,11 @@ class Config(Model):
                 problems.append(
                     f"{key}: {row.process} is sampled by {' or '.join(allowed)}, found {wrong}"
                 )
+        if row.coupling == "semidiscrete" and dataset.horizontal_flips:
+            problems.append(
+                f"semidiscrete chooses among the stored samples, so it does not go with the "
+                f"horizontal_flips of dataset {row.dataset!r}"
+            )
         if not dataset.features:
             problems.append(
                 f"dataset {row.dataset!r} names no features, so no distance can be computed"
@@ -515,6 +539,13 @@ class Config(Model):
             return self.classifier
         epochs = min(self.classifier.epochs, self.scales[self.scale].epochs)
         return self.classifier.model_copy(update={"epochs": epochs})
+
+    def scaled_potentials(self) -> PotentialsFit:
+        """Return how potentials are fitted, at the configured scale."""
+        if self.scale is None:
+            return self.potentials
+        steps = min(self.potentials.steps, self.scales[self.scale].batches)
+        return self.potentials.model_copy(update={"steps": steps})
 
     def scaled_autoencoder(self, name: str) -> TrainedAutoencoder | PretrainedAutoencoder:
         """Return an autoencoder's settings at the configured scale."""
@@ -617,6 +648,7 @@ _SECTIONS: dict[str, type[Model]] = {
     "recipes": Recipe,
     "datasets": Dataset,
     "classifier": Classifier,
+    "potentials": PotentialsFit,
     "scales": Scale,
     "noise_sample_pairs": NoiseSamplePairs,
 }

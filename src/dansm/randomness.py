@@ -6,13 +6,15 @@ the CPU, so a stream gives the same numbers whatever device the model runs on.
 """
 
 import hashlib
+import operator
 
 import torch
 
 
 def stream_seed(seed: int, purpose: str, *index: int) -> int:
     """Return the 63-bit seed of the stream ``(seed, purpose, *index)``."""
-    key = ":".join([str(seed), purpose, *(str(i) for i in index)])
+    # Whole numbers of any type (int, numpy, tensor) name the same stream.
+    key = ":".join([str(seed), purpose, *(str(operator.index(i)) for i in index)])
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "little") >> 1
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
@@ -26,7 +27,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from dansm.config import RunSettings
-from dansm.couplings import Batch, Coupling, Pairs, make_coupling
+from dansm.couplings import Batch, Coupling, Pairs, Potentials, make_coupling
 from dansm.data.store import Store
 from dansm.errors import InputError, TrainingError
 from dansm.files import atomic_path, publish, sha256, write_json
@@ -112,12 +113,19 @@ class Trainer:
         The dataset; its shape must be the settings'.
     folder
         Folder of the run.
+    potentials
+        File of the dataset's fitted potentials, for the coupling ``semidiscrete``.
     state_seconds
         Least time between two saves of the rolling state; it grows where saving is slow.
     """
 
     def __init__(
-        self, settings: RunSettings, store: Store, folder: Path, state_seconds: float = 5.0
+        self,
+        settings: RunSettings,
+        store: Store,
+        folder: Path,
+        potentials: Path | None = None,
+        state_seconds: float = 5.0,
     ) -> None:
         if tuple(store.array.shape[1:]) != tuple(settings.shape):
             raise InputError(
@@ -144,6 +152,7 @@ class Trainer:
             settings.coupling,
             match_size=settings.match_size,
             seed=stream_seed(settings.seed, "coupling", rank),
+            **self._coupling_options(potentials),
         )
         self.batches = ShuffledBatches(store, settings, rank, ranks)
         self.batches.device = self.accelerator.device
@@ -151,6 +160,18 @@ class Trainer:
         self.stats: list[dict[str, float]] = []
         self.snapshots: list[dict[str, Any]] = []
         self.seconds = 0.0
+
+    def _coupling_options(self, potentials: Path | None) -> dict[str, Any]:
+        """Return what couplings over a finite dataset need to know of it."""
+        if self.settings.coupling == "loom":
+            return {"count": len(self.store), "shape": self.settings.shape}
+        if self.settings.coupling != "semidiscrete":
+            return {}
+        if potentials is None:
+            raise InputError("coupling semidiscrete: expected a file of potentials, found none")
+        samples = self.store.batch(np.arange(len(self.store)))
+        fitted = Potentials.load(potentials, samples)
+        return {"samples": samples.to(self.accelerator.device), "potentials": fitted}
 
     @property
     def bare_network(self) -> torch.nn.Module:
@@ -385,9 +406,11 @@ class Trainer:
         (self.work / "state.pt").unlink(missing_ok=True)
 
 
-def train(settings: RunSettings, store: Store, folder: Path) -> None:
+def train(
+    settings: RunSettings, store: Store, folder: Path, potentials: Path | None = None
+) -> None:
     """Train one run, or continue it; see `Trainer` and `Trainer.run`."""
-    Trainer(settings, store, folder).run()
+    Trainer(settings, store, folder, potentials).run()
 
 
 def snapshot_description(settings: RunSettings, images_seen: int) -> dict[str, object]:

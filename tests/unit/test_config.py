@@ -42,6 +42,7 @@ VALID = {
         },
         "sd": {"kind": "pretrained", "name": "somebody/sd", "subfolder": "vae"},
     },
+    "potentials": {"steps": 100, "batch_size": 8, "learning_rate": 1.0, "seed": 0},
     "classifier": {
         "dataset": "toy",
         "channels": 16,

@@ -1,5 +1,6 @@
 import hashlib
 
+import numpy as np
 import pytest
 import torch
 
@@ -40,3 +41,10 @@ def test_image_noises_are_gaussian_and_all_different():
     assert len(noises.unique(dim=0)) == 500
     assert abs(noises.mean()) < 4 / noises.numel() ** 0.5
     assert abs(noises.var() - 1) < 4 * (2 / noises.numel()) ** 0.5
+
+
+def test_whole_numbers_of_any_type_name_the_same_stream():
+    seeds = {stream_seed(0, "x", index) for index in (3, np.int64(3), torch.tensor(3))}
+    assert len(seeds) == 1
+    with pytest.raises(TypeError):
+        stream_seed(0, "x", 3.0)

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from dansm.config import Network, RunSettings
+from dansm.couplings import fit_potentials
 from dansm.data.store import open_store, write_store
 from dansm.errors import InputError, TrainingError
 from dansm.files import read_json, sha256
@@ -112,14 +113,18 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(finished, store,
 
 
 @pytest.mark.parametrize(
-    ("coupling", "match_size"), [("hungarian", 20), ("immiscible", 0), ("knn", 3)]
+    ("coupling", "match_size"),
+    [("hungarian", 20), ("immiscible", 0), ("knn", 3), ("loom", 0), ("semidiscrete", 0)],
 )
 def test_every_coupling_continues_to_the_same_weights(coupling, match_size, store, tmp_path):
     settings = SETTINGS.model_copy(
         update={"coupling": coupling, "match_size": match_size, "budget_images": 96}
     )
-    train(settings, store, tmp_path / "whole")
-    broken = Trainer(settings, store, tmp_path / "broken", state_seconds=0.0)
+    potentials = tmp_path / "potentials.npz"
+    samples = store.batch(np.arange(len(store)))
+    fit_potentials(samples, seed=0, steps=20, batch_size=16, progress=False).save(potentials)
+    train(settings, store, tmp_path / "whole", potentials)
+    broken = Trainer(settings, store, tmp_path / "broken", potentials, state_seconds=0.0)
     advance = broken.advance
 
     def interrupted(pair, window):
@@ -130,10 +135,19 @@ def test_every_coupling_continues_to_the_same_weights(coupling, match_size, stor
     broken.advance = interrupted
     with pytest.raises(KeyboardInterrupt):
         broken.run()
-    resumed = Trainer(settings, store, tmp_path / "broken")
-    resumed.run()
+    train(settings, store, tmp_path / "broken", potentials)
     models = [sha256(tmp_path / run / "model.safetensors") for run in ("whole", "broken")]
     assert models[0] == models[1]
+
+
+def test_semidiscrete_needs_the_potentials_of_its_dataset(store, tmp_path):
+    settings = SETTINGS.model_copy(update={"coupling": "semidiscrete", "match_size": 0})
+    with pytest.raises(InputError, match="semidiscrete: expected a file of potentials"):
+        Trainer(settings, store, tmp_path)
+    other = fit_potentials(torch.rand(50, 1, 8, 8), seed=0, steps=2, batch_size=4, progress=False)
+    other.save(tmp_path / "other.npz")
+    with pytest.raises(InputError, match=r"other\.npz"):
+        Trainer(settings, store, tmp_path, tmp_path / "other.npz")
 
 
 def test_a_state_of_other_settings_is_not_continued(store, tmp_path):

@@ -144,6 +144,10 @@ def classifier_settings(wildcards):
     return CONFIG.scaled_classifier().model_dump(mode="json")
 
 
+def potentials_settings(wildcards):
+    return CONFIG.scaled_potentials().model_dump(mode="json")
+
+
 def inception_weights(wildcards):
     return None if CONFIG.inception_weights is None else str(CONFIG.inception_weights)
 
@@ -162,6 +166,12 @@ def pair_settings(wildcards):
 
 def store_of(wildcards):
     return f"{RESULTS}/data/{wildcards.dataset}"
+
+
+def potentials_of(wildcards):
+    if wildcards.coupling != "semidiscrete":
+        return []
+    return f"{RESULTS}/potentials/{wildcards.dataset}.npz"
 
 
 def pixel_store_of(wildcards):

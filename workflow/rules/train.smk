@@ -1,10 +1,11 @@
-# Training. The rolling state is in the run's folder `training/`, which is no declared output:
+# Training, and what a coupling needs before it. The rolling state is in the run's folder `training/`, which is no declared output:
 # Snakemake deletes the outputs of interrupted jobs, and a resumed job needs its state.
 
 
 rule train_model:
     input:
         store=store_of,
+        potentials=potentials_of,
     output:
         model=f"{RESULTS}/runs/{RUN}/model.safetensors",
         snapshots=directory(f"{RESULTS}/runs/{RUN}/snapshots"),
@@ -27,3 +28,25 @@ rule train_model:
         settings=run_settings,
     script:
         "../scripts/train_model.py"
+
+
+rule fit_potentials:
+    input:
+        store=store_of,
+    output:
+        f"{RESULTS}/potentials/{{dataset}}.npz",
+    log:
+        f"{RESULTS}/logs/fit_potentials/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/fit_potentials/{{dataset}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=16000,
+        runtime=720,
+        gpu=0,
+    params:
+        settings=potentials_settings,
+    script:
+        "../scripts/fit_potentials.py"

@@ -12,4 +12,5 @@ with job(snakemake):
         RunSettings.model_validate(snakemake.params.settings),
         open_store(snakemake.input.store),
         Path(snakemake.output.run).parent,
+        potentials=Path(snakemake.input.potentials) if snakemake.input.potentials else None,
     )

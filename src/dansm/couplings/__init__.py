@@ -15,15 +15,17 @@ from dansm.couplings.hungarian import Hungarian
 from dansm.couplings.immiscible import Immiscible
 from dansm.couplings.independent import Independent
 from dansm.couplings.knn import Knn
+from dansm.couplings.loom import Loom
 from dansm.couplings.minibatch_ot import MinibatchOT
+from dansm.couplings.paired import Paired
+from dansm.couplings.semidiscrete import Potentials, Semidiscrete, fit_potentials
 
 __all__ = ["Batch", "Coupling", "Greedy", "Hungarian", "Immiscible", "Independent", "Knn"]
-__all__ += ["MinibatchOT", "OnlineCoupling", "Pairs"]
-__all__ += ["COUPLINGS", "make_coupling"]
+__all__ += ["Loom", "MinibatchOT", "OnlineCoupling", "Paired", "Pairs", "Potentials"]
+__all__ += ["COUPLINGS", "Semidiscrete", "fit_potentials", "make_coupling"]
 
-COUPLINGS: dict[str, type[StatefulCoupling]] = {
-    kind.name: kind for kind in (Independent, Greedy, Hungarian, Immiscible, Knn, MinibatchOT)
-}
+_KINDS = (Independent, Greedy, Hungarian, Immiscible, Knn, MinibatchOT, Semidiscrete, Loom, Paired)
+COUPLINGS: dict[str, type[StatefulCoupling]] = {kind.name: kind for kind in _KINDS}
 
 
 def make_coupling(name: str, *, match_size: int = 0, seed: int = 0, **options: Any) -> Coupling:
@@ -39,18 +41,26 @@ def make_coupling(name: str, *, match_size: int = 0, seed: int = 0, **options: A
     seed
         Seed of the coupling's own noise streams.
     **options
-        Further arguments of the coupling's class.
+        Further arguments of the coupling's class; ``semidiscrete``, ``loom`` and ``paired`` need
+        to know their dataset by them.
 
     Raises
     ------
     ValueError
         If the name is unknown, the match size or the value of an option does not suit the
-        coupling, or it has no such option.
+        coupling, it has no such option, or one that it needs is missing.
     """
     if name not in COUPLINGS:
         raise ValueError(f"unknown coupling {name!r}; expected one of {sorted(COUPLINGS)}")
-    allowed = sorted(set(signature(COUPLINGS[name]).parameters) - {"match_size", "seed"})
+    arguments = signature(COUPLINGS[name]).parameters.values()
+    allowed = {a.name: a for a in arguments if a.name not in ("match_size", "seed")}
     for option in options:
         if option not in allowed:
-            raise ValueError(f"{name}: unknown option {option!r}; expected one of {allowed}")
+            raise ValueError(
+                f"{name}: unknown option {option!r}; expected one of {sorted(allowed)}"
+            )
+    missing = sorted(a.name for a in allowed.values() if a.default is a.empty)
+    missing = [option for option in missing if option not in options]
+    if missing:
+        raise ValueError(f"{name}: expected the options {missing} too")
     return COUPLINGS[name](match_size=match_size, seed=seed, **options)

@@ -215,3 +215,31 @@ def check_no_match_size(name: str, match_size: int) -> None:
     """Raise ``ValueError`` unless the match size of a coupling that has none is 0."""
     if match_size != 0:
         raise ValueError(f"match_size {match_size}: {name} matches each batch and takes 0")
+
+
+def batch_rows(batch: Batch, count: int) -> Tensor:
+    """Return ``extras["row"]`` of a batch, shape (n,), int64, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If it is missing, not one whole number a sample, or not a row of a dataset of ``count``.
+    """
+    if "row" not in batch.extras:
+        raise ValueError(
+            "batch: expected extras['row'], each sample's row in the dataset, found extras "
+            f"{sorted(batch.extras)}"
+        )
+    rows, n = batch.extras["row"], len(batch.samples)
+    if rows.shape != (n,) or rows.dtype not in (torch.int64, torch.int32):
+        raise ValueError(
+            f"extras['row']: expected shape ({n},) of int64, found {tuple(rows.shape)} of "
+            f"{rows.dtype}"
+        )
+    rows = rows.cpu().long()
+    if n and not 0 <= int(rows.min()) <= int(rows.max()) < count:
+        raise ValueError(
+            f"extras['row']: expected rows from 0 to {count - 1}, found {int(rows.min())} to "
+            f"{int(rows.max())}"
+        )
+    return rows

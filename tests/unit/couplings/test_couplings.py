@@ -1,17 +1,34 @@
 import pytest
+import torch
 
-from dansm.couplings import COUPLINGS, make_coupling
+from dansm.couplings import COUPLINGS, fit_potentials, make_coupling
 
 MATCH_SIZES = {"greedy": 4, "hungarian": 4, "knn": 4}
+SAMPLES = torch.rand(5, 3, generator=torch.Generator().manual_seed(0))
+OPTIONS = {
+    "semidiscrete": {
+        "samples": SAMPLES,
+        "potentials": fit_potentials(SAMPLES, seed=0, steps=2, batch_size=4, progress=False),
+    },
+    "loom": {"count": 5, "shape": (3,)},
+    "paired": {"noise": SAMPLES, "samples": SAMPLES},
+}
 
 
 @pytest.mark.parametrize("name", COUPLINGS)
 def test_couplings_are_made_by_name(name):
-    coupling = make_coupling(name, match_size=MATCH_SIZES.get(name, 0), seed=3)
+    size, options = MATCH_SIZES.get(name, 0), OPTIONS.get(name, {})
+    coupling = make_coupling(name, match_size=size, seed=3, **options)
     assert type(coupling) is COUPLINGS[name] and coupling.name == name
     state = coupling.state_dict()
-    assert (state["name"], state["match_size"]) == (name, MATCH_SIZES.get(name, 0))
-    assert state["seed"] == 3
+    assert (state["name"], state["match_size"], state["seed"]) == (name, size, 3)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_what_a_coupling_must_know_has_no_default(name):
+    missing = sorted(OPTIONS[name])
+    with pytest.raises(ValueError, match=rf"{name}: expected the options \['{missing[0]}'"):
+        make_coupling(name)
 
 
 @pytest.mark.parametrize("name", MATCH_SIZES)

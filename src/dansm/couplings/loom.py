@@ -1,0 +1,150 @@
+"""LOOM-CFM: assignments that improve across batches (Davtyan et al., ICLR 2025).
+
+Every training sample owns ``stored`` noises. In each batch one of each sample's noises, picked at
+random, is re-assigned among the batch's samples by an optimal assignment and stored back. So the
+total cost of the assignment never rises, and batches communicate through the exchanged noises.
+
+The set of noises is finite and fixed: training sees N × ``stored`` noises, however long it runs.
+They are a Gaussian sample, but not fresh ones; more of them come closer to N(0, I).
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dansm.couplings.base import (
+    Batch,
+    Pairs,
+    StatefulCoupling,
+    batch_rows,
+    check_costs,
+    check_extras,
+    check_no_match_size,
+    check_samples,
+    flattened,
+)
+from dansm.couplings.hungarian import assign_optimally
+from dansm.randomness import generator
+
+
+class Loom(StatefulCoupling):
+    """Stored noises of each sample, exchanged between the samples of a batch.
+
+    Batches must carry ``extras["row"]``, each sample's row in the dataset. A batch in which a row
+    returns (where one epoch ends and the next begins) is matched in parts without repetition.
+
+    Only ids are stored: noise ``id`` comes from ``generator(seed, "loom", id)`` whenever it is
+    used, at the cost of drawing it. Memory, and the state, is 8 bytes a stored noise whatever the
+    dimensions.
+
+    Parameters
+    ----------
+    match_size
+        0: there is no pool.
+    seed
+        Seed of the noises and of the choice among a sample's noises.
+    count
+        Number of samples N of the dataset.
+    shape
+        Shape of one sample.
+    stored
+        Noises stored for each sample.
+
+    Raises
+    ------
+    ValueError
+        If the match size is not 0 or a count is not positive.
+    """
+
+    name = "loom"
+
+    def __init__(
+        self,
+        match_size: int = 0,
+        seed: int = 0,
+        *,
+        count: int,
+        shape: tuple[int, ...],
+        stored: int = 1,
+    ) -> None:
+        check_no_match_size(self.name, match_size)
+        if count < 1 or stored < 1:
+            raise ValueError(
+                "loom: expected at least 1 sample and 1 noise stored for each, found count "
+                f"{count}, stored {stored}"
+            )
+        super().__init__(match_size=0, seed=seed)
+        self._shape = tuple(shape)
+        self._ids = torch.arange(count * stored).reshape(count, stored)  # noises of each sample
+        self._batches = 0
+
+    def pairs(self, batches: Iterable[Batch]) -> Iterator[Pairs]:
+        """Yield each batch with the noises re-assigned among its samples.
+
+        Raises
+        ------
+        ValueError
+            If a batch is empty, not finite, so large that its products with noise are not, or of
+            another shape; if it has no valid ``extras["row"]`` (see `batch_rows`), or an extra has
+            not one row a sample.
+        """
+        for batch in batches:
+            check_samples(batch.samples)
+            check_extras(batch)
+            rows = batch_rows(batch, len(self._ids))
+            if tuple(batch.samples.shape[1:]) != self._shape:
+                raise ValueError(
+                    f"samples: expected shape (n, {', '.join(map(str, self._shape))}), found "
+                    f"{tuple(batch.samples.shape)}"
+                )
+            stream = generator(self.seed, "slot", self._batches)
+            slots = torch.randint(self._ids.shape[1], rows.shape, generator=stream)
+            sizes = _parts_without_repetition(rows.tolist())
+            parts = zip(
+                batch.samples.split(sizes), rows.split(sizes), slots.split(sizes), strict=True
+            )
+            noise = torch.cat([self._reassign(*part) for part in parts])
+            self._batches += 1
+            yield Pairs(batch.samples, noise, batch.extras)
+
+    def _reassign(self, samples: Tensor, rows: Tensor, slots: Tensor) -> Tensor:
+        """Exchange the noises in these slots optimally, and return them.
+
+        The rows differ. The permutation of least Σ −x·z is also that of least Σ ‖x − z‖².
+        """
+        ids = self._ids[rows, slots]
+        streams = [generator(self.seed, "loom", i) for i in ids.tolist()]
+        noise = torch.stack([torch.randn(self._shape, generator=stream) for stream in streams])
+        flat = flattened(samples)
+        costs = -flat @ noise.flatten(1).to(flat).T
+        check_costs(costs, flat)
+        chosen = assign_optimally(costs)
+        self._ids[rows, slots] = ids[chosen]
+        return noise[chosen].to(samples)
+
+    def progress(self) -> dict[str, Any]:
+        """Return the assignment, noise ids of shape (N, stored), and the number of batches."""
+        return {"ids": self._ids.clone(), "batches": self._batches}
+
+    def load_progress(self, progress: dict[str, Any]) -> None:
+        """Continue from that assignment."""
+        self._ids, self._batches = progress["ids"].clone(), progress["batches"]
+
+    def _identity(self) -> dict[str, Any]:
+        count, stored = self._ids.shape
+        own = {"count": count, "stored": stored, "shape": list(self._shape)}
+        return {**super()._identity(), **own}
+
+
+def _parts_without_repetition(rows: list[int]) -> list[int]:
+    """Return the sizes of the longest consecutive parts in which no row comes twice."""
+    sizes, seen = [0], set()
+    for row in rows:
+        if row in seen:
+            sizes.append(0)
+            seen = set()
+        seen.add(row)
+        sizes[-1] += 1
+    return sizes

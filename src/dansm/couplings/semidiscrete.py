@@ -1,0 +1,403 @@
+"""Flow Matching with Semidiscrete Couplings (Mousavi-Hosseini et al., arXiv 2509.25519).
+
+Optimal transport between N(0, I) and the uniform distribution on a finite dataset, with cost
+−x·z: one potential g per sample, fitted once; then each fresh noise z takes the sample of largest
+x·z + g. The noise is exactly Gaussian in every batch, and a batch costs one matrix product with the
+dataset. With the right potentials every sample is taken equally often.
+"""
+
+import hashlib
+import json
+import math
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from scipy.stats import binom
+from torch import Tensor
+from tqdm import tqdm
+
+from dansm.couplings.base import (
+    Batch,
+    Pairs,
+    StatefulCoupling,
+    check_costs,
+    check_no_match_size,
+    check_samples,
+)
+from dansm.errors import InputError
+from dansm.files import atomic_path
+from dansm.randomness import generator
+
+_BLOCK = 16384  # samples of the dataset in one product: a batch of 1 024 needs 64 MiB of scores
+_MEASURED_BATCH = 1024
+_LARGEST_STEP = 0.05  # of the scale of scores; above it, large batches on small datasets oscillate
+
+
+@dataclass(frozen=True)
+class Evenness:
+    """How evenly fresh noises use the samples, beside what perfectly uniform draws would show.
+
+    With M noises, counts c_j and N samples:
+
+    Attributes
+    ----------
+    noises
+        M.
+    chi_square
+        N Σ (c_j/M)² − 1, the chi-square divergence of usage from uniform; 0 is even.
+    chi_square_floor
+        Its expectation under uniform draws, (N − 1)/M. The difference of the two estimates the
+        divergence of the coupling itself (the paper's convergence criterion).
+    total_variation
+        ½ Σ |c_j/M − 1/N|, between 0 and 1.
+    total_variation_floor
+        Its expectation under uniform draws.
+    """
+
+    noises: int
+    chi_square: float
+    chi_square_floor: float
+    total_variation: float
+    total_variation_floor: float
+
+
+@dataclass(frozen=True, eq=False)
+class Potentials:
+    """Potentials of a dataset.
+
+    Attributes
+    ----------
+    values
+        Shape (N,), float32 or float64, on the CPU.
+    dataset_sha256
+        Of the samples they were fitted to; see `dataset_sha256`.
+    steps
+        Steps of the fit.
+    evenness
+        As measured after the fit with noises that the fit has not seen.
+    """
+
+    values: Tensor
+    dataset_sha256: str
+    steps: int
+    evenness: Evenness
+
+    def save(self, path: Path) -> None:
+        """Write an npz file."""
+        meta = {
+            "dataset_sha256": self.dataset_sha256,
+            "steps": self.steps,
+            "evenness": asdict(self.evenness),
+        }
+        with atomic_path(path) as partial, open(partial, "wb") as file:
+            np.savez(file, values=self.values.numpy(), meta=np.array(json.dumps(meta)))
+
+    @classmethod
+    def load(cls, path: Path, samples: Tensor | None = None) -> Self:
+        """Read what `save` wrote.
+
+        Parameters
+        ----------
+        path
+            The file.
+        samples
+            If given, shape (N, ...): the dataset that the potentials must belong to.
+
+        Raises
+        ------
+        InputError
+            If the file is missing or damaged, or belongs to another dataset.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                values = torch.from_numpy(file["values"])
+                meta = json.loads(str(file["meta"]))
+                evenness = Evenness(**meta.pop("evenness"))
+                potentials = cls(values=values, evenness=evenness, **meta)
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: expected potentials, found no file") from error
+        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f"{path}: expected an npz file of potentials, found another or a damaged one "
+                f"({error})"
+            ) from error
+        try:
+            _check_values(values)
+            if samples is not None:
+                potentials.check(samples)
+        except ValueError as error:
+            raise InputError(f"{path}: {error}") from error
+        return potentials
+
+    def check(self, samples: Tensor) -> None:
+        """Raise ``ValueError`` unless the potentials were fitted to these samples (N, ...)."""
+        if len(self.values) != len(samples):
+            raise ValueError(
+                f"potentials: expected {len(samples)} for as many samples, found {len(self.values)}"
+            )
+        expected = dataset_sha256(samples)
+        if self.dataset_sha256 != expected:
+            raise ValueError(
+                f"potentials: expected those of the dataset {expected[:12]}…, found those of "
+                f"{self.dataset_sha256[:12]}…"
+            )
+
+
+def _check_values(values: Tensor) -> None:
+    kind = f"shape {tuple(values.shape)} of {values.dtype}"
+    if values.ndim != 1 or values.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"potentials: expected shape (N,) of float32 or float64, found {kind}")
+    if not bool(values.isfinite().all()):
+        raise ValueError("potentials: expected finite values, found NaN or infinity")
+
+
+def dataset_sha256(samples: Tensor) -> str:
+    """Return the SHA-256 of samples (N, ...): of their shape and values in float32 or wider."""
+    digest = hashlib.sha256(repr(tuple(samples.shape)).encode())
+    for block in samples.split(_BLOCK):
+        digest.update(block.to(_compute_dtype(samples)).cpu().contiguous().numpy())
+    return digest.hexdigest()
+
+
+def _compute_dtype(samples: Tensor) -> torch.dtype:
+    return torch.promote_types(samples.dtype, torch.float32)
+
+
+def assign(flat: Tensor, potentials: Tensor, noise: Tensor, block: int = _BLOCK) -> Tensor:
+    """Return for each noise the row of the sample of largest x·z + g.
+
+    Parameters
+    ----------
+    flat
+        Samples, shape (N, d), any float dtype.
+    potentials
+        Shape (N,), float32 or wider, on the samples' device.
+    noise
+        Shape (n, d), of the potentials' dtype and device.
+    block
+        Samples that are scored at a time: memory is O(n × block).
+
+    Returns
+    -------
+    Tensor, shape (n,), int64
+        Of several equal scores the first row.
+
+    Raises
+    ------
+    ValueError
+        If the largest scores are not finite.
+    """
+    best = chosen = None
+    for first in range(0, len(flat), block):
+        part = flat[first : first + block].to(potentials.dtype)
+        scores = torch.addmm(potentials[first : first + block], noise, part.T)
+        top, row = scores.max(dim=1)
+        if best is None:
+            best, chosen = top, row
+        else:
+            chosen = torch.where(top > best, row + first, chosen)
+            best = torch.maximum(top, best)
+    check_costs(best, flat)
+    return chosen
+
+
+def measure_evenness(
+    samples: Tensor, potentials: Tensor, *, seed: int, per_sample: int = 20
+) -> Evenness:
+    """Return how evenly ``per_sample`` × N fresh noises use the samples.
+
+    Parameters
+    ----------
+    samples
+        Shape (N, ...), finite floats.
+    potentials
+        Shape (N,).
+    seed
+        Of the noises; their streams are not those of the fit or of training.
+    per_sample
+        Noises for each sample.
+    """
+    flat, count = samples.flatten(1), len(samples)
+    potentials = potentials.to(flat.device, _compute_dtype(flat))
+    noises = per_sample * count
+    used = torch.zeros(count, dtype=torch.int64, device=flat.device)
+    for first in range(0, noises, _MEASURED_BATCH):
+        stream = generator(seed, "evenness", first)
+        size = min(_MEASURED_BATCH, noises - first)
+        noise = torch.randn(size, flat.shape[1], generator=stream).to(potentials)
+        used += torch.bincount(assign(flat, potentials, noise), minlength=count)
+    share = used.double() / noises
+    # De Moivre's mean absolute deviation of a binomial count with mean per_sample.
+    least = per_sample + 1
+    deviation = 2 * least * (1 - 1 / count) * binom.pmf(least, noises, 1 / count)
+    return Evenness(
+        noises=noises,
+        chi_square=float(count * share.square().sum() - 1),
+        chi_square_floor=(count - 1) / noises,
+        total_variation=float((share - 1 / count).abs().sum() / 2),
+        total_variation_floor=float(count * deviation / noises / 2),
+    )
+
+
+def fit_potentials(
+    samples: Tensor,
+    *,
+    seed: int,
+    steps: int = 4000,
+    batch_size: int = 1024,
+    learning_rate: float = 1.0,
+    progress: bool = True,
+) -> Potentials:
+    """Fit the potentials by averaged stochastic ascent on the semidual.
+
+    Step k draws fresh noises and moves each g_j along 1/N − (share of noises that took j), the
+    semidual's gradient. A step is measured in the scale of the scores and falls with one over the
+    root of the noises seen per sample; the result is the average of the iterates with weights k.
+    Averaging makes it insensitive to the rate (a factor of five changes little) and nearly as good
+    as its noises allow: the chi-square divergence ends at about 4/3 · N / (steps · batch_size), so
+    to be even beyond chance over E epochs, ``steps · batch_size`` should be well above E · N. Many
+    samples in few dimensions (hundreds on a line) need far more steps; the evenness tells.
+
+    Exact duplicates in the dataset have one cell between them, which the highest of their
+    potentials takes: evenness counts that, although it changes nothing for training.
+
+    Parameters
+    ----------
+    samples
+        Shape (N, ...), any float dtype; the work is done on their device.
+    seed
+        Seed of the noises: step k draws from ``generator(seed, "potentials", k)``.
+    steps
+        Number of steps.
+    batch_size
+        Noises of a step. What counts is ``steps · batch_size``.
+    learning_rate
+        Multiplies all steps.
+    progress
+        Show a progress bar.
+
+    Raises
+    ------
+    ValueError
+        If the samples are fewer than two, not floats, not finite or so large that their scores are
+        not, or if a number is out of range.
+    """
+    check_samples(samples)
+    if len(samples) < 2:
+        raise ValueError(f"samples: expected at least 2, found {len(samples)}")
+    if steps < 1 or batch_size < 1 or not 0 < learning_rate < math.inf:
+        raise ValueError(
+            "expected at least 1 step, a batch of at least 1 and a positive learning rate, found "
+            f"steps {steps}, batch_size {batch_size}, learning_rate {learning_rate}"
+        )
+    flat, count = samples.flatten(1), len(samples)
+    current = torch.zeros(count, dtype=_compute_dtype(flat), device=flat.device)
+    average = current.clone()
+    scale = _gap(flat)
+    for k in tqdm(range(steps), desc="potentials", mininterval=1, disable=not progress):
+        stream = generator(seed, "potentials", k)
+        noise = torch.randn(batch_size, flat.shape[1], generator=stream).to(current)
+        used = torch.bincount(assign(flat, current, noise), minlength=count)
+        seen = k * batch_size / count
+        rate = min(learning_rate * batch_size / count / math.sqrt(1 + seen), _LARGEST_STEP)
+        current += rate * scale * (1 - used * (count / batch_size))
+        average += (current - average) * (2 / (k + 2))
+    average -= average.mean()  # only differences matter
+    return Potentials(
+        values=average.cpu(),
+        dataset_sha256=dataset_sha256(samples),
+        steps=steps,
+        evenness=measure_evenness(samples, average, seed=seed),
+    )
+
+
+def _gap(flat: Tensor) -> float:
+    """Estimate the gap between a noise's best and second-best score, as of independent scores.
+
+    The spread of a noise's scores is the samples' root mean square distance to their mean, and the
+    largest of N Gaussians leads by about their spread / √(2 ln N).
+    """
+    mean = flat.mean(dim=0, dtype=torch.float64)
+    square = sum(float((block - mean).square().sum()) for block in flat.split(_BLOCK))
+    return math.sqrt(square / len(flat) / (2 * math.log(len(flat))))
+
+
+class Semidiscrete(StatefulCoupling):
+    """Each fresh noise takes its sample of the dataset, by fitted potentials.
+
+    The coupling chooses the samples: of an incoming batch it uses only size, dtype and device.
+    Batch k draws its noise from ``generator(seed, "noise", k)``, as ``independent`` does. The
+    product with the dataset runs on the device of ``samples``. Memory is O(batch × block) beside
+    the dataset.
+
+    Parameters
+    ----------
+    match_size
+        0: there is no pool.
+    seed
+        Seed of the noise streams.
+    samples
+        The dataset, shape (N, ...), any float dtype.
+    potentials
+        Those fitted to it.
+
+    Raises
+    ------
+    ValueError
+        If the match size is not 0, the samples are not finite floats or the potentials belong to
+        other samples.
+    """
+
+    name = "semidiscrete"
+
+    def __init__(
+        self, match_size: int = 0, seed: int = 0, *, samples: Tensor, potentials: Potentials
+    ) -> None:
+        check_no_match_size(self.name, match_size)
+        check_samples(samples)
+        _check_values(potentials.values)
+        potentials.check(samples)
+        super().__init__(match_size=0, seed=seed)
+        self._samples = samples
+        self._potentials = potentials.values.to(samples.device, _compute_dtype(samples))
+        self._checksum = hashlib.sha256(potentials.values.numpy()).hexdigest()
+        self._batches = 0
+
+    def pairs(self, batches: Iterable[Batch]) -> Iterator[Pairs]:
+        """Yield, for each batch, as many pairs with ``extras["row"]``, the samples' rows (int64).
+
+        Raises
+        ------
+        ValueError
+            If a batch is empty, not finite or its samples have another shape than the dataset's.
+        """
+        flat = self._samples.flatten(1)
+        for like, _ in batches:
+            check_samples(like)
+            if like.shape[1:] != self._samples.shape[1:]:
+                raise ValueError(
+                    f"samples: expected shape (n, {', '.join(map(str, self._samples.shape[1:]))}) "
+                    f"as in the dataset, found {tuple(like.shape)}"
+                )
+            stream = generator(self.seed, "noise", self._batches)
+            self._batches += 1
+            noise = torch.randn(like.shape, generator=stream)
+            rows = assign(flat, self._potentials, noise.flatten(1).to(self._potentials))
+            yield Pairs(self._samples[rows].to(like), noise.to(like), {"row": rows.to(like.device)})
+
+    def progress(self) -> dict[str, Any]:
+        """Return the number of batches."""
+        return {"batches": self._batches}
+
+    def load_progress(self, progress: dict[str, Any]) -> None:
+        """Continue after that many batches."""
+        self._batches = progress["batches"]
+
+    def _identity(self) -> dict[str, Any]:
+        own = {"count": len(self._samples), "potentials": self._checksum}
+        return {**super()._identity(), **own}

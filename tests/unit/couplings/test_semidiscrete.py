@@ -1,0 +1,271 @@
+import io
+import json
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+import torch
+
+from dansm.couplings.base import Batch
+from dansm.couplings.independent import Independent
+from dansm.couplings.semidiscrete import (
+    Evenness,
+    Potentials,
+    Semidiscrete,
+    assign,
+    dataset_sha256,
+    fit_potentials,
+    measure_evenness,
+)
+from dansm.errors import InputError
+from dansm.randomness import generator
+
+SEED = 5
+
+
+def samples(n, shape=(2, 8), seed=0, dtype=torch.float32):
+    return torch.randn((n, *shape), generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def given(x, values):
+    """Potentials that need no fit."""
+    return Potentials(values, dataset_sha256(x), 0, Evenness(1, 0.0, 0.0, 0.0, 0.0))
+
+
+def some_potentials(n):
+    return torch.randn(n, generator=torch.Generator().manual_seed(1))
+
+
+def coupling_of(x, seed=SEED):
+    return Semidiscrete(0, seed, samples=x, potentials=given(x, some_potentials(len(x))))
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return fit_potentials(samples(200), seed=SEED, steps=4000, batch_size=256, progress=False)
+
+
+def test_fitted_potentials_give_the_quantile_coupling_in_one_dimension():
+    # Optimal transport on the line is monotone: the i-th point takes the noises between the
+    # (i-1)/n and i/n quantiles, so neighbours' scores are equal at the quantile between them.
+    x = torch.tensor([-1.0, -0.2, 0.3, 0.5, 1.4])
+    fit = fit_potentials(x[:, None], seed=SEED, steps=3000, batch_size=512, progress=False)
+    quantiles = torch.tensor([NormalDist().inv_cdf(i / 5) for i in range(1, 5)])
+    boundaries = -fit.values.diff() / x.diff()
+    assert torch.allclose(boundaries, quantiles, atol=0.02)
+    assert abs(fit.values.mean()) < 1e-6
+
+
+@pytest.mark.parametrize("block", [1, 7, 40, 41, 100])
+def test_assignment_is_the_largest_score_whatever_the_block(block):
+    x, noise = samples(41, (6,), dtype=torch.float64), samples(50, (6,), 1, torch.float64)
+    potentials = samples(41, (1,), 2, torch.float64).squeeze(1)
+    scores = [[float((a * z).sum() + g) for a, g in zip(x, potentials, strict=True)] for z in noise]
+    expected = [row.index(max(row)) for row in scores]
+    assert assign(x, potentials, noise, block).tolist() == expected
+    assert assign(torch.zeros(9, 6), torch.zeros(9), noise.float(), 2).tolist() == [0] * 50
+
+
+def test_fitting_brings_usage_to_the_sampling_floor(fitted):
+    x = samples(200)
+    before = measure_evenness(x, torch.zeros(200), seed=1, per_sample=200)
+    after = measure_evenness(x, fitted.values, seed=1, per_sample=200)
+    spread = (2 * 199) ** 0.5 / after.noises  # of chi_square under uniform draws
+    assert before.chi_square > 100 * before.chi_square_floor
+    assert after.chi_square - after.chi_square_floor < 6 * spread + 0.001
+    assert before.total_variation > 5 * before.total_variation_floor
+    assert after.total_variation < 1.1 * after.total_variation_floor
+    assert fitted.steps == 4000 and fitted.evenness.noises == 20 * 200
+    assert fitted.evenness == measure_evenness(x, fitted.values, seed=SEED)
+
+
+@pytest.mark.parametrize(("learning_rate", "batch_size"), [(0.3, 256), (3.0, 256), (1.0, 2048)])
+def test_the_fit_depends_little_on_rate_and_batch(learning_rate, batch_size):
+    x = samples(200)
+    fit = fit_potentials(
+        x,
+        seed=2,
+        steps=400,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        progress=False,
+    )
+    found = measure_evenness(x, fit.values, seed=1, per_sample=100)
+    assert found.chi_square - found.chi_square_floor < 0.01
+
+
+def test_floors_are_those_of_uniform_draws():
+    count, per_sample = 30, 20
+    stream = torch.Generator().manual_seed(0)
+    draws = torch.randint(count, (2000, per_sample * count), generator=stream)
+    share = torch.stack([d.bincount(minlength=count) for d in draws]).double() / draws.shape[1]
+    floor = measure_evenness(samples(count), torch.zeros(count), seed=0, per_sample=per_sample)
+    variation = (share - 1 / count).abs().sum(dim=1).mean() / 2
+    assert floor.chi_square_floor == pytest.approx(
+        float((count * share.square().sum(dim=1) - 1).mean()), rel=0.02
+    )
+    assert floor.total_variation_floor == pytest.approx(float(variation), rel=0.01)
+
+
+def test_a_fit_is_reproducible_and_leaves_the_global_generator_and_samples_alone(capsys):
+    before, x = torch.get_rng_state(), samples(20)
+    fits = [
+        fit_potentials(x, seed=seed, steps=5, batch_size=32, progress=False) for seed in (1, 1, 2)
+    ]
+    assert torch.equal(fits[0].values, fits[1].values)
+    assert not torch.equal(fits[0].values, fits[2].values)
+    assert torch.equal(torch.get_rng_state(), before) and torch.equal(x, samples(20))
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 4), (1, 4, 4)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_pairs_are_the_stream_s_noise_and_its_samples(shape, dtype):
+    x = samples(30, shape)
+    coupling = coupling_of(x)
+    values = some_potentials(30).double()
+    batches = [
+        Batch(torch.zeros((n, *shape), dtype=dtype), {"label": torch.ones(n)}) for n in (9, 4)
+    ]
+    found = list(coupling.pairs(batches))
+    assert len(found) == 2
+    for k, (batch, pairs) in enumerate(zip(batches, found, strict=True)):
+        noise = torch.randn(batch.samples.shape, generator=generator(SEED, "noise", k))
+        rows = (noise.double().flatten(1) @ x.double().flatten(1).T + values).argmax(dim=1)
+        assert torch.equal(pairs.noise, noise.to(dtype)) and pairs.noise.dtype == dtype
+        assert torch.equal(pairs.samples, x[rows].to(dtype)) and pairs.samples.dtype == dtype
+        assert pairs.extras.keys() == {"row"} and torch.equal(pairs.extras["row"], rows)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_the_dataset_may_have_another_dtype_than_the_batches(dtype):
+    x = samples(30, dtype=dtype)
+    (pairs,) = coupling_of(x).pairs([Batch(torch.zeros(8, 2, 8))])
+    assert torch.equal(pairs.samples, x[pairs.extras["row"]].float())
+    values = fit_potentials(x, seed=0, steps=2, batch_size=8, progress=False).values
+    assert values.dtype == torch.promote_types(dtype, torch.float32)
+
+
+def saved_and_loaded(state):
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def test_a_loaded_state_continues_identically():
+    x = samples(30)
+    batches = [Batch(samples(n)) for n in (4, 9, 2)]
+    expected = list(coupling_of(x).pairs(batches))
+    original, copy = coupling_of(x), coupling_of(x)
+    next(original.pairs(batches))
+    copy.load_state_dict(saved_and_loaded(original.state_dict()))
+    for found, pairs in zip(copy.pairs(batches[1:]), expected[1:], strict=True):
+        assert torch.equal(found.noise, pairs.noise)
+        assert torch.equal(found.samples, pairs.samples)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        coupling_of(samples(30), seed=SEED + 1),
+        coupling_of(samples(31)),
+        Semidiscrete(0, SEED, samples=samples(30), potentials=given(samples(30), torch.zeros(30))),
+        Independent(0, SEED),
+    ],
+    ids=["seed", "count", "potentials", "name"],
+)
+def test_a_state_of_another_coupling_is_refused(other):
+    with pytest.raises(ValueError, match="state of another coupling"):
+        coupling_of(samples(30)).load_state_dict(other.state_dict())
+
+
+def test_potentials_survive_a_file(fitted, tmp_path):
+    path = tmp_path / "new" / "potentials.npz"
+    fitted.save(path)
+    found = Potentials.load(path, samples(200))
+    assert torch.equal(found.values, fitted.values)
+    assert found.values.dtype == fitted.values.dtype
+    for field in ("steps", "dataset_sha256", "evenness"):
+        assert getattr(found, field) == getattr(fitted, field)
+
+
+def written(path, **changes):
+    meta = {"dataset_sha256": "0", "steps": 1, "evenness": vars(Evenness(1, 0.0, 0.0, 0.0, 0.0))}
+    content = {"values": np.zeros(3, np.float32), "meta": json.dumps(meta), **changes}
+    np.savez(path, **{key: value for key, value in content.items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"values": None}, "found another or a damaged one"),
+        ({"meta": None}, "found another or a damaged one"),
+        ({"meta": "{}"}, "found another or a damaged one"),
+        ({"meta": "["}, "found another or a damaged one"),
+        ({"values": np.zeros((3, 1), np.float32)}, r"found shape \(3, 1\)"),
+        ({"values": np.zeros(3, np.int64)}, "found .* torch.int64"),
+        ({"values": np.full(3, np.nan)}, "expected finite values"),
+        ({"values": np.zeros(4, np.float32)}, "expected 3 for as many samples, found 4"),
+        ({}, "expected those of the dataset .* found those of 0"),
+    ],
+)
+def test_unsuitable_files_are_refused_by_name(tmp_path, changes, found):
+    path = tmp_path / "potentials.npz"
+    written(path, **changes)
+    with pytest.raises(InputError, match=rf"potentials\.npz: .*{found}"):
+        Potentials.load(path, samples(3))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no archive", "half"])
+def test_missing_and_cut_files_are_refused_by_name(tmp_path, content):
+    path = tmp_path / "potentials.npz"
+    if content == "half":
+        written(path)
+        content = path.read_bytes()[:200]
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"potentials\.npz: expected .*found"):
+        Potentials.load(path)
+
+
+def test_potentials_of_other_samples_are_refused():
+    x, other = samples(30), samples(30, seed=1)
+    with pytest.raises(ValueError, match="expected those of the dataset"):
+        Semidiscrete(samples=x, potentials=given(other, torch.zeros(30)))
+    with pytest.raises(ValueError, match="expected 30 for as many samples, found 29"):
+        Semidiscrete(samples=x, potentials=given(x, torch.zeros(29)))
+    with pytest.raises(ValueError, match="match_size 5: semidiscrete"):
+        Semidiscrete(5, samples=x, potentials=given(x, torch.zeros(30)))
+
+
+@pytest.mark.parametrize(
+    ("bad", "found"),
+    [
+        (torch.empty(0, 2, 8), r"found shape \(0, 2, 8\)"),
+        (torch.full((2, 2, 8), torch.nan), "found NaN or infinity"),
+        (torch.zeros(3, 16), r"expected shape \(n, 2, 8\) as in the dataset, found \(3, 16\)"),
+    ],
+)
+def test_unsuitable_batches_are_refused_and_change_nothing(bad, found):
+    coupling, batch = coupling_of(samples(30)), Batch(torch.zeros(4, 2, 8))
+    with pytest.raises(ValueError, match=found):
+        next(coupling.pairs([Batch(bad)]))
+    expected = next(coupling_of(samples(30)).pairs([batch]))
+    assert torch.equal(next(coupling.pairs([batch])).noise, expected.noise)
+
+
+@pytest.mark.parametrize(
+    ("bad", "options", "found"),
+    [
+        (torch.full((5, 2), torch.inf), {}, "found NaN or infinity"),
+        (torch.full((3, 8), 3e38), {}, "found a largest value of 3e\\+38"),
+        (torch.zeros(1, 2), {}, "expected at least 2, found 1"),
+        (torch.zeros(3, 2), {"steps": 0}, "found steps 0"),
+        (torch.zeros(3, 2), {"batch_size": 0}, "batch_size 0"),
+        (torch.zeros(3, 2), {"learning_rate": float("nan")}, "learning_rate nan"),
+    ],
+)
+def test_a_fit_refuses_unsuitable_input(bad, options, found):
+    with pytest.raises(ValueError, match=found):
+        fit_potentials(bad, seed=0, progress=False, **options)
