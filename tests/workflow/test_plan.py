@@ -30,6 +30,12 @@ def test_the_paper_table_of_bedroom_resolves_by_name(project):
     }
 
 
+def test_semidiscrete_brings_the_fit_of_its_potentials(project):
+    row = ROW.replace("greedy, match_size: 100", "semidiscrete, match_size: 0")
+    project.edit_config(ROW, row)
+    assert project.planned("results/fid_digits.csv")["fit_potentials"] == 1
+
+
 def test_without_a_target_everything_is_planned(project):
     assert project.planned() == project.planned("all")
 

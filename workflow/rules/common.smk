@@ -148,8 +148,12 @@ def potentials_settings(wildcards):
     return CONFIG.scaled_potentials().model_dump(mode="json")
 
 
-def inception_weights(wildcards):
-    return None if CONFIG.inception_weights is None else str(CONFIG.inception_weights)
+def extractor_options(wildcards):
+    weights = CONFIG.inception_weights
+    return {
+        "classifier": classifier_settings(wildcards),
+        "inception_weights": None if weights is None else str(weights),
+    }
 
 
 def pair_settings(wildcards):

@@ -42,8 +42,7 @@ rule compute_reference:
         runtime=240,
         gpu=extractor_gpus,
     params:
-        classifier=classifier_settings,
-        inception_weights=inception_weights,
+        extractor=extractor_options,
     script:
         "../scripts/compute_reference.py"
 
@@ -70,8 +69,7 @@ rule measure_reconstruction:
         gpu=extractor_gpus,
     params:
         autoencoder=decoder_settings,
-        classifier=classifier_settings,
-        inception_weights=inception_weights,
+        extractor=extractor_options,
     script:
         "../scripts/measure_reconstruction.py"
 
@@ -103,8 +101,7 @@ rule evaluate_run:
         sampling=run_sampling,
         features=run_features,
         autoencoder=decoder_settings,
-        classifier=classifier_settings,
-        inception_weights=inception_weights,
+        extractor=extractor_options,
     script:
         "../scripts/evaluate_run.py"
 

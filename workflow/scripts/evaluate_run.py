@@ -14,11 +14,7 @@ with job(snakemake):
     metrics = {}
     for name, reference in zip(snakemake.params.features, snakemake.input.reference, strict=True):
         extractor = make_extractor(
-            name,
-            store,
-            classifier=snakemake.params.classifier,
-            classifier_path=snakemake.input.classifier,
-            inception_weights=snakemake.params.inception_weights,
+            name, store, classifier_path=snakemake.input.classifier, **snakemake.params.extractor
         )
         metrics[name] = Metric(extractor, ReferenceFeatures.load(reference))
     RunEvaluator(

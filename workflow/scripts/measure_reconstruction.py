@@ -12,11 +12,7 @@ with job(snakemake):
     store = open_store(snakemake.input.store)
     name = snakemake.wildcards.extractor
     extractor = make_extractor(
-        name,
-        store,
-        classifier=snakemake.params.classifier,
-        classifier_path=snakemake.input.classifier,
-        inception_weights=snakemake.params.inception_weights,
+        name, store, classifier_path=snakemake.input.classifier, **snakemake.params.extractor
     )
     measure_reconstruction(
         store,
