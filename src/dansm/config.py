@@ -639,6 +639,8 @@ def _message(problem: Any) -> str:
         return problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         return f"unknown key (value {problem['input']!r}){_siblings(problem)}"
+    if problem["type"] == "missing":
+        return problem["msg"]
     return f"{problem['msg']}, found {problem['input']!r}"
 
 
