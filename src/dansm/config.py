@@ -639,7 +639,7 @@ def _message(problem: Any) -> str:
         return problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         return f"unknown key (value {problem['input']!r}){_siblings(problem)}"
-    if problem["type"] == "missing":
+    if problem["type"] == "missing" and isinstance(problem["input"], dict):
         return problem["msg"]
     return f"{problem['msg']}, found {problem['input']!r}"
 
