@@ -193,14 +193,17 @@ def check_samples(samples: Tensor) -> None:
         raise ValueError("samples: expected finite values, found NaN or infinity")
 
 
-def check_shape(samples: Tensor, before: tuple[int, ...] | None) -> tuple[int, ...]:
-    """Return the shape of one sample; raise ``ValueError`` if it was another before."""
+def check_shape(
+    samples: Tensor, expected: tuple[int, ...] | None, source: str = "as before"
+) -> tuple[int, ...]:
+    """Return the shape of one sample; raise ``ValueError`` if another is expected.
+
+    ``source`` ends the message's expectation, and says where it comes from.
+    """
     shape = tuple(samples.shape[1:])
-    if before not in (None, shape):
-        raise ValueError(
-            f"samples: expected shape (n, {', '.join(map(str, before))}) as before, "
-            f"found {tuple(samples.shape)}"
-        )
+    if expected not in (None, shape):
+        wanted = f"(n, {', '.join(map(str, expected))}) {source}".rstrip()
+        raise ValueError(f"samples: expected shape {wanted}, found {tuple(samples.shape)}")
     return shape
 
 
@@ -221,6 +224,12 @@ def check_costs(costs: Tensor, flat: Tensor) -> None:
             f"samples: expected values whose distances to noise are finite in {costs.dtype}, "
             f"found a largest value of {flat.abs().max():g}"
         )
+
+
+def check_match_size(name: str, match_size: int) -> None:
+    """Raise ``ValueError`` unless the match size is a whole number, at least 2."""
+    if not isinstance(match_size, int) or match_size < 2:
+        raise ValueError(f"match_size {match_size}: {name} takes a whole number, at least 2")
 
 
 def check_no_match_size(name: str, match_size: int) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from dansm.couplings.base import (
     OnlineCoupling,
     check_costs,
+    check_match_size,
     check_samples,
     check_shape,
     flattened,
@@ -89,8 +90,7 @@ class Greedy(OnlineCoupling):
     name = "greedy"
 
     def __init__(self, match_size: int, seed: int = 0, block_elements: int = 2**27) -> None:
-        if not isinstance(match_size, int) or match_size < 2:
-            raise ValueError(f"match_size {match_size}: greedy takes a whole number, at least 2")
+        check_match_size(self.name, match_size)
         super().__init__(match_size, seed)
         self._block_elements = block_elements
         self._pools = 0  # pools drawn so far
@@ -157,8 +157,11 @@ class Greedy(OnlineCoupling):
         self._pools += 1
         self._left = self.match_size
         self._ids = torch.arange(self.match_size, device=like.device)
-        self._pool = self._drawn(like)
-        self._norms = torch.linalg.vector_norm(self._pool, dim=1).square()
+        self._hold(self._drawn(like))
+
+    def _hold(self, pool: Tensor) -> None:
+        self._pool = pool
+        self._norms = torch.linalg.vector_norm(pool, dim=1).square()
 
     def _drawn(self, like: Tensor) -> Tensor:
         """Return the current pool as it comes from its stream."""
@@ -167,8 +170,7 @@ class Greedy(OnlineCoupling):
 
     def _to(self, like: Tensor) -> None:
         if len(self._pool) == 0:  # after a state was loaded
-            self._pool = self._drawn(like)[self._ids.to(like.device)]
-            self._norms = torch.linalg.vector_norm(self._pool, dim=1).square()
+            self._hold(self._drawn(like)[self._ids.to(like.device)])
         self._pool, self._norms = self._pool.to(like), self._norms.to(like)
         self._ids = self._ids.to(like.device)
 

@@ -20,6 +20,7 @@ from dansm.couplings.base import (
     StatefulCoupling,
     check_costs,
     check_extras,
+    check_match_size,
     check_samples,
     check_shape,
     flattened,
@@ -74,8 +75,7 @@ class Hungarian(StatefulCoupling):
     name = "hungarian"
 
     def __init__(self, match_size: int, seed: int = 0) -> None:
-        if not isinstance(match_size, int) or match_size < 2:
-            raise ValueError(f"match_size {match_size}: hungarian takes a whole number, at least 2")
+        check_match_size(self.name, match_size)
         super().__init__(match_size, seed)
         self._sets = 0  # sets matched so far
         self._shape: tuple[int, ...] | None = None  # of one sample

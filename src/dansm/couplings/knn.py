@@ -8,7 +8,7 @@ it was not trained on.
 import torch
 from torch import Tensor
 
-from dansm.couplings.base import FreshNoiseCoupling, check_costs
+from dansm.couplings.base import FreshNoiseCoupling, check_costs, check_match_size
 
 
 class Knn(FreshNoiseCoupling):
@@ -21,8 +21,7 @@ class Knn(FreshNoiseCoupling):
     name = "knn"
 
     def __init__(self, match_size: int, seed: int = 0) -> None:
-        if not isinstance(match_size, int) or match_size < 2:
-            raise ValueError(f"match_size {match_size}: knn takes a whole number, at least 2")
+        check_match_size(self.name, match_size)
         super().__init__(match_size, seed)
 
     def choose(self, flat: Tensor, stream: torch.Generator) -> Tensor:

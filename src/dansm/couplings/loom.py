@@ -23,6 +23,7 @@ from dansm.couplings.base import (
     check_extras,
     check_no_match_size,
     check_samples,
+    check_shape,
     flattened,
 )
 from dansm.couplings.hungarian import assign_optimally
@@ -94,11 +95,7 @@ class Loom(StatefulCoupling):
             check_samples(batch.samples)
             check_extras(batch)
             rows = batch_rows(batch, len(self._ids))
-            if tuple(batch.samples.shape[1:]) != self._shape:
-                raise ValueError(
-                    f"samples: expected shape (n, {', '.join(map(str, self._shape))}), found "
-                    f"{tuple(batch.samples.shape)}"
-                )
+            check_shape(batch.samples, self._shape, source="")
             stream = generator(self.seed, "slot", self._batches)
             slots = torch.randint(self._ids.shape[1], rows.shape, generator=stream)
             sizes = _parts_without_repetition(rows.tolist())

@@ -12,6 +12,7 @@ from dansm.couplings.base import (
     batch_rows,
     check_extras,
     check_no_match_size,
+    check_shape,
 )
 
 _BLOCK = 4096  # rows that are checked at a time: the arrays may be memory-mapped
@@ -78,11 +79,7 @@ class Paired(StatefulCoupling):
         for batch in batches:
             check_extras(batch)
             rows, like = batch_rows(batch, len(self._samples)), batch.samples
-            if like.shape[1:] != self._samples.shape[1:]:
-                raise ValueError(
-                    f"samples: expected shape (n, {', '.join(map(str, self._samples.shape[1:]))}) "
-                    f"as the pairs have, found {tuple(like.shape)}"
-                )
+            check_shape(like, tuple(self._samples.shape[1:]), source="as the pairs have")
             yield Pairs(self._samples[rows].to(like), self._noise[rows].to(like), batch.extras)
 
     def progress(self) -> dict[str, Any]:

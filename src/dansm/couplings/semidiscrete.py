@@ -28,6 +28,7 @@ from dansm.couplings.base import (
     check_costs,
     check_no_match_size,
     check_samples,
+    check_shape,
 )
 from dansm.errors import InputError
 from dansm.files import atomic_path
@@ -379,11 +380,7 @@ class Semidiscrete(StatefulCoupling):
         flat = self._samples.flatten(1)
         for like, _ in batches:
             check_samples(like)
-            if like.shape[1:] != self._samples.shape[1:]:
-                raise ValueError(
-                    f"samples: expected shape (n, {', '.join(map(str, self._samples.shape[1:]))}) "
-                    f"as in the dataset, found {tuple(like.shape)}"
-                )
+            check_shape(like, tuple(self._samples.shape[1:]), source="as in the dataset")
             stream = generator(self.seed, "noise", self._batches)
             self._batches += 1
             noise = torch.randn(like.shape, generator=stream)
