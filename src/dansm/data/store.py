@@ -128,12 +128,13 @@ def write_store(
                     f"shape {block.shape} after {done} samples"
                 )
             where = f"{path}, samples {done} to {done + len(block) - 1}"
-            with np.errstate(over="ignore", invalid="ignore"):
-                stored = block.astype(dtype)
             _check_values(block, value_range, where)
-            _check_values(stored, value_range, f"{where}, as {dtype}")
-            if np.issubdtype(dtype, np.integer) and not np.array_equal(stored, block):
-                raise InputError(f"{where}: expected values of {dtype}, found others")
+            with np.errstate(over="ignore", invalid="ignore"):
+                stored = block.astype(dtype, copy=False)
+            if stored is not block:  # another type may round, wrap or overflow
+                _check_values(stored, value_range, f"{where}, as {dtype}")
+                if np.issubdtype(dtype, np.integer) and not np.array_equal(stored, block):
+                    raise InputError(f"{where}: expected values of {dtype}, found others")
             array[done : done + len(block)] = stored
             done += len(block)
             progress.update(len(block))
