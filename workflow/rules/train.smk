@@ -1,5 +1,7 @@
-# Training, and what a coupling needs before it. The rolling state is in the run's folder `training/`, which is no declared output:
-# Snakemake deletes the outputs of interrupted jobs, and a resumed job needs its state.
+# Training, and what a coupling needs before it.
+#
+# The rolling state is in the run's folder `training/`, which is no declared output: Snakemake
+# deletes the outputs of interrupted jobs, and a resumed job needs its state.
 
 
 rule train_model:
