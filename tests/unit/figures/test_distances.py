@@ -1,26 +1,15 @@
-"""Tables and figures: their numbers are those of the files, and their titles say what they are."""
+"""Distances: the numbers drawn are those of the file, and the titles say what they are."""
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.collections import FillBetweenPolyCollection, LineCollection
+from matplotlib.collections import FillBetweenPolyCollection
 
 from dansm.errors import InputError
 from dansm.evaluation.table import COLUMNS, write_table
-from dansm.figures import (
-    NoiseSamplePairs,
-    count_crossings,
-    distance_curves,
-    distance_table,
-    noise_sample_tsne,
-    read_distances,
-    read_pairs,
-    read_samples,
-    sample_grid,
-    save_figure,
-)
+from dansm.figures import distance_curves, distance_table, read_distances, save_figure
 
 SNAPSHOTS = [100, 200, 400]
 
@@ -156,46 +145,6 @@ def test_read_distances_names_file_expected_and_found(tmp_path, distances):
     assert len(read_distances(path, "digits")) == len(distances)
 
 
-def test_grid_shows_image_k_at_place_k(tmp_path):
-    images = np.random.default_rng(0).integers(0, 17, (64, 3, 5, 6), dtype=np.uint8)
-    path = tmp_path / "samples.npz"
-    np.savez(
-        path, **{"ddim_original-3": images, "ddim_original-3-nfe": 4.0, "value_range": [0, 16]}
-    )
-    with pytest.raises(InputError, match=r"samples\.npz.*ddim_original-4"):
-        read_samples(path, "ddim_original", [3, 4])
-    grids = {(size, 3): read_samples(path, "ddim_original", [3])[3] for size in (0, 100)}
-    figure = sample_grid(
-        grids, dataset="d", process="diffusion", sampler="ddim_original", seed=0, images_a_side=2
-    )
-    assert [axes.get_title() for axes in figure.axes] == ["Vanilla", "Match size 100"]
-    assert figure.axes[0].get_ylabel() == "3 steps\n(NFE 4)"
-    mosaic = figure.axes[0].images[0].get_array()
-    assert mosaic.shape == (11, 13, 3)
-    np.testing.assert_allclose(mosaic[6:, :6], images[2].transpose(1, 2, 0) / 16)
-
-
-def test_crossings_in_titles_are_those_of_the_drawn_segments(tmp_path):
-    samples, random, matched = np.random.default_rng(0).normal(size=(3, 2, 12, 1, 4, 4))
-    path = tmp_path / "pairs.npz"
-    arrays = {"samples": samples, "random": random, "match_size": 100}
-    np.savez(path, **arrays, matched=matched[:, :5])
-    with pytest.raises(InputError, match=r"pairs\.npz: expected arrays of one shape"):
-        read_pairs(path)
-    np.savez(path, **arrays, matched=matched)
-    pairs = read_pairs(path)
-    assert isinstance(pairs, NoiseSamplePairs)
-    with pytest.raises(InputError, match="perplexity: expected less than 24"):
-        noise_sample_tsne(pairs, dataset="d", perplexity=24)
-    figure = noise_sample_tsne(pairs, dataset="d", perplexity=8)
-    for axes in figure.axes:
-        (lines,) = [c for c in axes.collections if isinstance(c, LineCollection)]
-        segments = np.array(lines.get_segments())
-        assert len(segments) == 12
-        crossings = count_crossings(segments[:, 0], segments[:, 1])
-        assert f"\n{crossings} crossings (mean ± sd of 2 draws" in axes.get_title()
-
-
 def test_save_figure_writes_the_same_bytes_twice(tmp_path: Path, distances):
     for name in ("a", "b.c"):
         save_figure(distance_curves(distances), tmp_path / name)
@@ -203,31 +152,3 @@ def test_save_figure_writes_the_same_bytes_twice(tmp_path: Path, distances):
         content = (tmp_path / f"a{suffix}").read_bytes()
         assert content == (tmp_path / f"b.c{suffix}").read_bytes()
         assert len(content) > 1000
-
-
-def test_count_crossings_against_solved_intersections():
-    rng = np.random.default_rng(0)
-    starts, ends = rng.uniform(size=(2, 25, 2))
-    expected = 0
-    for i in range(25):
-        for j in range(i):
-            matrix = np.stack([ends[i] - starts[i], starts[j] - ends[j]], axis=1)
-            s, t = np.linalg.solve(matrix, starts[j] - starts[i])
-            expected += 0 < s < 1 and 0 < t < 1
-    assert expected > 20
-    assert count_crossings(starts, ends) == expected
-
-
-@pytest.mark.parametrize(
-    ("starts", "ends", "crossings"),
-    [
-        ([[0, 0], [0, 1]], [[1, 1], [1, 0]], 1),
-        ([[0, 0], [0, 1]], [[1, 0], [1, 1]], 0),
-        ([[0, 0], [0, 0]], [[1, 1], [1, 0]], 0),
-        ([[0, 0], [0.5, 0]], [[1, 0], [0.5, 1]], 0),
-        ([[0, 0]], [[1, 1]], 0),
-    ],
-    ids=["cross", "parallel", "common end", "touch", "alone"],
-)
-def test_count_crossings_of_known_segments(starts, ends, crossings):
-    assert count_crossings(np.array(starts, float), np.array(ends, float)) == crossings
