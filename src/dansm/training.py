@@ -33,6 +33,7 @@ from dansm.errors import InputError, TrainingError
 from dansm.files import atomic_path, publish, sha256, write_json
 from dansm.geometry import path_length
 from dansm.models.networks import make_network, save_weights
+from dansm.prefetching import Prefetcher
 from dansm.processes import PROCESSES
 from dansm.provenance import provenance
 from dansm.randomness import generator, stream_seed
@@ -65,31 +66,31 @@ class ShuffledBatches:
         self._order = torch.empty(0, dtype=torch.int64)
         self.position = 0
         self.device = torch.device("cpu")
-        self.seconds = 0.0  # spent loading
 
     def __iter__(self) -> Iterator[Batch]:
         while True:
-            started = time.perf_counter()
             seed, size = self._settings.seed, self._settings.batch_size
-            first = self.position * size
-            rows = torch.stack([self._row(k) for k in range(first, first + size)])[self._share]
+            rows = self._rows(self.position * size, size)[self._share]
             samples = self._store.batch(rows.numpy())
             if self._settings.horizontal_flips:
                 flips = torch.rand(size, generator=generator(seed, "flips", self.position))
                 mirrored = (flips[self._share] < 0.5)[:, None, None, None]
                 samples = torch.where(mirrored, samples.flip(3), samples)
             self.position += 1
-            batch = Batch(samples.to(self.device), {"row": rows})
-            self.seconds += time.perf_counter() - started
-            yield batch
+            yield Batch(samples.to(self.device), {"row": rows})
 
-    def _row(self, k: int) -> Tensor:
-        epoch, place = divmod(k, len(self._store))
-        if epoch != self._epoch:
-            self._epoch = epoch
-            stream = generator(self._settings.seed, "order", epoch)
-            self._order = torch.randperm(len(self._store), generator=stream)
-        return self._order[place]
+    def _rows(self, first: int, count: int) -> Tensor:
+        """Return which samples come at places ``first … first + count - 1`` of the stream."""
+        parts = []
+        while count > 0:
+            epoch, place = divmod(first, len(self._store))
+            if epoch != self._epoch:
+                self._epoch = epoch
+                stream = generator(self._settings.seed, "order", epoch)
+                self._order = torch.randperm(len(self._store), generator=stream)
+            parts.append(self._order[place : place + count])
+            first, count = first + len(parts[-1]), count - len(parts[-1])
+        return torch.cat(parts)
 
 
 @dataclass
@@ -98,7 +99,8 @@ class Window:
 
     losses: list[Tensor] = field(default_factory=list)
     gradient_norms: list[Tensor] = field(default_factory=list)
-    matching_seconds: float = 0.0
+    pairing_seconds: float = 0.0  # spent by the thread that loads and matches
+    waiting_seconds: float = 0.0  # spent by training until pairs were there
     started: float = field(default_factory=time.perf_counter)
 
 
@@ -156,6 +158,7 @@ class Trainer:
         )
         self.batches = ShuffledBatches(store, settings, rank, ranks)
         self.batches.device = self.accelerator.device
+        self.ahead: list[Pairs] = []  # made before the state was saved, not trained on yet
         self.step = 0
         self.stats: list[dict[str, float]] = []
         self.snapshots: list[dict[str, Any]] = []
@@ -223,26 +226,26 @@ class Trainer:
             disable=not self.accelerator.is_main_process,
         )
         window = Window()
-        pairs = self.coupling.pairs(self.batches)
         started, seconds_before = time.perf_counter(), self.seconds
-        while self.step < settings.steps:
-            before, loading = time.perf_counter(), self.batches.seconds
-            pair = next(pairs)
-            device = self.accelerator.device  # a coupling may hand out what it held on the CPU
-            pair = pair._replace(samples=pair.samples.to(device), noise=pair.noise.to(device))
-            waited = time.perf_counter() - before
-            window.matching_seconds += waited - (self.batches.seconds - loading)
-            self.advance(pair, window)
-            progress.update(settings.batch_size)
-            snapshot = self.step in schedule
-            if snapshot or self.step % tick_every == 0:
-                self.seconds = seconds_before + time.perf_counter() - started
-                self.tick(pair, window, board)
-                window = Window()
-                if snapshot:
-                    self.take_snapshot()
-                if self.step < settings.steps and self.is_time_to_save():
-                    self.save_state()
+        pairs = self.coupling.pairs(self.batches)
+        with Prefetcher(pairs, self.accelerator.device, self.ahead) as prefetcher:
+            while self.step < settings.steps:
+                before = time.perf_counter()
+                pair, seconds = next(prefetcher)
+                window.waiting_seconds += time.perf_counter() - before
+                window.pairing_seconds += seconds
+                self.advance(pair, window)
+                progress.update(settings.batch_size)
+                snapshot = self.step in schedule
+                if snapshot or self.step % tick_every == 0:
+                    self.seconds = seconds_before + time.perf_counter() - started
+                    self.tick(pair, window, board)
+                    window = Window()
+                    if snapshot:
+                        self.take_snapshot()
+                    if self.step < settings.steps and self.is_time_to_save():
+                        with prefetcher.paused() as ahead:
+                            self.save_state(ahead)
         progress.close()
         if board is not None:
             board.close()
@@ -296,7 +299,8 @@ class Trainer:
             "path_length_random": path_length(pair.samples, random_noise).mean().item(),
             "path_length_matched": path_length(pair.samples, pair.noise).mean().item(),
             "images_per_second": len(losses) * self.settings.batch_size / seconds,
-            "matching_ms_per_batch": 1000 * window.matching_seconds / len(losses),
+            "pairing_ms_per_batch": 1000 * window.pairing_seconds / len(losses),
+            "waiting_ms_per_batch": 1000 * window.waiting_seconds / len(losses),
             "peak_memory_mib": _peak_memory() / 2**20,
             "seconds": self.seconds,
         }
@@ -323,10 +327,19 @@ class Trainer:
         due = [time.perf_counter() >= self._save_at]
         return broadcast_object_list(due)[0]
 
-    def save_state(self) -> None:
-        """Replace the rolling state by the present one, atomically."""
+    def save_state(self, ahead: list[Pairs]) -> None:
+        """Replace the rolling state by the present one, atomically.
+
+        ``ahead`` are the pairs that the coupling has made and training has not seen; the coupling
+        stands still meanwhile.
+        """
         started = time.perf_counter()
-        couplings = gather_object([self.coupling.state_dict()])
+        pairing = {
+            "coupling": self.coupling.state_dict(),
+            "batches": self.batches.position,
+            "ahead": [tuple(pair) for pair in ahead],
+        }
+        pairings = gather_object([pairing])
         if not self.accelerator.is_main_process:
             return
         state = {
@@ -335,8 +348,7 @@ class Trainer:
             "network": self.bare_network.state_dict(),
             "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "couplings": couplings,
-            "batches": self.batches.position,
+            "pairings": pairings,
             "stats": self.stats,
             "snapshots": self.snapshots,
             "seconds": self.seconds,
@@ -375,8 +387,10 @@ class Trainer:
         self.ema.load_state_dict(state["ema"])
         self.ema.to(self.accelerator.device)
         self.optimizer.load_state_dict(state["optimizer"])
-        self.coupling.load_state_dict(state["couplings"][self.accelerator.process_index])
-        self.batches.position = state["batches"]
+        pairing = state["pairings"][self.accelerator.process_index]
+        self.coupling.load_state_dict(pairing["coupling"])
+        self.batches.position = pairing["batches"]
+        self.ahead = [Pairs(*pair) for pair in pairing["ahead"]]
         self.step = state["step"]
         self.stats, self.snapshots = state["stats"], state["snapshots"]
         self.seconds = state["seconds"]
