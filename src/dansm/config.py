@@ -7,10 +7,11 @@ reference between them, and raises one `InputError` that lists all that is wrong
 import json
 from math import gcd
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -21,8 +22,16 @@ from pydantic import (
 
 from dansm.errors import InputError
 
+
+def _distinct(seeds: list[int]) -> list[int]:
+    if len(set(seeds)) != len(seeds):
+        raise ValueError(f"expected distinct seeds, found {seeds}")
+    return seeds
+
+
 Count = Annotated[StrictInt, Field(ge=1)]
 Seed = Annotated[StrictInt, Field(ge=0)]
+Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)]
 MatchSize = Annotated[StrictInt, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -39,9 +48,11 @@ CouplingName = Literal[
     "minibatch_ot",
     "semidiscrete",
 ]
+COUPLING_NAMES: tuple[str, ...] = get_args(CouplingName)
 SamplerName = Literal["euler", "heun", "rk45", "ddim_original", "ddim_trailing"]
 ExtractorName = Literal["digit_classifier", "inception_legacy_tensorflow", "inception_clean"]
 
+# Couplings whose match size counts something; the others take 0.
 SIZED_COUPLINGS = ("greedy", "hungarian", "knn")
 DIFFUSION_TIMES = 1000
 SAMPLERS: dict[str, tuple[str, ...]] = {
@@ -151,6 +162,41 @@ class PotentialsFit(Model):
     seed: Seed
 
 
+class ImmiscibleVariant(Model):
+    """Immiscible Diffusion with the assignment in half precision, or not."""
+
+    coupling: Literal["immiscible"]
+    quantized: bool
+
+
+class LoomVariant(Model):
+    """LOOM-CFM with several noises stored for each sample."""
+
+    coupling: Literal["loom"]
+    stored: Count
+
+
+class MinibatchVariant(Model):
+    """Minibatch optimal transport by another plan."""
+
+    coupling: Literal["minibatch_ot"]
+    method: Literal["exact", "sinkhorn"]
+    regularisation: Positive | None = None
+
+    @model_validator(mode="after")
+    def _only_sinkhorn_is_regularised(self) -> "MinibatchVariant":
+        if self.method == "exact" and self.regularisation is not None:
+            raise ValueError(
+                f"regularisation {self.regularisation}: only method sinkhorn takes one"
+            )
+        return self
+
+
+CouplingVariant = Annotated[
+    ImmiscibleVariant | LoomVariant | MinibatchVariant, Field(discriminator="coupling")
+]
+
+
 class Network(Model):
     """A diffusers ``UNet2DModel`` preset; the dataset's shape completes it."""
 
@@ -234,9 +280,9 @@ class Experiment(Model):
 
     dataset: Name
     process: ProcessName
-    coupling: CouplingName
+    coupling: Name = Field(description="A coupling, or one of couplings")
     match_size: MatchSize
-    seeds: list[Seed] = Field(min_length=1)
+    seeds: Seeds
     recipe: Name
     budget_images: Count | None = None
     snapshots: Count | None = None
@@ -264,18 +310,21 @@ class Experiment(Model):
         values["sampling"] |= {key: own[key] for key in keys if key in own}
         return Recipe.model_validate(values)
 
-    @model_validator(mode="after")
-    def _match_size_fits_coupling(self) -> "Experiment":
-        if self.coupling not in SIZED_COUPLINGS and self.match_size != 0:
-            raise ValueError(f"match_size {self.match_size}: {self.coupling} takes 0")
-        if self.coupling in SIZED_COUPLINGS and self.match_size < 2:
-            raise ValueError(
-                f"match_size {self.match_size}: {self.coupling} takes at least 2; "
-                "the vanilla method is coupling independent with match_size 0"
-            )
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"seeds {self.seeds}: expected distinct seeds")
-        return self
+
+class Method(Model):
+    """A coupling with its match size."""
+
+    coupling: Name = Field(description="A coupling, or one of couplings")
+    match_size: MatchSize = 0
+
+
+class CouplingAblation(Model):
+    """Couplings compared on one dataset: everything but the coupling is the same."""
+
+    process: ProcessName
+    recipe: Name
+    seeds: Seeds
+    methods: list[Method] = Field(min_length=1)
 
 
 class NoiseSamplePairs(Model):
@@ -318,7 +367,8 @@ class RunSettings(Model):
     shape: Shape
     horizontal_flips: bool
     process: ProcessName
-    coupling: CouplingName
+    coupling: str = Field(description="As the row names it")
+    variant: CouplingVariant | None = Field(default=None, description="What that name stands for")
     match_size: MatchSize
     seed: Seed
     network: Network
@@ -329,6 +379,18 @@ class RunSettings(Model):
     mixed_precision: Literal["no", "bf16"]
     budget_images: Count
     snapshots: Count
+
+    @property
+    def coupling_kind(self) -> str:
+        """Name of the coupling's class."""
+        return self.coupling if self.variant is None else self.variant.coupling
+
+    @property
+    def coupling_options(self) -> dict[str, Any]:
+        """What the coupling's class is told beside match size and seed."""
+        if self.variant is None:
+            return {}
+        return self.variant.model_dump(exclude={"coupling"}, exclude_none=True)
 
     @property
     def steps(self) -> int:
@@ -357,7 +419,11 @@ class Config(Model):
     )
     networks: dict[Name, Network]
     recipes: dict[Name, Recipe]
+    couplings: dict[Name, CouplingVariant] = Field(
+        default={}, description="Couplings with options, by a name that rows use"
+    )
     experiments: list[Experiment] = Field(min_length=1)
+    coupling_ablations: dict[Name, CouplingAblation] = Field(default={}, description="By dataset")
     noise_sample_pairs: dict[Name, NoiseSamplePairs] = {}
     demo: list[Name] = Field(description="Datasets of the target demo")
     scales: dict[Name, Scale] = {}
@@ -392,19 +458,37 @@ class Config(Model):
             need("scale", self.scale, self.scales)
         for name, recipe in self.recipes.items():
             need(f"recipes.{name}.network", recipe.network, self.networks)
-        seen: set[tuple] = set()
-        for i, row in enumerate(self.experiments):
-            where = f"experiments[{i}]"
+        for name in self.couplings:
+            if name in COUPLING_NAMES:
+                problems.append(f"couplings.{name}: expected a name that no coupling has")
+        rows = [(f"experiments[{i}]", row) for i, row in enumerate(self.experiments)]
+        for name in self.coupling_ablations:
+            where = f"coupling_ablations.{name}"
+            rows += [(f"{where}.methods[{i}]", row) for i, row in enumerate(self.ablation(name))]
+        seen: dict[tuple, tuple[str, Recipe | None]] = {}
+        for where, row in rows:
             known = need(f"{where}.dataset", row.dataset, self.datasets)
             known &= need(f"{where}.recipe", row.recipe, self.recipes)
+            known &= need(f"{where}.coupling", row.coupling, [*COUPLING_NAMES, *self.couplings])
             if known and self.recipes[row.recipe].network in self.networks:
                 problems += [f"{where}: {problem}" for problem in self._misfits(row)]
-            if row.key in seen:
+            section = where.partition("[")[0]
+            if (section, row.key) in seen:
                 problems.append(f"{where}: a second row for {row.key}")
-            seen.add(row.key)
+            completed = self._completed(row) if known else None
+            first, other = seen.setdefault(row.key, (where, completed))
+            seen[section, row.key] = (where, completed)
+            if None not in (completed, other) and completed != other:
+                problems.append(f"{where}: {row.key} is another run in {first}; expected the same")
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    def _completed(self, row: Experiment) -> Recipe | None:
+        try:
+            return row.complete(self.recipes[row.recipe])
+        except ValidationError:
+            return None
 
     def _misfits(self, row: Experiment) -> list[str]:
         dataset, recipe = self.datasets[row.dataset], self.recipes[row.recipe]
@@ -434,7 +518,15 @@ class Config(Model):
                 problems.append(
                     f"{key}: {row.process} is sampled by {' or '.join(allowed)}, found {wrong}"
                 )
-        if row.coupling == "semidiscrete" and dataset.horizontal_flips:
+        kind = self.kind(row.coupling)
+        if kind not in SIZED_COUPLINGS and row.match_size != 0:
+            problems.append(f"match_size {row.match_size}: {row.coupling} takes 0")
+        if kind in SIZED_COUPLINGS and row.match_size < 2:
+            problems.append(
+                f"match_size {row.match_size}: {row.coupling} takes at least 2; "
+                "the vanilla method is coupling independent with match_size 0"
+            )
+        if kind == "semidiscrete" and dataset.horizontal_flips:
             problems.append(
                 f"semidiscrete chooses among the stored samples, so it does not go with the "
                 f"horizontal_flips of dataset {row.dataset!r}"
@@ -466,20 +558,50 @@ class Config(Model):
             )
         return rows
 
-    def row(self, dataset: str, process: str, coupling: str, match_size: int) -> Experiment:
-        """Return the row with this key.
+    def kind(self, coupling: str) -> str:
+        """Return the name of the class of a row's coupling."""
+        variant = self.couplings.get(coupling)
+        return coupling if variant is None else variant.coupling
+
+    def ablation(self, dataset: str) -> list[Experiment]:
+        """Return the rows of a dataset's comparison of couplings.
 
         Raises
         ------
         InputError
             If there is none.
         """
-        for row in self.rows(dataset):
+        if dataset not in self.coupling_ablations:
+            raise InputError(
+                f"coupling_ablations: no entry for {dataset!r}; "
+                f"expected one of {sorted(self.coupling_ablations)}"
+            )
+        ablation = self.coupling_ablations[dataset]
+        shared = {
+            "dataset": dataset,
+            "process": ablation.process,
+            "recipe": ablation.recipe,
+            "seeds": ablation.seeds,
+        }
+        return [Experiment(**shared, **dict(method)) for method in ablation.methods]
+
+    def row(self, dataset: str, process: str, coupling: str, match_size: int) -> Experiment:
+        """Return the row with this key, of the experiments or of a comparison of couplings.
+
+        Raises
+        ------
+        InputError
+            If there is none.
+        """
+        rows = [row for row in self.experiments if row.dataset == dataset]
+        if dataset in self.coupling_ablations:
+            rows += self.ablation(dataset)
+        for row in rows:
             if row.key == (dataset, process, coupling, match_size):
                 return row
         raise InputError(
             f"config: no experiment row for {dataset}, {process}, {coupling}, {match_size}; "
-            f"expected one of {[r.key for r in self.rows(dataset)]}"
+            f"expected one of {[row.key for row in rows]}"
         )
 
     def seeds(self, row: Experiment) -> list[int]:
@@ -515,6 +637,7 @@ class Config(Model):
             horizontal_flips=dataset.horizontal_flips,
             process=row.process,
             coupling=row.coupling,
+            variant=self.couplings.get(row.coupling),
             match_size=row.match_size,
             seed=seed,
             network=network,
@@ -651,6 +774,7 @@ _SECTIONS: dict[str, type[Model]] = {
     "datasets": Dataset,
     "classifier": Classifier,
     "potentials": PotentialsFit,
+    "coupling_ablations": CouplingAblation,
     "scales": Scale,
     "noise_sample_pairs": NoiseSamplePairs,
 }

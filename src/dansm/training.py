@@ -151,7 +151,7 @@ class Trainer:
         self.ema = EMAModel(self.bare_network.parameters(), decay=settings.ema_decay, foreach=True)
         self.ema.to(self.accelerator.device)
         self.coupling: Coupling = make_coupling(
-            settings.coupling,
+            settings.coupling_kind,
             match_size=settings.match_size,
             seed=stream_seed(settings.seed, "coupling", rank),
             **self._coupling_options(potentials),
@@ -165,11 +165,12 @@ class Trainer:
         self.seconds = 0.0
 
     def _coupling_options(self, potentials: Path | None) -> dict[str, Any]:
-        """Return what couplings over a finite dataset need to know of it."""
-        if self.settings.coupling == "loom":
-            return {"count": len(self.store), "shape": self.settings.shape}
-        if self.settings.coupling != "semidiscrete":
-            return {}
+        """Return the options, and what couplings over a finite dataset need to know of it."""
+        options = self.settings.coupling_options
+        if self.settings.coupling_kind == "loom":
+            return {"count": len(self.store), "shape": self.settings.shape, **options}
+        if self.settings.coupling_kind != "semidiscrete":
+            return options
         if potentials is None:
             raise InputError("coupling semidiscrete: expected a file of potentials, found none")
         samples = self.store.batch(np.arange(len(self.store)))

@@ -104,6 +104,19 @@ VALID = {
             "last_snapshot": {"heun": [7]},
         },
     ],
+    "couplings": {"sinkhorn": {"coupling": "minibatch_ot", "method": "sinkhorn"}},
+    "coupling_ablations": {
+        "toy": {
+            "process": "rectified_flow",
+            "recipe": "flow",
+            "seeds": [1, 4],
+            "methods": [
+                {"coupling": "independent"},
+                {"coupling": "greedy", "match_size": 50},
+                {"coupling": "sinkhorn"},
+            ],
+        }
+    },
     "noise_sample_pairs": {
         "toy": {"pairs": 5, "perplexity": 4, "match_size": 100, "draws": 2, "seed": 0}
     },
@@ -161,6 +174,7 @@ def test_the_valid_configuration_is_valid():
 
 
 ROW = "experiments.0"
+_WEIGHED = {"coupling": "minibatch_ot", "method": "exact", "regularisation": 0.1}
 WRONG = {
     "unknown key": (
         [("experiments.1.match_sise", 5)],
@@ -190,15 +204,15 @@ WRONG = {
     ),
     "independent with a pool": (
         [(f"{ROW}.match_size", 5)],
-        [ROW, "match_size 5", "independent takes 0"],
+        ["experiments[0]", "match_size 5", "independent takes 0"],
     ),
     "greedy without one": (
         [("experiments.1.match_size", 1)],
-        ["experiments.1", "match_size 1", "greedy takes at least 2"],
+        ["experiments[1]", "match_size 1", "greedy takes at least 2"],
     ),
     "unknown coupling": (
         [(f"{ROW}.coupling", "hungry")],
-        [f"{ROW}.coupling", "'independent', 'greedy', 'hungarian'", "found 'hungry'"],
+        ["experiments[0].coupling: unknown 'hungry'", "'greedy', 'hungarian'", "'sinkhorn'"],
     ),
     "unknown process": (
         [(f"{ROW}.process", "flow")],
@@ -292,7 +306,39 @@ WRONG = {
     ),
     "duplicate seeds": (
         [(f"{ROW}.seeds", [1, 2, 1])],
-        [ROW, "seeds [1, 2, 1]", "expected distinct seeds"],
+        [f"{ROW}.seeds", "expected distinct seeds, found [1, 2, 1]"],
+    ),
+    "an unknown option of a coupling": (
+        [("couplings.sinkhorn.blur", 1)],
+        ["couplings.sinkhorn", "blur", "unknown key"],
+    ),
+    "options of a coupling that has none": (
+        [("couplings.sinkhorn.coupling", "greedy")],
+        ["couplings.sinkhorn", "'immiscible', 'loom', 'minibatch_ot'", "greedy"],
+    ),
+    "a regularised exact plan": (
+        [("couplings.sinkhorn", _WEIGHED)],
+        ["couplings.sinkhorn", "regularisation 0.1: only method sinkhorn takes one"],
+    ),
+    "the name of a coupling for another": (
+        [("couplings.loom", {"coupling": "loom", "stored": 2})],
+        ["couplings.loom: expected a name that no coupling has"],
+    ),
+    "a pool for a variant without one": (
+        [("coupling_ablations.toy.methods.2.match_size", 5)],
+        ["coupling_ablations.toy.methods[2]", "match_size 5: sinkhorn takes 0"],
+    ),
+    "an ablation of an unknown dataset": (
+        [("coupling_ablations.nowhere", VALID["coupling_ablations"]["toy"])],
+        ["coupling_ablations.nowhere", "dataset: unknown 'nowhere'"],
+    ),
+    "a method twice": (
+        [("coupling_ablations.toy.methods.2", {"coupling": "independent"})],
+        ["coupling_ablations.toy.methods[2]", "a second row for", "'independent', 0"],
+    ),
+    "a run that a row describes otherwise": (
+        [("coupling_ablations.toy.methods.1.match_size", 100)],
+        ["coupling_ablations.toy.methods[1]", "another run in experiments[1]"],
     ),
     "no seeds": ([(f"{ROW}.seeds", [])], [f"{ROW}.seeds", "at least 1 item", "found []"]),
     "negative seed": ([(f"{ROW}.seeds", [-1])], [f"{ROW}.seeds.0", "found -1"]),
@@ -400,6 +446,21 @@ def test_rows_are_found_by_dataset_and_key():
         config.rows("rooms")
     with pytest.raises(InputError, match=r"greedy, 7; expected one of .*'greedy', 100\)"):
         config.row("toy", "rectified_flow", "greedy", 7)
+
+
+def test_a_comparison_of_couplings_has_rows_of_its_own():
+    config = parse_config(VALID)
+    names = [(row.coupling, row.match_size, row.seeds) for row in config.ablation("toy")]
+    assert names == [("independent", 0, [1, 4]), ("greedy", 50, [1, 4]), ("sinkhorn", 0, [1, 4])]
+    assert len(config.rows("toy")) == 2
+    row = config.row("toy", "rectified_flow", "sinkhorn", 0)
+    settings = config.run_settings(row, seed=4)
+    assert (settings.coupling, settings.coupling_kind) == ("sinkhorn", "minibatch_ot")
+    assert settings.coupling_options == {"method": "sinkhorn"}
+    plain = config.run_settings(config.row("toy", "rectified_flow", "greedy", 50), seed=1)
+    assert (plain.coupling, plain.coupling_kind, plain.coupling_options) == ("greedy", "greedy", {})
+    with pytest.raises(InputError, match=r"no entry for 'rooms'; expected one of \['toy'\]"):
+        config.ablation("rooms")
 
 
 def test_a_run_takes_its_recipes_values_unless_the_row_replaces_them():

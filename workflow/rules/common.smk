@@ -83,6 +83,19 @@ def results_of(datasets):
     return files
 
 
+def coupling_results():
+    """What compares the couplings."""
+    return [
+        f"{RESULTS}/{name}"
+        for dataset in CONFIG.coupling_ablations
+        for name in (
+            f"coupling_ablation_{dataset}.csv",
+            f"figures/coupling_ablation_{dataset}.pdf",
+            f"figures/coupling_ablation_{dataset}.png",
+        )
+    ]
+
+
 def processes_of(dataset):
     return sorted({row.process for row in rows_of(dataset)})
 
@@ -173,7 +186,7 @@ def store_of(wildcards):
 
 
 def potentials_of(wildcards):
-    if wildcards.coupling != "semidiscrete":
+    if CONFIG.kind(wildcards.coupling) != "semidiscrete":
         return []
     return f"{RESULTS}/potentials/{wildcards.dataset}.npz"
 
@@ -237,6 +250,28 @@ def tables_of(wildcards):
         if isinstance(dataset_of(dataset).source, LatentSource):
             tables.append(f"{RESULTS}/features/{dataset}/{extractor}.reconstruction.csv")
     return tables
+
+
+def ablation_rows(wildcards):
+    try:
+        return CONFIG.ablation(wildcards.dataset)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def ablation_folders(wildcards):
+    return [run_folder(row, seed) for row in ablation_rows(wildcards) for seed in CONFIG.seeds(row)]
+
+
+def ablation_files(wildcards):
+    names = ("run.json", "stats.jsonl", "distances.csv")
+    return [f"{folder}/{name}" for folder in ablation_folders(wildcards) for name in names]
+
+
+def ablation_potentials(wildcards):
+    """The potentials that a run of the comparison needs; none where no run does."""
+    kinds = {CONFIG.kind(row.coupling) for row in ablation_rows(wildcards)}
+    return f"{RESULTS}/potentials/{wildcards.dataset}.npz" if "semidiscrete" in kinds else []
 
 
 def reference_of_pixels(wildcards):

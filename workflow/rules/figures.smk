@@ -83,6 +83,34 @@ rule distance_curves:
         "../scripts/execute_notebook.py"
 
 
+rule coupling_ablation:
+    input:
+        notebook="notebooks/coupling_ablation.ipynb",
+        table=f"{RESULTS}/coupling_ablation_{{dataset}}.csv",
+    output:
+        pdf=f"{RESULTS}/figures/coupling_ablation_{{dataset}}.pdf",
+        png=report(
+            f"{RESULTS}/figures/coupling_ablation_{{dataset}}.png",
+            caption="../report/coupling_ablation.rst",
+            category="Figures",
+            labels={"dataset": "{dataset}", "figure": "couplings"},
+        ),
+        notebook=f"{RESULTS}/figures/coupling_ablation_{{dataset}}.ipynb",
+    log:
+        f"{RESULTS}/logs/coupling_ablation/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/coupling_ablation/{{dataset}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+        gpu=0,
+    script:
+        "../scripts/execute_notebook.py"
+
+
 rule sample_grid:
     input:
         notebook="notebooks/sample_grid.ipynb",

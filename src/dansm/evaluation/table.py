@@ -1,7 +1,8 @@
 """The tidy table of distances: one row a measurement."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import pandas as pd
 
@@ -34,19 +35,20 @@ def write_table(path: Path, rows: pd.DataFrame) -> None:
         table.to_csv(partial, index=False)
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a table of distances.
+def read_table(path: Path, extra: Mapping[str, str] = MappingProxyType({})) -> pd.DataFrame:
+    """Read a table of distances, which has ``extra`` columns (name: type) behind the usual ones.
 
     Raises
     ------
     InputError
         If the file is missing, has other columns or values that don't fit them.
     """
+    columns = {**COLUMNS, **extra}
     try:
         header = pd.read_csv(path, nrows=0).columns.tolist()
-        if header != list(COLUMNS):
-            raise InputError(f"{path}: expected columns {list(COLUMNS)}, found {header}")
-        return pd.read_csv(path, dtype=COLUMNS)
+        if header != list(columns):
+            raise InputError(f"{path}: expected columns {list(columns)}, found {header}")
+        return pd.read_csv(path, dtype=columns)
     except FileNotFoundError as error:
         raise InputError(f"{path}: expected a table of distances, found no file") from error
     except (ValueError, pd.errors.EmptyDataError) as error:

@@ -1,0 +1,123 @@
+"""Couplings compared: final distances with their intervals, and the way there."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
+
+from dansm.errors import InputError
+from dansm.evaluation.ablation import SECONDS, summarise_ablation
+from dansm.figures.base import SAMPLER_NAMES, span, steps_name, style
+from dansm.figures.distances import method_name, metric_name
+
+_METHOD = ["coupling", "match_size"]
+# Okabe and Ito's colours without the yellow, which is too pale for lines on white.
+_COLOURS = ["#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]
+_LINES = ["-", (0, (4, 1.5)), (0, (1, 1))]
+_MARKERS = "osD^vP*X<>pdh8"
+
+Look = dict[str, Any]
+
+
+@style()
+def coupling_ablation(table: pd.DataFrame) -> Figure:
+    """Return the final distances by steps, and the distance at the fewest steps along training.
+
+    Parameters
+    ----------
+    table
+        As read by `dansm.evaluation.ablation.read_ablation`, of one dataset, process and sampler.
+
+    Raises
+    ------
+    InputError
+        If there are no Fréchet distances, or those of several feature extractors or samplers.
+    """
+    rows = table[table["metric"] == "frechet_distance"].dropna(subset=["steps"])
+    kinds = {(row.feature_extractor, row.sampler) for row in rows.itertuples()}
+    if len(kinds) != 1:
+        raise InputError(
+            "distances: expected Fréchet distances over one extractor's features and of one "
+            f"sampler, found those of {sorted(kinds)}"
+        )
+    ((extractor, sampler),) = kinds
+    summary = summarise_ablation(table)
+    counts = sorted(summary["steps"].unique())
+    first = summary[summary["steps"] == counts[0]]
+    methods = [tuple(method) for method in first[_METHOD].itertuples(index=False)]
+    looks = {
+        method: {
+            "color": _COLOURS[k % len(_COLOURS)],
+            "linestyle": _LINES[k // len(_COLOURS) % len(_LINES)],
+            "marker": _MARKERS[k % len(_MARKERS)],
+        }
+        for k, method in enumerate(methods)
+    }
+    height = 0.19 * len(methods)
+    figure = Figure(figsize=(7, height + 3.7), layout="constrained")
+    upper, lower = figure.subfigures(2, 1, height_ratios=(height + 0.5, 2.9))
+    panels = upper.subplots(1, len(counts), sharey=True, squeeze=False)[0]
+    for axes, steps in zip(panels, counts, strict=True):
+        _draw_final(axes, summary[summary["steps"] == steps], looks)
+        axes.set_title(steps_name(steps))
+        axes.set_xlabel("Distance after training")
+    panels[0].set_yticks(range(len(methods)), [method_name(*method) for method in methods])
+    panels[0].invert_yaxis()
+    curves = rows[(rows["steps"] == counts[0]) & (rows["seed_range"] == 0)]
+    by_images, by_seconds = lower.subplots(1, 2, sharey=True)
+    _draw_curves(by_images, curves, looks, "images_seen")
+    _draw_curves(by_seconds, curves, looks, SECONDS)
+    by_images.set_xlabel("Training images seen")
+    by_images.xaxis.set_major_formatter(EngFormatter(sep=""))
+    by_seconds.set_xlabel("Wall-clock seconds, preparation included")
+    by_images.set_ylabel(f"Distance, {steps_name(counts[0])}")
+    handles = [Line2D([], [], label=method_name(*key), **look) for key, look in looks.items()]
+    lower.legend(handles=handles, loc="outside lower center", ncols=4)
+    seeds = span(summary["seeds"])
+    figure.suptitle(
+        f"{rows['dataset'].iloc[0]}: {metric_name(extractor)}, {SAMPLER_NAMES[sampler]} steps\n"
+        f"mean over {seeds} seeds, bars: 95 % interval",
+        fontsize=8,
+        weight="bold",
+    )
+    return figure
+
+
+def _draw_final(axes: Axes, summary: pd.DataFrame, looks: dict[tuple, Look]) -> None:
+    """Draw a line for each method, in the looks' order from the top: mean and interval."""
+    for place, (method, look) in enumerate(looks.items()):
+        row = summary[(summary[_METHOD] == list(method)).all(axis=1)].iloc[0]
+        bounds = np.array([[row["mean"] - row["low"]], [row["high"] - row["mean"]]])
+        axes.errorbar(
+            [row["mean"]],
+            [place],
+            xerr=None if np.isnan(bounds).any() else bounds,
+            color=look["color"],
+            marker=look["marker"],
+            linestyle="none",
+            capsize=2,
+        )
+    axes.set_xscale("log")
+    _label_by_2_and_5(axes.xaxis)
+
+
+def _draw_curves(axes: Axes, curves: pd.DataFrame, looks: dict[tuple, Look], by: str) -> None:
+    """Draw means over seeds; the time of a snapshot is the mean over seeds too."""
+    for method, look in looks.items():
+        rows = curves[(curves[_METHOD] == list(method)).all(axis=1)]
+        means = rows.groupby("images_seen").agg(value=("value", "mean"), seconds=(SECONDS, "mean"))
+        places = means.index if by == "images_seen" else means["seconds"]
+        axes.plot(places.astype(float), means["value"].astype(float), **look)
+    axes.set_yscale("log")
+    _label_by_2_and_5(axes.yaxis)
+
+
+def _label_by_2_and_5(axis: Axis) -> None:
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,29 @@
+# Couplings compared with each other.
+
+
+rule collect_ablation:
+    input:
+        files=ablation_files,
+        potentials=ablation_potentials,
+    output:
+        report(
+            f"{RESULTS}/coupling_ablation_{{dataset}}.csv",
+            caption="../report/coupling_ablation_table.rst",
+            category="Tables",
+            labels={"dataset": "{dataset}", "table": "couplings"},
+        ),
+    log:
+        f"{RESULTS}/logs/collect_ablation/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/collect_ablation/{{dataset}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+        gpu=0,
+    params:
+        folders=ablation_folders,
+    script:
+        "../scripts/collect_ablation.py"
