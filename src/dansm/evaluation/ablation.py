@@ -49,7 +49,7 @@ def collect_ablation(folders: Sequence[Path], potentials: Path | None, path: Pat
         if settings.coupling_kind == "semidiscrete":
             seconds += Potentials.load(potentials).seconds
         distances = read_table(Path(folder) / "distances.csv")
-        missing = sorted(set(distances["images_seen"]) - set(seconds.index))
+        missing = sorted(set(distances["images_seen"].tolist()) - set(seconds.index))
         if missing:
             raise InputError(
                 f"{Path(folder) / STATS}: expected a line for each snapshot, found none for "
