@@ -297,6 +297,15 @@ class NoiseSamplePairs(Model):
         return self
 
 
+class CouplingMarginals(Model):
+    """The table of what each coupling does to the noise."""
+
+    dataset: Name
+    count: Count = Field(description="Pairs of each coupling, at least; a stream ends with a pool")
+    batch_size: Annotated[StrictInt, Field(ge=2)]
+    seed: Seed
+
+
 class Scale(Model):
     """Upper bounds that shrink every run, for plumbing checks; results go to a folder apart."""
 
@@ -359,6 +368,7 @@ class Config(Model):
     recipes: dict[Name, Recipe]
     experiments: list[Experiment] = Field(min_length=1)
     noise_sample_pairs: dict[Name, NoiseSamplePairs] = {}
+    coupling_marginals: CouplingMarginals
     demo: list[Name] = Field(description="Datasets of the target demo")
     scales: dict[Name, Scale] = {}
     scale: Name | None = Field(default=None, description="One of scales; none: full size")
@@ -388,6 +398,7 @@ class Config(Model):
             need("demo", name, self.datasets)
         for name in self.noise_sample_pairs:
             need("noise_sample_pairs", name, self.datasets)
+        need("coupling_marginals.dataset", self.coupling_marginals.dataset, self.datasets)
         if self.scale is not None:
             need("scale", self.scale, self.scales)
         for name, recipe in self.recipes.items():
@@ -547,6 +558,15 @@ class Config(Model):
         steps = min(self.potentials.steps, self.scales[self.scale].batches)
         return self.potentials.model_copy(update={"steps": steps})
 
+    def scaled_marginals(self) -> CouplingMarginals:
+        """Return what is measured of the couplings' noise, at the configured scale."""
+        if self.scale is None:
+            return self.coupling_marginals
+        scale = self.scales[self.scale]
+        batch = min(self.coupling_marginals.batch_size, scale.batch_size)
+        count = min(self.coupling_marginals.count, batch * scale.batches)
+        return self.coupling_marginals.model_copy(update={"batch_size": batch, "count": count})
+
     def scaled_autoencoder(self, name: str) -> TrainedAutoencoder | PretrainedAutoencoder:
         """Return an autoencoder's settings at the configured scale."""
         autoencoder = self.autoencoders[name]
@@ -653,6 +673,7 @@ _SECTIONS: dict[str, type[Model]] = {
     "potentials": PotentialsFit,
     "scales": Scale,
     "noise_sample_pairs": NoiseSamplePairs,
+    "coupling_marginals": CouplingMarginals,
 }
 
 

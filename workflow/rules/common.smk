@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import get_args
 
 # The workflow and its jobs use this checkout's library, whatever else is installed.
 LIBRARY = str(Path(workflow.basedir).parent / "src")
@@ -13,7 +14,15 @@ os.environ.update(
 
 from snakemake.exceptions import WorkflowError
 
-from dansm.config import SAMPLERS, LatentSource, TrainedAutoencoder, parse_config, read_yaml
+from dansm.config import (
+    SAMPLERS,
+    SIZED_COUPLINGS,
+    CouplingName,
+    LatentSource,
+    TrainedAutoencoder,
+    parse_config,
+    read_yaml,
+)
 from dansm.errors import InputError
 from dansm.files import check_results_folder
 
@@ -148,6 +157,22 @@ def potentials_settings(wildcards):
     return CONFIG.scaled_potentials().model_dump(mode="json")
 
 
+def marginal_settings(wildcards):
+    return CONFIG.scaled_marginals().model_dump(mode="json")
+
+
+def marginal_methods(wildcards):
+    """The couplings of the dataset's rows, and each other one at their middle match size."""
+    rows = rows_of(CONFIG.coupling_marginals.dataset)
+    methods = list(dict.fromkeys((row.coupling, row.match_size) for row in rows))
+    sizes = sorted({row.match_size for row in rows})
+    for name in get_args(CouplingName):
+        if name not in dict(methods):
+            sized = name in SIZED_COUPLINGS
+            methods.append((name, sizes[len(sizes) // 2] if sized else 0))
+    return [{"coupling": name, "match_size": size, "options": {}} for name, size in methods]
+
+
 def extractor_options(wildcards):
     weights = CONFIG.inception_weights
     return {
@@ -176,6 +201,16 @@ def potentials_of(wildcards):
     if wildcards.coupling != "semidiscrete":
         return []
     return f"{RESULTS}/potentials/{wildcards.dataset}.npz"
+
+
+def marginal_store(wildcards):
+    return f"{RESULTS}/data/{CONFIG.coupling_marginals.dataset}"
+
+
+def marginal_potentials(wildcards):
+    if "semidiscrete" not in [method["coupling"] for method in marginal_methods(wildcards)]:
+        return []
+    return f"{RESULTS}/potentials/{CONFIG.coupling_marginals.dataset}.npz"
 
 
 def pixel_store_of(wildcards):
