@@ -1,12 +1,14 @@
 # make demo   the paper in miniature, on real data, in minutes: tables and figures below results/
 # make test   all tests
+# make docs   the reference of the library, below docs/api
 # make lint   style and workflow checks
-# make clean  remove the environment, caches and smoke results; results that took time stay
+# make clean  remove the environment, caches, docs/api and smoke results; what took time stays
 
 PYTHON ?= python3
 BIN := .venv/bin
+API := docs/api
 
-.PHONY: demo test lint clean
+.PHONY: demo test docs lint clean
 
 demo: .venv/installed
 	@$(BIN)/snakemake demo --quiet host rules reason
@@ -14,6 +16,10 @@ demo: .venv/installed
 
 test: .venv/installed
 	@$(BIN)/pytest
+
+docs: .venv/installed
+	@$(BIN)/python -m pdoc --docformat numpy --output-directory $(API) dansm
+	@echo "$(API)/index.html"
 
 lint: .venv/installed
 	@$(BIN)/ruff check .
@@ -23,7 +29,7 @@ lint: .venv/installed
 	@$(BIN)/dansm schema --check
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache results/smoke
+	rm -rf .venv .pytest_cache .ruff_cache docs/api results/smoke
 	@echo "results/ is kept; git clean -fdx results .snakemake removes it too"
 
 .venv/installed: pyproject.toml requirements.lock

@@ -162,21 +162,30 @@ class PotentialsFit(Model):
     seed: Seed
 
 
-class ImmiscibleVariant(Model):
+class Variant(Model):
+    """A coupling with options of its own; subclasses say which."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the coupling's class is told."""
+        return self.model_dump(exclude={"coupling"}, exclude_none=True)
+
+
+class ImmiscibleVariant(Variant):
     """Immiscible Diffusion with the assignment in half precision, or not."""
 
     coupling: Literal["immiscible"]
     quantized: bool
 
 
-class LoomVariant(Model):
+class LoomVariant(Variant):
     """LOOM-CFM with several noises stored for each sample."""
 
     coupling: Literal["loom"]
     stored: Count
 
 
-class MinibatchVariant(Model):
+class MinibatchVariant(Variant):
     """Minibatch optimal transport by another plan."""
 
     coupling: Literal["minibatch_ot"]
@@ -346,6 +355,15 @@ class NoiseSamplePairs(Model):
         return self
 
 
+class CouplingMarginals(Model):
+    """The table of what each coupling does to the noise."""
+
+    dataset: Name
+    count: Count = Field(description="Pairs of each coupling, at least; a stream ends with a pool")
+    batch_size: Annotated[StrictInt, Field(ge=2)]
+    seed: Seed
+
+
 class Scale(Model):
     """Upper bounds that shrink every run, for plumbing checks; results go to a folder apart."""
 
@@ -388,9 +406,7 @@ class RunSettings(Model):
     @property
     def coupling_options(self) -> dict[str, Any]:
         """What the coupling's class is told beside match size and seed."""
-        if self.variant is None:
-            return {}
-        return self.variant.model_dump(exclude={"coupling"}, exclude_none=True)
+        return {} if self.variant is None else self.variant.options
 
     @property
     def steps(self) -> int:
@@ -425,6 +441,7 @@ class Config(Model):
     experiments: list[Experiment] = Field(min_length=1)
     coupling_ablations: dict[Name, CouplingAblation] = Field(default={}, description="By dataset")
     noise_sample_pairs: dict[Name, NoiseSamplePairs] = {}
+    coupling_marginals: CouplingMarginals
     demo: list[Name] = Field(description="Datasets of the target demo")
     scales: dict[Name, Scale] = {}
     scale: Name | None = Field(default=None, description="One of scales; none: full size")
@@ -454,6 +471,7 @@ class Config(Model):
             need("demo", name, self.datasets)
         for name in self.noise_sample_pairs:
             need("noise_sample_pairs", name, self.datasets)
+        need("coupling_marginals.dataset", self.coupling_marginals.dataset, self.coupling_ablations)
         if self.scale is not None:
             need("scale", self.scale, self.scales)
         for name, recipe in self.recipes.items():
@@ -563,6 +581,11 @@ class Config(Model):
         variant = self.couplings.get(coupling)
         return coupling if variant is None else variant.coupling
 
+    def options(self, coupling: str) -> dict[str, Any]:
+        """Return what the class of a row's coupling is told beside match size and seed."""
+        variant = self.couplings.get(coupling)
+        return {} if variant is None else variant.options
+
     def ablation(self, dataset: str) -> list[Experiment]:
         """Return the rows of a dataset's comparison of couplings.
 
@@ -669,6 +692,15 @@ class Config(Model):
             return self.potentials
         steps = min(self.potentials.steps, self.scales[self.scale].batches)
         return self.potentials.model_copy(update={"steps": steps})
+
+    def scaled_marginals(self) -> CouplingMarginals:
+        """Return what is measured of the couplings' noise, at the configured scale."""
+        if self.scale is None:
+            return self.coupling_marginals
+        scale = self.scales[self.scale]
+        batch = min(self.coupling_marginals.batch_size, scale.batch_size)
+        count = min(self.coupling_marginals.count, batch * scale.batches)
+        return self.coupling_marginals.model_copy(update={"batch_size": batch, "count": count})
 
     def scaled_autoencoder(self, name: str) -> TrainedAutoencoder | PretrainedAutoencoder:
         """Return an autoencoder's settings at the configured scale."""
@@ -777,6 +809,7 @@ _SECTIONS: dict[str, type[Model]] = {
     "coupling_ablations": CouplingAblation,
     "scales": Scale,
     "noise_sample_pairs": NoiseSamplePairs,
+    "coupling_marginals": CouplingMarginals,
 }
 
 

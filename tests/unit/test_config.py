@@ -120,6 +120,7 @@ VALID = {
     "noise_sample_pairs": {
         "toy": {"pairs": 5, "perplexity": 4, "match_size": 100, "draws": 2, "seed": 0}
     },
+    "coupling_marginals": {"dataset": "toy", "count": 500, "batch_size": 50, "seed": 0},
     "demo": ["toy"],
     "scales": {
         "smoke": {
@@ -255,6 +256,14 @@ WRONG = {
     "pairs of nothing": (
         [("noise_sample_pairs.moon", VALID["noise_sample_pairs"]["toy"])],
         ["noise_sample_pairs", "'moon'", "'toy'"],
+    ),
+    "marginals of nothing": (
+        [("coupling_marginals.dataset", "moon")],
+        ["coupling_marginals.dataset", "'moon'", "'toy'"],
+    ),
+    "marginals of single samples": (
+        [("coupling_marginals.batch_size", 1)],
+        ["coupling_marginals.batch_size", "greater than or equal to 2", "found 1"],
     ),
     "perplexity too large": (
         [("noise_sample_pairs.toy.perplexity", 10)],
@@ -514,6 +523,8 @@ def test_a_scale_shrinks_every_budget_and_moves_the_results():
     assert config.sampling(vanilla).n_samples == 50
     assert config.scaled_classifier().epochs == 1
     assert config.scaled_autoencoder("kl").budget_images == 64
+    marginals = config.scaled_marginals()
+    assert (marginals.count, marginals.batch_size) == (64, 16)
     assert config.scaled_autoencoder("sd") == config.autoencoders["sd"]
     assert config.scaled_source("rooms").count == 20
     assert config.scaled_source("toy") == config.datasets["toy"].source
@@ -525,6 +536,7 @@ def test_without_a_scale_nothing_shrinks():
     config = parse_config(VALID)
     assert config.seeds(config.experiments[0]) == [1, 2, 3]
     assert config.scaled_classifier() == config.classifier
+    assert config.scaled_marginals() == config.coupling_marginals
     assert config.scaled_autoencoder("kl") == config.autoencoders["kl"]
     assert config.scaled_source("rooms").count == 500
 
@@ -537,6 +549,7 @@ def test_a_scale_never_enlarges():
         assert large.run_settings(b, 0) == small.run_settings(a, 0)
         assert large.sampling(b) == small.sampling(a)
     assert large.scaled_autoencoder("kl") == small.autoencoders["kl"]
+    assert large.scaled_marginals() == small.coupling_marginals
 
 
 def test_the_schema_names_every_key_and_forbids_others():

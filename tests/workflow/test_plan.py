@@ -16,6 +16,8 @@ def test_all_resolves_for_every_dataset_of_the_paper(project):
     assert jobs["train_model"] == jobs["evaluate_run"] == sum(RUNS.values())
     assert jobs["collect_distances"] == jobs["measure_speed"] == len(RUNS)
     assert jobs["distance_table"] == jobs["distance_curves"] == len(RUNS)
+    assert jobs["measure_coupling_marginals"] == 1
+    assert "measure_coupling_marginals" not in project.planned("demo")
 
 
 def test_the_paper_table_of_bedroom_resolves_by_name(project):

@@ -85,7 +85,7 @@ def results_of(datasets):
 
 def coupling_results():
     """What compares the couplings."""
-    return [
+    return [f"{RESULTS}/coupling_marginals.csv"] + [
         f"{RESULTS}/{name}"
         for dataset in CONFIG.coupling_ablations
         for name in (
@@ -161,6 +161,22 @@ def potentials_settings(wildcards):
     return CONFIG.scaled_potentials().model_dump(mode="json")
 
 
+def marginal_settings(wildcards):
+    return CONFIG.scaled_marginals().model_dump(mode="json")
+
+
+def marginal_methods(wildcards):
+    """The couplings that are compared on the dataset."""
+    return [
+        {
+            "coupling": CONFIG.kind(row.coupling),
+            "match_size": row.match_size,
+            "options": CONFIG.options(row.coupling),
+        }
+        for row in CONFIG.ablation(CONFIG.coupling_marginals.dataset)
+    ]
+
+
 def extractor_options(wildcards):
     weights = CONFIG.inception_weights
     return {
@@ -189,6 +205,16 @@ def potentials_of(wildcards):
     if CONFIG.kind(wildcards.coupling) != "semidiscrete":
         return []
     return f"{RESULTS}/potentials/{wildcards.dataset}.npz"
+
+
+def marginal_store(wildcards):
+    return f"{RESULTS}/data/{CONFIG.coupling_marginals.dataset}"
+
+
+def marginal_potentials(wildcards):
+    if "semidiscrete" not in [method["coupling"] for method in marginal_methods(wildcards)]:
+        return []
+    return f"{RESULTS}/potentials/{CONFIG.coupling_marginals.dataset}.npz"
 
 
 def pixel_store_of(wildcards):

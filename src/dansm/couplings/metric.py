@@ -31,7 +31,7 @@ def covariance(flat: Tensor) -> Tensor:
     ValueError
         If a matrix of that size does not fit the memory, or all samples are equal.
     """
-    count, d = flat.shape
+    d = flat.shape[1]
     needed = 2 * 8 * d * d
     free = psutil.virtual_memory().available
     if flat.device.type == "cuda":

@@ -1,0 +1,16 @@
+"""Measure what each coupling does to the noise."""
+
+from pathlib import Path
+
+from dansm.data.store import open_store
+from dansm.evaluation.marginals import Method, measure_coupling_marginals
+from dansm.jobs import job
+
+with job(snakemake):
+    measure_coupling_marginals(
+        open_store(snakemake.input.store),
+        [Method(**method) for method in snakemake.params.methods],
+        **snakemake.params.settings,
+        potentials=Path(snakemake.input.potentials) if snakemake.input.potentials else None,
+        path=Path(snakemake.output[0]),
+    )
