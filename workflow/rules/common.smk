@@ -83,6 +83,12 @@ def results_of(datasets):
     return files
 
 
+def results_of_couplings():
+    """What the workflow measures of the couplings themselves."""
+    figures = [f"{RESULTS}/figures/matching_cost.{ending}" for ending in ("pdf", "png")]
+    return [f"{RESULTS}/matching_cost.csv", *figures]
+
+
 def processes_of(dataset):
     return sorted({row.process for row in rows_of(dataset)})
 
@@ -146,6 +152,14 @@ def classifier_settings(wildcards):
 
 def potentials_settings(wildcards):
     return CONFIG.scaled_potentials().model_dump(mode="json")
+
+
+def matching_cost_settings(wildcards):
+    return CONFIG.scaled_matching_cost().model_dump(mode="json")
+
+
+def matching_cost_batch_size(wildcards):
+    return CONFIG.scaled_matching_cost().shown_batch_size
 
 
 def extractor_options(wildcards):
@@ -315,3 +329,12 @@ def encoding_gpus(wildcards):
 
 def extractor_gpus(wildcards):
     return 1 if wildcards.extractor.startswith("inception") else 0
+
+
+def matching_cost_threads(wildcards):
+    return CONFIG.matching_cost.threads
+
+
+def matching_cost_memory(wildcards):
+    """What a cell may need, and the process it starts from."""
+    return CONFIG.matching_cost.memory_mb + 2000

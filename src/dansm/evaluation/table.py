@@ -1,6 +1,6 @@
-"""The tidy table of distances: one row a measurement."""
+"""Tidy tables, one row a measurement: above all that of distances."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -25,6 +25,24 @@ COLUMNS = {
     "value": "Float64",
 }
 
+MATCHING_COST_COLUMNS = {
+    "method": "string",
+    "match_size": "Int64",
+    "dimensions": "Int64",
+    "batch_size": "Int64",
+    "threads": "Int64",
+    "device": "string",
+    "processor": "string",
+    "torch": "string",
+    "samples_timed": "Int64",
+    "microseconds_per_sample": "Float64",
+    "low": "Float64",
+    "high": "Float64",
+    "peak_memory_mib": "Float64",
+    "times_matmul": "Float64",
+    "note": "string",
+}
+
 
 def write_table(path: Path, rows: pd.DataFrame) -> None:
     """Write rows of distances, sorted, in the order of `COLUMNS`; missing columns stay empty."""
@@ -34,8 +52,19 @@ def write_table(path: Path, rows: pd.DataFrame) -> None:
         table.to_csv(partial, index=False)
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a table of distances.
+def read_table(
+    path: Path, columns: Mapping[str, str] = COLUMNS, content: str = "distances"
+) -> pd.DataFrame:
+    """Read a table of distances, or another one.
+
+    Parameters
+    ----------
+    path
+        A CSV file.
+    columns
+        The columns that it must have, in their order, with their types.
+    content
+        What it is a table of, for messages.
 
     Raises
     ------
@@ -44,15 +73,15 @@ def read_table(path: Path) -> pd.DataFrame:
     """
     try:
         header = pd.read_csv(path, nrows=0).columns.tolist()
-        if header != list(COLUMNS):
-            raise InputError(f"{path}: expected columns {list(COLUMNS)}, found {header}")
-        return pd.read_csv(path, dtype=COLUMNS)
+        if header != list(columns):
+            raise InputError(f"{path}: expected columns {list(columns)}, found {header}")
+        return pd.read_csv(path, dtype=dict(columns))
     except FileNotFoundError as error:
-        raise InputError(f"{path}: expected a table of distances, found no file") from error
+        raise InputError(f"{path}: expected a table of {content}, found no file") from error
     except (ValueError, pd.errors.EmptyDataError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path}: expected a table of distances, found {error}") from error
+        raise InputError(f"{path}: expected a table of {content}, found {error}") from error
 
 
 def collect_tables(paths: Sequence[Path], dataset: str, path: Path) -> None:

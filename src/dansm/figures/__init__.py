@@ -5,8 +5,9 @@ Every function takes what a result file holds and returns a figure; `save_figure
 
 from dansm.figures.base import save_figure
 from dansm.figures.distances import distance_curves, distance_table, read_distances
+from dansm.figures.matching_cost import cost_curves, read_costs
 from dansm.figures.pairs import noise_sample_tsne, read_pairs
 from dansm.figures.samples import read_samples, sample_grid
 
-__all__ = ["distance_curves", "distance_table", "noise_sample_tsne", "read_distances"]
-__all__ += ["read_pairs", "read_samples", "sample_grid", "save_figure"]
+__all__ = ["cost_curves", "distance_curves", "distance_table", "noise_sample_tsne", "read_costs"]
+__all__ += ["read_distances", "read_pairs", "read_samples", "sample_grid", "save_figure"]
