@@ -364,6 +364,40 @@ class CouplingMarginals(Model):
     seed: Seed
 
 
+def _ascending(values: list[int]) -> list[int]:
+    if values != sorted(set(values)):
+        raise ValueError(f"expected distinct numbers in ascending order, found {values}")
+    return values
+
+
+Ascending = Annotated[list[Count], Field(min_length=1), AfterValidator(_ascending)]
+
+
+class MatchingCost(Model):
+    """What ``results/matching_cost.csv`` measures: every method in every cell of a grid."""
+
+    match_sizes: Ascending
+    dimensions: Ascending = Field(description="Numbers in one sample")
+    batch_sizes: Ascending
+    seconds: Positive = Field(description="A cell is repeated for so long")
+    repetitions: Count = Field(description="And so often at most")
+    limit_seconds: Positive = Field(description="Cells whose first repetition takes longer: a note")
+    memory_mb: Count = Field(description="Cells that would need more get a note, too")
+    threads: Count
+    seed: Seed
+
+    @property
+    def shown_batch_size(self) -> int:
+        """The batch size that the figure shows: the one nearest to the paper's 250."""
+        return min(self.batch_sizes, key=lambda size: abs(size - 250))
+
+    @model_validator(mode="after")
+    def _match_sizes_are_pools(self) -> "MatchingCost":
+        if self.match_sizes[0] < 2:
+            raise ValueError(f"match_sizes: expected at least 2, found {self.match_sizes[0]}")
+        return self
+
+
 class Scale(Model):
     """Upper bounds that shrink every run, for plumbing checks; results go to a folder apart."""
 
@@ -442,6 +476,7 @@ class Config(Model):
     coupling_ablations: dict[Name, CouplingAblation] = Field(default={}, description="By dataset")
     noise_sample_pairs: dict[Name, NoiseSamplePairs] = {}
     coupling_marginals: CouplingMarginals
+    matching_cost: MatchingCost
     demo: list[Name] = Field(description="Datasets of the target demo")
     scales: dict[Name, Scale] = {}
     scale: Name | None = Field(default=None, description="One of scales; none: full size")
@@ -701,6 +736,23 @@ class Config(Model):
         batch = min(self.coupling_marginals.batch_size, scale.batch_size)
         count = min(self.coupling_marginals.count, batch * scale.batches)
         return self.coupling_marginals.model_copy(update={"batch_size": batch, "count": count})
+
+    def scaled_matching_cost(self) -> MatchingCost:
+        """Return what the cost of matching is measured for, at the configured scale."""
+        if self.scale is None:
+            return self.matching_cost
+        cost, scale = self.matching_cost, self.scales[self.scale]
+        bounds = {
+            "match_sizes": scale.images,
+            "dimensions": scale.images,
+            "batch_sizes": scale.batch_size,
+        }
+        grid = {
+            key: sorted({min(size, most) for size in getattr(cost, key)})
+            for key, most in bounds.items()
+        }
+        repetitions = min(cost.repetitions, scale.batches)
+        return cost.model_copy(update=grid | {"repetitions": repetitions})
 
     def scaled_autoencoder(self, name: str) -> TrainedAutoencoder | PretrainedAutoencoder:
         """Return an autoencoder's settings at the configured scale."""

@@ -24,11 +24,22 @@ def provenance() -> dict[str, Any]:
         | {name: _version(name) for name in _PACKAGES},
         "hardware": {
             "device": device,
+            "processor": processor_name(),
             "machine": platform.machine(),
             "cpus": os.cpu_count(),
             "threads": torch.get_num_threads(),
         },
     }
+
+
+def processor_name() -> str:
+    """Return the processor's name, where the system tells it, or else its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str | None:

@@ -121,6 +121,17 @@ VALID = {
         "toy": {"pairs": 5, "perplexity": 4, "match_size": 100, "draws": 2, "seed": 0}
     },
     "coupling_marginals": {"dataset": "toy", "count": 500, "batch_size": 50, "seed": 0},
+    "matching_cost": {
+        "match_sizes": [10, 1000],
+        "dimensions": [12, 64],
+        "batch_sizes": [1, 200, 400],
+        "seconds": 1,
+        "repetitions": 9,
+        "limit_seconds": 5,
+        "memory_mb": 100,
+        "threads": 1,
+        "seed": 0,
+    },
     "demo": ["toy"],
     "scales": {
         "smoke": {
@@ -268,6 +279,14 @@ WRONG = {
     "perplexity too large": (
         [("noise_sample_pairs.toy.perplexity", 10)],
         ["noise_sample_pairs.toy", "perplexity 10", "below the 10 points of 5 pairs"],
+    ),
+    "match sizes twice": (
+        [("matching_cost.match_sizes", [10, 10])],
+        ["matching_cost.match_sizes", "distinct", "ascending", "found [10, 10]"],
+    ),
+    "a pool of one": (
+        [("matching_cost.match_sizes", [1, 10])],
+        ["matching_cost", "match_sizes: expected at least 2, found 1"],
     ),
     "too many levels for the image": (
         [("networks.small.channels", [32, 32, 32, 32, 32])],
@@ -417,6 +436,14 @@ def test_all_wrong_references_are_listed_at_once():
     )
     for part in ("'moon'", "'fast'", "'sun'", "experiments[3]: a second row"):
         assert part in text
+
+
+def test_the_grid_of_matching_costs_shrinks_with_the_scale():
+    full = parse_config(VALID).scaled_matching_cost()
+    assert full.shown_batch_size == 200
+    small = parse_config(changed(("scale", "smoke"))).scaled_matching_cost()
+    assert (small.match_sizes, small.dimensions) == ([10, 20], [12, 20])
+    assert (small.batch_sizes, small.repetitions, small.seconds) == ([1, 16], 4, 1)
 
 
 def test_a_file_is_read_and_its_mistakes_name_it(tmp_path):

@@ -83,16 +83,14 @@ def results_of(datasets):
     return files
 
 
-def coupling_results():
+def results_of_couplings():
     """What compares the couplings."""
-    return [f"{RESULTS}/coupling_marginals.csv"] + [
-        f"{RESULTS}/{name}"
-        for dataset in CONFIG.coupling_ablations
-        for name in (
-            f"coupling_ablation_{dataset}.csv",
-            f"figures/coupling_ablation_{dataset}.pdf",
-            f"figures/coupling_ablation_{dataset}.png",
-        )
+    files = [f"{RESULTS}/matching_cost.csv", f"{RESULTS}/coupling_marginals.csv"]
+    files += [f"{RESULTS}/coupling_ablation_{dataset}.csv" for dataset in CONFIG.coupling_ablations]
+    figures = ["matching_cost"]
+    figures += [f"coupling_ablation_{dataset}" for dataset in CONFIG.coupling_ablations]
+    return files + [
+        f"{RESULTS}/figures/{figure}.{ending}" for figure in figures for ending in ("pdf", "png")
     ]
 
 
@@ -175,6 +173,14 @@ def marginal_methods(wildcards):
         }
         for row in CONFIG.ablation(CONFIG.coupling_marginals.dataset)
     ]
+
+
+def matching_cost_settings(wildcards):
+    return CONFIG.scaled_matching_cost().model_dump(mode="json")
+
+
+def matching_cost_batch_size(wildcards):
+    return CONFIG.scaled_matching_cost().shown_batch_size
 
 
 def extractor_options(wildcards):
@@ -376,3 +382,12 @@ def encoding_gpus(wildcards):
 
 def extractor_gpus(wildcards):
     return 1 if wildcards.extractor.startswith("inception") else 0
+
+
+def matching_cost_threads(wildcards):
+    return CONFIG.matching_cost.threads
+
+
+def matching_cost_memory(wildcards):
+    """What a cell may need, and the process it starts from."""
+    return CONFIG.matching_cost.memory_mb + 2000

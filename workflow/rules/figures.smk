@@ -175,3 +175,33 @@ rule noise_sample_tsne:
         perplexity=pair_perplexity,
     script:
         "../scripts/execute_notebook.py"
+
+
+rule matching_cost:
+    input:
+        notebook="notebooks/matching_cost.ipynb",
+        costs=f"{RESULTS}/matching_cost.csv",
+    output:
+        pdf=f"{RESULTS}/figures/matching_cost.pdf",
+        png=report(
+            f"{RESULTS}/figures/matching_cost.png",
+            caption="../report/matching_cost_figure.rst",
+            category="Figures",
+            labels={"dataset": "none", "figure": "cost of matching"},
+        ),
+        notebook=f"{RESULTS}/figures/matching_cost.ipynb",
+    log:
+        f"{RESULTS}/logs/matching_cost/matching_cost.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/matching_cost/matching_cost.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+        gpu=0,
+    params:
+        batch_size=matching_cost_batch_size,
+    script:
+        "../scripts/execute_notebook.py"

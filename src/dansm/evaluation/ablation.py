@@ -69,7 +69,7 @@ def read_ablation(path: Path) -> pd.DataFrame:
     InputError
         If the file is missing, has other columns or values that don't fit them.
     """
-    return read_table(path, extra={SECONDS: "Float64"})
+    return read_table(path, {**COLUMNS, SECONDS: "Float64"})
 
 
 def summarise_ablation(table: pd.DataFrame) -> pd.DataFrame:

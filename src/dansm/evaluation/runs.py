@@ -16,6 +16,7 @@ from dansm.data.store import Store
 from dansm.errors import InputError
 from dansm.evaluation.distances import frechet_distance, kernel_distance
 from dansm.evaluation.features import Extractor, ReferenceFeatures, extract
+from dansm.evaluation.notes import append_note, read_notes
 from dansm.evaluation.sampling import Decode, Images, generate
 from dansm.evaluation.table import write_table
 from dansm.files import atomic_path, read_json, sha256
@@ -119,7 +120,7 @@ class RunEvaluator:
         """
         notes = Path(table).parent / "training" / "evaluation.jsonl"
         identity = sha256(self.folder / RUN) + self.sampling.model_dump_json()
-        done = _read_notes(notes, identity)
+        done = read_notes(notes, identity)
         rows: list[dict[str, Any]] = []
         tasks = self.tasks()
         total = len(tasks) * self.sampling.n_samples
@@ -127,7 +128,7 @@ class RunEvaluator:
             for task in tasks:
                 if task.key not in done:
                     done[task.key] = self.measure(task)
-                    _append_note(notes, identity, task.key, done[task.key])
+                    append_note(notes, identity, task.key, done[task.key])
                 rows += done[task.key]
                 progress.update(self.sampling.n_samples)
         self.save_grids(samples)
@@ -221,23 +222,3 @@ def _checked_snapshots(folder: Path, settings: RunSettings) -> list[dict[str, An
                 f"({path.stat().st_size} bytes)"
             )
     return run["snapshots"]
-
-
-def _read_notes(path: Path, identity: str) -> dict[str, list[dict[str, Any]]]:
-    if not path.exists():
-        return {}
-    done = {}
-    for line in path.read_text().splitlines():
-        try:
-            note = json.loads(line)
-        except json.JSONDecodeError:
-            break  # cut short by an interruption; this set is measured again
-        if note["identity"] == identity:
-            done[note["key"]] = note["rows"]
-    return done
-
-
-def _append_note(path: Path, identity: str, key: str, rows: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps({"identity": identity, "key": key, "rows": rows}) + "\n")

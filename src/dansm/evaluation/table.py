@@ -1,8 +1,7 @@
-"""The tidy table of distances: one row a measurement."""
+"""Tidy tables, one row a measurement: above all that of distances."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 import pandas as pd
 
@@ -26,6 +25,24 @@ COLUMNS = {
     "value": "Float64",
 }
 
+MATCHING_COST_COLUMNS = {
+    "method": "string",
+    "match_size": "Int64",
+    "dimensions": "Int64",
+    "batch_size": "Int64",
+    "threads": "Int64",
+    "device": "string",
+    "processor": "string",
+    "torch": "string",
+    "samples_timed": "Int64",
+    "microseconds_per_sample": "Float64",
+    "low": "Float64",
+    "high": "Float64",
+    "peak_memory_mib": "Float64",
+    "times_matmul": "Float64",
+    "note": "string",
+}
+
 
 def write_table(path: Path, rows: pd.DataFrame) -> None:
     """Write rows of distances, sorted, in the order of `COLUMNS`; missing columns stay empty."""
@@ -35,26 +52,36 @@ def write_table(path: Path, rows: pd.DataFrame) -> None:
         table.to_csv(partial, index=False)
 
 
-def read_table(path: Path, extra: Mapping[str, str] = MappingProxyType({})) -> pd.DataFrame:
-    """Read a table of distances, which has ``extra`` columns (name: type) behind the usual ones.
+def read_table(
+    path: Path, columns: Mapping[str, str] = COLUMNS, content: str = "distances"
+) -> pd.DataFrame:
+    """Read a table of distances, or another one.
+
+    Parameters
+    ----------
+    path
+        A CSV file.
+    columns
+        The columns that it must have, in their order, with their types.
+    content
+        What it is a table of, for messages.
 
     Raises
     ------
     InputError
         If the file is missing, has other columns or values that don't fit them.
     """
-    columns = {**COLUMNS, **extra}
     try:
         header = pd.read_csv(path, nrows=0).columns.tolist()
         if header != list(columns):
             raise InputError(f"{path}: expected columns {list(columns)}, found {header}")
-        return pd.read_csv(path, dtype=columns)
+        return pd.read_csv(path, dtype=dict(columns))
     except FileNotFoundError as error:
-        raise InputError(f"{path}: expected a table of distances, found no file") from error
+        raise InputError(f"{path}: expected a table of {content}, found no file") from error
     except (ValueError, pd.errors.EmptyDataError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path}: expected a table of distances, found {error}") from error
+        raise InputError(f"{path}: expected a table of {content}, found {error}") from error
 
 
 def collect_tables(paths: Sequence[Path], dataset: str, path: Path) -> None:

@@ -6,14 +6,10 @@ Every function takes what a result file holds and returns a figure; `save_figure
 from dansm.figures.ablation import coupling_ablation
 from dansm.figures.base import save_figure
 from dansm.figures.distances import distance_curves, distance_table, read_distances
+from dansm.figures.matching_cost import cost_curves, read_costs
 from dansm.figures.pairs import noise_sample_tsne, read_pairs
 from dansm.figures.samples import read_samples, sample_grid
 
-__all__ = [
-    "coupling_ablation",
-    "distance_curves",
-    "distance_table",
-    "noise_sample_tsne",
-    "read_distances",
-]
-__all__ += ["read_pairs", "read_samples", "sample_grid", "save_figure"]
+__all__ = ["cost_curves", "coupling_ablation", "distance_curves", "distance_table"]
+__all__ += ["noise_sample_tsne", "read_costs", "read_distances", "read_pairs", "read_samples"]
+__all__ += ["sample_grid", "save_figure"]
