@@ -4,6 +4,7 @@ import torch
 from scipy.optimize import minimize_scalar
 
 from dansm.geometry import (
+    closest_time,
     inter_path_distance,
     nearest_in_batch,
     path_length,
@@ -29,7 +30,7 @@ def test_path_length_is_the_euclidean_distance(shape):
 def test_inter_path_distance_is_the_minimum_over_time(shape, push):
     za, xa, zb, xb = (normal(shape, s) for s in range(4))
     xa = xa + push  # moves one path away over time
-    found = inter_path_distance(za, xa, zb, xb)
+    found, times = inter_path_distance(za, xa, zb, xb), closest_time(za, xa, zb, xb)
     for i in range(len(za)):
 
         def distance(t, i=i):
@@ -37,6 +38,7 @@ def test_inter_path_distance_is_the_minimum_over_time(shape, push):
 
         inner = minimize_scalar(distance, bounds=(0, 1), options={"xatol": 1e-10}).fun
         assert float(found[i]) == pytest.approx(min(inner, distance(0), distance(1)), rel=1e-7)
+        assert 0 <= times[i] <= 1 and distance(float(times[i])) == pytest.approx(float(found[i]))
 
 
 def test_inter_path_distance_of_known_paths():
@@ -48,6 +50,8 @@ def test_inter_path_distance_of_known_paths():
     expected = torch.tensor([0.0, 2.0, 5.0, 0.0])
     torch.testing.assert_close(inter_path_distance(z, x, other_z, other_x), expected)
     torch.testing.assert_close(inter_path_distance(other_z, other_x, z, x), expected)
+    times = torch.tensor([0.5, 0.0, 0.0, 0.0])
+    torch.testing.assert_close(closest_time(z, x, other_z, other_x), times)
 
 
 @pytest.mark.parametrize("block", [1, 4, 100])

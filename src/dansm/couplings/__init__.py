@@ -6,6 +6,7 @@
 torch.Size([4, 1, 8, 8])
 """
 
+from functools import partial
 from inspect import signature
 from typing import Any
 
@@ -18,17 +19,25 @@ from dansm.couplings.knn import Knn
 from dansm.couplings.loom import Loom
 from dansm.couplings.minibatch_ot import MinibatchOT
 from dansm.couplings.paired import Paired
+from dansm.couplings.per_class import PerClass
 from dansm.couplings.semidiscrete import Potentials, Semidiscrete, fit_potentials
 
 __all__ = ["Batch", "Coupling", "Greedy", "Hungarian", "Immiscible", "Independent", "Knn"]
-__all__ += ["Loom", "MinibatchOT", "OnlineCoupling", "Paired", "Pairs", "Potentials"]
+__all__ += ["Loom", "MinibatchOT", "OnlineCoupling", "Paired", "Pairs", "PerClass", "Potentials"]
 __all__ += ["COUPLINGS", "Semidiscrete", "fit_potentials", "make_coupling"]
 
 _KINDS = (Independent, Greedy, Hungarian, Immiscible, Knn, MinibatchOT, Semidiscrete, Loom, Paired)
 COUPLINGS: dict[str, type[StatefulCoupling]] = {kind.name: kind for kind in _KINDS}
 
 
-def make_coupling(name: str, *, match_size: int = 0, seed: int = 0, **options: Any) -> Coupling:
+def make_coupling(
+    name: str,
+    *,
+    match_size: int = 0,
+    seed: int = 0,
+    labels: str | None = None,
+    **options: Any,
+) -> Coupling:
     """Return a new coupling by name.
 
     Parameters
@@ -40,6 +49,11 @@ def make_coupling(name: str, *, match_size: int = 0, seed: int = 0, **options: A
         0 for the others.
     seed
         Seed of the coupling's own noise streams.
+    labels
+        Name of the extra that holds the class of each sample, integers of shape (n,), if noise is
+        to be matched only within a class. A class-conditional model needs that, see
+        `dansm.couplings.per_class`; every coupling but ``paired`` takes it. One that has ``match``
+        is called ``match(samples, labels)`` then.
     **options
         Further arguments of the coupling's class; ``semidiscrete``, ``loom`` and ``paired`` need
         to know their dataset by them.
@@ -52,8 +66,16 @@ def make_coupling(name: str, *, match_size: int = 0, seed: int = 0, **options: A
     """
     if name not in COUPLINGS:
         raise ValueError(f"unknown coupling {name!r}; expected one of {sorted(COUPLINGS)}")
-    arguments = signature(COUPLINGS[name]).parameters.values()
-    allowed = {a.name: a for a in arguments if a.name not in ("match_size", "seed")}
+    kind = COUPLINGS[name]
+    arguments = signature(kind).parameters
+    online = issubclass(kind, OnlineCoupling)
+    if labels is not None and not online and "labels" not in arguments:
+        raise ValueError(f"labels {labels!r}: {name} looks its pairs up and takes none")
+    allowed = {
+        option: argument
+        for option, argument in arguments.items()
+        if option not in ("match_size", "seed", "labels")
+    }
     for option in options:
         if option not in allowed:
             raise ValueError(
@@ -63,4 +85,7 @@ def make_coupling(name: str, *, match_size: int = 0, seed: int = 0, **options: A
     missing = [option for option in missing if option not in options]
     if missing:
         raise ValueError(f"{name}: expected the options {missing} too")
-    return COUPLINGS[name](match_size=match_size, seed=seed, **options)
+    make = partial(kind, match_size, **options)
+    if labels is None:
+        return make(seed)
+    return PerClass(make, seed, labels) if online else make(seed, labels=labels)

@@ -5,6 +5,9 @@ middle of a batch or not, a new one is drawn. Every noise is used exactly once, 
 noise stays exactly Gaussian.
 """
 
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -19,8 +22,12 @@ from dansm.couplings.base import (
     check_samples,
     check_shape,
     flattened,
+    products,
 )
 from dansm.randomness import generator
+
+_STREAM_VALUES = 2**20  # of a pool that one stream gives, at most; another value makes other pools
+_DRAWN_STREAMS = 16  # whose noises are held at a time when the pool is not
 
 
 def assign_in_turn(costs: Tensor) -> Tensor:
@@ -29,23 +36,27 @@ def assign_in_turn(costs: Tensor) -> Tensor:
     Parameters
     ----------
     costs
-        Shape (rows, columns), rows ≤ columns, finite. It is overwritten.
+        Shape (rows, columns), rows ≤ columns, finite.
 
     Returns
     -------
     Tensor, shape (rows,), int64
-        The column of each row, all different.
+        The column of each row, all different; of several equally cheap ones the first.
     """
     return serial_choice(costs) if costs.device.type == "cpu" else deferred_acceptance(costs)
 
 
 def serial_choice(costs: Tensor) -> Tensor:
     """Choose row by row; see `assign_in_turn`. The faster form on the CPU, by numpy's argmin."""
-    left = costs.numpy()
-    choice = np.empty(len(left), np.int64)
-    for row in range(len(left)):
-        choice[row] = left[row].argmin()
-        left[row + 1 :, choice[row]] = np.inf
+    table = costs.numpy()
+    choice = table.argmin(axis=1)
+    taken = set()
+    for row, column in enumerate(choice.tolist()):
+        if column in taken:
+            left = table[row].copy()
+            left[choice[:row]] = np.inf
+            choice[row] = column = int(left.argmin())
+        taken.add(column)
     return torch.from_numpy(choice)
 
 
@@ -57,6 +68,7 @@ def deferred_acceptance(costs: Tensor) -> Tensor:
     propose to their next choice, until nobody is rejected.
     """
     rows, columns = costs.shape
+    costs = costs.clone()
     choice = costs.argmin(dim=1)
     order = torch.arange(rows, device=costs.device)
     while True:
@@ -70,12 +82,63 @@ def deferred_acceptance(costs: Tensor) -> Tensor:
         choice[rejected] = costs[rejected].argmin(dim=1)
 
 
+def match_in_turn(flat: Tensor, blocks: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Let each sample in turn take the nearest noise that no earlier one has taken.
+
+    The noises come in blocks, and of the blocks seen only the noises taken are kept: more noises
+    never send a sample back to one that was left over without them.
+
+    Parameters
+    ----------
+    flat
+        Samples, shape (n, d).
+    blocks
+        Noises, shape (m, d), and their squared norms, shape (m,); n noises or more in all.
+
+    Returns
+    -------
+    places : Tensor, shape (n,), int64
+        The place of each sample's noise, counted through the blocks.
+    noise : Tensor, shape (n, d)
+
+    Raises
+    ------
+    ValueError
+        If a cost is not finite.
+    """
+    doubled = -2 * flat
+    chosen = places = torch.empty(0, dtype=torch.int64, device=flat.device)
+    costs = noise = flat[:0]
+    first = 0
+    for block, norms in blocks:
+        # ‖x − n‖² less ‖x‖², which ranks a sample's noises alike.
+        fresh = products(doubled, block, norms)
+        check_costs(fresh, flat)
+        columns = torch.arange(first, first + len(block), device=flat.device)
+        first += len(block)
+        kept = places.argsort()  # so that the first place wins a tie
+        if len(kept):
+            fresh = torch.cat([costs[:, chosen[kept]], fresh], dim=1)
+            columns = torch.cat([places[kept], columns])
+        costs = fresh
+        # While there are fewer noises than samples, all are kept.
+        chosen = assign_in_turn(costs) if len(columns) >= len(flat) else columns
+        places = columns[chosen]
+        taken = block.index_select(0, (chosen - len(kept)).clamp_min(0))  # faster than block[…]
+        if len(kept):
+            old = chosen < len(kept)
+            taken[old] = noise[kept[chosen[old]]]
+        noise = taken
+    return places, noise
+
+
 class Greedy(OnlineCoupling):
     """Distance-aware noise-sample matching with a pool of ``match_size`` noises.
 
     A batch costs one matrix product of samples and pool, since ``‖x − n‖²`` ranks a sample's
     noises as ``‖n‖² − 2 x·n`` does. Memory is the pool's, once, and that of ``block_elements``
-    costs: larger batches are matched in consecutive parts, which changes nothing.
+    costs: more are computed in blocks of samples and of noises, which changes nothing. Nor does
+    ``pool_bytes``: a pool that is not held is drawn again for every batch, a block at a time.
 
     Parameters
     ----------
@@ -84,21 +147,29 @@ class Greedy(OnlineCoupling):
     seed
         Seed of the pools.
     block_elements
-        Costs computed at a time, at most (at least one sample's).
+        Costs in a block, at most (at least those of one sample and two noises).
+    pool_bytes
+        Size of the largest pool that is held; all are unless it is given.
     """
 
     name = "greedy"
 
-    def __init__(self, match_size: int, seed: int = 0, block_elements: int = 2**27) -> None:
+    def __init__(
+        self,
+        match_size: int,
+        seed: int = 0,
+        block_elements: int = 2**27,
+        pool_bytes: int | None = None,
+    ) -> None:
         check_match_size(self.name, match_size)
         super().__init__(match_size, seed)
         self._block_elements = block_elements
+        self._pool_bytes = pool_bytes
         self._pools = 0  # pools drawn so far
-        self._left = 0  # the first so many rows of the pool are still unused
         self._shape: tuple[int, ...] | None = None  # of one sample
-        self._ids = torch.empty(0, dtype=torch.int64)  # row -> position in the pool as drawn
-        self._pool = torch.empty(0, 0)  # (match_size, dimensions), float32 or wider
-        self._norms = torch.empty(0)  # squared norms of the pool's rows
+        self._ids = torch.empty(0, dtype=torch.int64)  # of the noises left: places in the pool
+        self._pool: Tensor | None = None  # the noises left, (left, dimensions), float32 or wider
+        self._norms = torch.empty(0)  # their squared norms, where they are held
 
     def match(self, samples: Tensor) -> Tensor:
         """Return the matched noise; see `OnlineCoupling.match`.
@@ -107,88 +178,120 @@ class Greedy(OnlineCoupling):
         ------
         ValueError
             If the samples are empty, not finite, or of another shape than those before, or if a
-            pool is larger than the memory.
+            pool that is to be held is larger than the free memory.
         """
         check_samples(samples)
-        self._shape = check_shape(samples, self._shape)
+        shape = check_shape(samples, self._shape)
         flat = flattened(samples)
         matched = torch.empty_like(flat)
         done = 0
         while done < len(flat):
-            if self._left == 0:
-                self._draw_pool(flat)
-            self._to(flat)
-            rows = max(1, self._block_elements // self._left)
-            count = min(self._left, len(flat) - done, rows)
-            matched[done : done + count] = self._take(flat[done : done + count])
-            done += count
+            self._prepare(flat)
+            self._shape = shape
+            rows = min(len(self._ids), max(1, isqrt(self._block_elements // 2)))
+            part = flat[done : done + rows]
+            places, matched[done : done + rows] = match_in_turn(part, self._blocks(part))
+            self._remove(places)
+            done += rows
         return matched.reshape(samples.shape).to(samples.dtype)
 
-    def _take(self, flat: Tensor) -> Tensor:
-        pool, norms = self._pool[: self._left], self._norms[: self._left]
-        costs = torch.addmm(norms.expand(len(flat), -1), flat, pool.T, alpha=-2)
-        check_costs(costs, flat)
-        chosen = assign_in_turn(costs)
-        noise = pool[chosen]
-        self._remove(chosen)
+    def _prepare(self, like: Tensor) -> None:
+        """Begin a pool if none is left, and hold what is left of it if that may be held."""
+        if self._pool is not None:
+            self._pool, self._norms = self._pool.to(like), self._norms.to(like)
+            self._ids = self._ids.to(like.device)
+            return
+        left, bytes_each = len(self._ids) or self.match_size, like.shape[1] * like.element_size()
+        held = self._pool_bytes is None or left * bytes_each <= self._pool_bytes
+        needed = left * (bytes_each if held else self._ids.element_size())
+        free = psutil.virtual_memory().available
+        if like.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(like.device)
+            free += torch.cuda.memory_reserved(like.device)  # by torch, for later use
+            free -= torch.cuda.memory_allocated(like.device)
+        if needed > free:
+            kind = f"a pool of {like.shape[1]} dimensions" if held else "the list of noises left"
+            raise ValueError(
+                f"match_size {self.match_size}: {kind} needs {needed / 2**30:.1f} GiB, found "
+                f"{free / 2**30:.1f} GiB of free memory"
+                + ("; the option pool_bytes says which pools are not held" if held else "")
+            )
+        if len(self._ids) == 0:
+            self._pools += 1
+            self._ids = torch.arange(self.match_size)
+        self._ids = self._ids.to(like.device)
+        if held:
+            self._pool = self._drawn(self._ids, like)
+            self._norms = _squared_norms(self._pool)
+        else:
+            self._ids = self._ids.sort().values  # a state may hold them in another order
+
+    def _blocks(self, flat: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the noises left and their squared norms, as many at a time as costs may be held."""
+        columns = max(1, self._block_elements // len(flat) - len(flat))
+        if self._pool is not None:
+            yield from zip(self._pool.split(columns), self._norms.split(columns), strict=True)
+            return
+        width = _DRAWN_STREAMS * _stream_noises(flat)
+        _, counts = (self._ids // width).unique_consecutive(return_counts=True)
+        for ids in self._ids.split(counts.tolist()):
+            for block in self._drawn(ids, flat).split(columns):
+                yield block, _squared_norms(block)
+
+    def _drawn(self, ids: Tensor, like: Tensor) -> Tensor:
+        """Return these noises of the current pool, of the dtype and device of ``like``.
+
+        Only streams that hold some of them are drawn, several at once.
+        """
+        noise = like.new_empty(len(ids), like.shape[1])
+        size = _stream_noises(like)
+        ordered, rows = ids.cpu().sort()
+        streams, counts = (ordered // size).unique_consecutive(return_counts=True)
+
+        def draw(stream: int, ordered: Tensor, rows: Tensor) -> None:
+            first = stream * size
+            shape = min(size, self.match_size - first), like.shape[1]
+            block = torch.randn(shape, generator=generator(self.seed, "pool", self._pools, stream))
+            if len(ordered) < len(block):
+                block = block.index_select(0, ordered - first)
+            noise[rows] = block.to(noise)
+
+        parts = ordered.split(counts.tolist()), rows.split(counts.tolist())
+        with ThreadPoolExecutor(torch.get_num_threads()) as executor:
+            list(executor.map(draw, streams.tolist(), *parts))
         return noise
 
-    def _remove(self, chosen: Tensor) -> None:
-        """Move the unused rows of the pool's tail into the holes, so that the rest is compact."""
-        left = self._left - len(chosen)
-        used = torch.zeros(self._left, dtype=torch.bool, device=chosen.device)
-        used[chosen] = True
+    def _remove(self, places: Tensor) -> None:
+        used = torch.zeros(len(self._ids), dtype=torch.bool, device=places.device)
+        used[places] = True
+        if self._pool is None:
+            self._ids = self._ids[~used]
+            return
+        # Move the unused rows of the tail into the holes, so that the rest is compact.
+        left = len(self._ids) - len(places)
         holes = used[:left].nonzero().squeeze(1)
         movers = left + (~used[left:]).nonzero().squeeze(1)
         for rows in (self._pool, self._norms, self._ids):
             rows[holes] = rows[movers]
-        self._left = left
-
-    def _draw_pool(self, like: Tensor) -> None:
-        needed = self.match_size * like.shape[1] * like.element_size()
-        free = psutil.virtual_memory().available
-        if like.device.type == "cuda":
-            free = torch.cuda.mem_get_info(like.device)[0]
-        if needed > free:
-            raise ValueError(
-                f"match_size {self.match_size}: a pool of {like.shape[1]} dimensions needs "
-                f"{needed / 2**30:.1f} GiB, found {free / 2**30:.1f} GiB of free memory"
-            )
-        self._pools += 1
-        self._left = self.match_size
-        self._ids = torch.arange(self.match_size, device=like.device)
-        self._hold(self._drawn(like))
-
-    def _hold(self, pool: Tensor) -> None:
-        self._pool = pool
-        self._norms = torch.linalg.vector_norm(pool, dim=1).square()
-
-    def _drawn(self, like: Tensor) -> Tensor:
-        """Return the current pool as it comes from its stream."""
-        stream = generator(self.seed, "pool", self._pools)
-        return torch.randn(self.match_size, like.shape[1], generator=stream).to(like)
-
-    def _to(self, like: Tensor) -> None:
-        if len(self._pool) == 0:  # after a state was loaded
-            self._hold(self._drawn(like)[self._ids.to(like.device)])
-        self._pool, self._norms = self._pool.to(like), self._norms.to(like)
-        self._ids = self._ids.to(like.device)
+        self._ids, self._norms = self._ids[:left], self._norms[:left]
+        self._pool = self._pool[:left] if left else None
 
     def progress(self) -> dict[str, Any]:
         """Return which pool is in use and which of its noises are left.
 
-        The noises themselves come again from their stream.
+        The noises themselves come again from their streams.
         """
-        return {
-            "pools": self._pools,
-            "left": self._left,
-            "ids": self._ids.cpu().clone(),
-            "shape": None if self._shape is None else list(self._shape),
-        }
+        return {"pools": self._pools, "ids": self._ids.cpu().clone(), "shape": self._shape}
 
     def load_progress(self, progress: dict[str, Any]) -> None:
         """Continue with that pool."""
-        self._pools, self._left = progress["pools"], progress["left"]
-        self._ids = progress["ids"].clone()
-        self._shape = None if progress["shape"] is None else tuple(progress["shape"])
-        self._pool, self._norms = torch.empty(0, 0), torch.empty(0)
+        self._pools, self._shape = progress["pools"], progress["shape"]
+        self._ids, self._pool = progress["ids"].clone(), None
+
+
+def _stream_noises(like: Tensor) -> int:
+    return max(1, _STREAM_VALUES // like.shape[1])
+
+
+def _squared_norms(noise: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(noise, dim=1).square()

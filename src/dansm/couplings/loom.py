@@ -18,6 +18,7 @@ from dansm.couplings.base import (
     Batch,
     Pairs,
     StatefulCoupling,
+    batch_labels,
     batch_rows,
     check_costs,
     check_extras,
@@ -52,6 +53,9 @@ class Loom(StatefulCoupling):
         Shape of one sample.
     stored
         Noises stored for each sample.
+    labels
+        Name of the extra that holds each sample's class, if noises are to be exchanged only between
+        samples of one class (see `dansm.couplings.per_class`).
 
     Raises
     ------
@@ -69,6 +73,7 @@ class Loom(StatefulCoupling):
         count: int,
         shape: tuple[int, ...],
         stored: int = 1,
+        labels: str | None = None,
     ) -> None:
         check_no_match_size(self.name, match_size)
         if count < 1 or stored < 1:
@@ -77,6 +82,7 @@ class Loom(StatefulCoupling):
                 f"{count}, stored {stored}"
             )
         super().__init__(match_size=0, seed=seed)
+        self.labels = labels
         self._shape = tuple(shape)
         self._ids = torch.arange(count * stored).reshape(count, stored)  # noises of each sample
         self._batches = 0
@@ -88,21 +94,22 @@ class Loom(StatefulCoupling):
         ------
         ValueError
             If a batch is empty, not finite, so large that its products with noise are not, or of
-            another shape; if it has no valid ``extras["row"]`` (see `batch_rows`), or an extra has
-            not one row a sample.
+            another shape; if it has no valid ``extras["row"]`` (see `batch_rows`), an extra has not
+            one row a sample, or the labels are missing or not integers.
         """
         for batch in batches:
             check_samples(batch.samples)
             check_extras(batch)
             rows = batch_rows(batch, len(self._ids))
             check_shape(batch.samples, self._shape, source="")
+            labels = batch_labels(batch, self.labels)
             stream = generator(self.seed, "slot", self._batches)
             slots = torch.randint(self._ids.shape[1], rows.shape, generator=stream)
-            sizes = _parts_without_repetition(rows.tolist())
-            parts = zip(
-                batch.samples.split(sizes), rows.split(sizes), slots.split(sizes), strict=True
-            )
-            noise = torch.cat([self._reassign(*part) for part in parts])
+            noise = torch.empty_like(batch.samples)
+            for part in torch.arange(len(rows)).split(_parts_without_repetition(rows.tolist())):
+                for label in labels[part].unique():
+                    own = part[labels[part] == label]
+                    noise[own] = self._reassign(batch.samples[own], rows[own], slots[own])
             self._batches += 1
             yield Pairs(batch.samples, noise, batch.extras)
 
@@ -131,7 +138,7 @@ class Loom(StatefulCoupling):
 
     def _identity(self) -> dict[str, Any]:
         count, stored = self._ids.shape
-        own = {"count": count, "stored": stored, "shape": list(self._shape)}
+        own = {"count": count, "stored": stored, "shape": self._shape, "labels": self.labels}
         return {**super()._identity(), **own}
 
 

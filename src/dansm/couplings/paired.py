@@ -12,6 +12,7 @@ from dansm.couplings.base import (
     batch_rows,
     check_extras,
     check_no_match_size,
+    check_samples,
     check_shape,
 )
 
@@ -73,12 +74,14 @@ class Paired(StatefulCoupling):
         Raises
         ------
         ValueError
-            If a batch has no valid ``extras["row"]`` (see `batch_rows`) or its samples have another
-            shape than the pairs', or an extra has not one row a sample.
+            If a batch is empty, not finite, of another shape than the pairs or without a valid
+            ``extras["row"]`` (see `batch_rows`), or an extra has not one row a sample.
         """
         for batch in batches:
+            like = batch.samples
+            check_samples(like)
             check_extras(batch)
-            rows, like = batch_rows(batch, len(self._samples)), batch.samples
+            rows = batch_rows(batch, len(self._samples))
             check_shape(like, tuple(self._samples.shape[1:]), source="as the pairs have")
             yield Pairs(self._samples[rows].to(like), self._noise[rows].to(like), batch.extras)
 
@@ -90,4 +93,4 @@ class Paired(StatefulCoupling):
         """Take up nothing."""
 
     def _identity(self) -> dict[str, Any]:
-        return {**super()._identity(), "shape": list(self._samples.shape)}
+        return {**super()._identity(), "shape": tuple(self._samples.shape)}

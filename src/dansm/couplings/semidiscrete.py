@@ -4,6 +4,8 @@ Optimal transport between N(0, I) and the uniform distribution on a finite datas
 −x·z: one potential g per sample, fitted once; then each fresh noise z takes the sample of largest
 x·z + g. The noise is exactly Gaussian in every batch, and a batch costs one matrix product with the
 dataset. With the right potentials every sample is taken equally often.
+
+For class-conditional models the same is done within each class (see `dansm.couplings.per_class`).
 """
 
 import hashlib
@@ -13,7 +15,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -25,10 +27,14 @@ from dansm.couplings.base import (
     Batch,
     Pairs,
     StatefulCoupling,
+    batch_labels,
     check_costs,
+    check_extras,
+    check_integers,
     check_no_match_size,
     check_samples,
     check_shape,
+    products,
 )
 from dansm.errors import InputError
 from dansm.files import atomic_path
@@ -43,7 +49,8 @@ _LARGEST_STEP = 0.05  # of the scale of scores; above it, large batches on small
 class Evenness:
     """How evenly fresh noises use the samples, beside what perfectly uniform draws would show.
 
-    With M noises, counts c_j and N samples:
+    With M noises, counts c_j and N samples in K classes (one, unless the classes count), each of
+    which gets its samples' share of the noises exactly:
 
     Attributes
     ----------
@@ -52,7 +59,7 @@ class Evenness:
     chi_square
         N Σ (c_j/M)² − 1, the chi-square divergence of usage from uniform; 0 is even.
     chi_square_floor
-        Its expectation under uniform draws, (N − 1)/M. The difference of the two estimates the
+        Its expectation under uniform draws, (N − K)/M. The difference of the two estimates the
         divergence of the coupling itself (the paper's convergence criterion).
     total_variation
         ½ Σ |c_j/M − 1/N|, between 0 and 1.
@@ -81,12 +88,15 @@ class Potentials:
         Steps of the fit.
     evenness
         As measured after the fit with noises that the fit has not seen.
+    classes_sha256
+        Of the classes within which they were fitted, if they were; see `classes_sha256`.
     """
 
     values: Tensor
     dataset_sha256: str
     steps: int
     evenness: Evenness
+    classes_sha256: str | None = None
 
     def save(self, path: Path) -> None:
         """Write an npz file."""
@@ -94,12 +104,13 @@ class Potentials:
             "dataset_sha256": self.dataset_sha256,
             "steps": self.steps,
             "evenness": asdict(self.evenness),
+            "classes_sha256": self.classes_sha256,
         }
         with atomic_path(path) as partial, open(partial, "wb") as file:
             np.savez(file, values=self.values.numpy(), meta=np.array(json.dumps(meta)))
 
     @classmethod
-    def load(cls, path: Path, samples: Tensor | None = None) -> Self:
+    def load(cls, path: Path, samples: Tensor | None = None, classes: Tensor | None = None) -> Self:
         """Read what `save` wrote.
 
         Parameters
@@ -108,11 +119,14 @@ class Potentials:
             The file.
         samples
             If given, shape (N, ...): the dataset that the potentials must belong to.
+        classes
+            Those within which they must have been fitted to it, shape (N,); None for potentials
+            over all samples.
 
         Raises
         ------
         InputError
-            If the file is missing or damaged, or belongs to another dataset.
+            If the file is missing or damaged, or belongs to another dataset or other classes.
         """
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -130,13 +144,16 @@ class Potentials:
         try:
             _check_values(values)
             if samples is not None:
-                potentials.check(samples)
+                potentials.check(samples, classes)
         except ValueError as error:
             raise InputError(f"{path}: {error}") from error
         return potentials
 
-    def check(self, samples: Tensor) -> None:
-        """Raise ``ValueError`` unless the potentials were fitted to these samples (N, ...)."""
+    def check(self, samples: Tensor, classes: Tensor | None = None) -> None:
+        """Raise ``ValueError`` unless they were fitted to these samples (N, ...) and classes (N,).
+
+        Without classes they must have been fitted over all samples.
+        """
         if len(self.values) != len(samples):
             raise ValueError(
                 f"potentials: expected {len(samples)} for as many samples, found {len(self.values)}"
@@ -147,6 +164,13 @@ class Potentials:
                 f"potentials: expected those of the dataset {expected[:12]}…, found those of "
                 f"{self.dataset_sha256[:12]}…"
             )
+        within = None if classes is None else classes_sha256(classes)
+        if self.classes_sha256 != within:
+            expected, found = (
+                "over all samples" if digest is None else f"within the classes {digest[:12]}…"
+                for digest in (within, self.classes_sha256)
+            )
+            raise ValueError(f"potentials: expected those fitted {expected}, found {found}")
 
 
 def _check_values(values: Tensor) -> None:
@@ -165,11 +189,42 @@ def dataset_sha256(samples: Tensor) -> str:
     return digest.hexdigest()
 
 
+def classes_sha256(classes: Tensor) -> str:
+    """Return the SHA-256 of classes (N,): of their values in int64."""
+    return hashlib.sha256(classes.cpu().long().contiguous().numpy()).hexdigest()
+
+
+class _Classes(NamedTuple):
+    """The classes of a dataset, by their place among the labels in use."""
+
+    labels: Tensor  # (K,), int64, CPU, ascending
+    of: Tensor  # (N,), int64, on the samples' device
+    rows: tuple[Tensor, ...]  # of each class, on the samples' device
+    sizes: Tensor  # (K,), int64, on the samples' device
+
+
+def _classes(samples: Tensor, classes: Tensor | None) -> _Classes:
+    """Sort the samples by class; without classes all are of one."""
+    if classes is None:
+        classes = torch.zeros(len(samples), dtype=torch.int64)
+    found = check_integers("classes", classes, len(samples))
+    labels, of, sizes = found.unique(return_inverse=True, return_counts=True)
+    of, device = of.to(samples.device), samples.device
+    rows = of.argsort(stable=True).split(sizes.tolist())
+    return _Classes(labels, of, rows, sizes.to(device))
+
+
 def _compute_dtype(samples: Tensor) -> torch.dtype:
     return torch.promote_types(samples.dtype, torch.float32)
 
 
-def assign(flat: Tensor, potentials: Tensor, noise: Tensor, block: int = _BLOCK) -> Tensor:
+def assign(
+    flat: Tensor,
+    potentials: Tensor,
+    noise: Tensor,
+    block: int = _BLOCK,
+    rows: Tensor | None = None,
+) -> Tensor:
     """Return for each noise the row of the sample of largest x·z + g.
 
     Parameters
@@ -181,7 +236,10 @@ def assign(flat: Tensor, potentials: Tensor, noise: Tensor, block: int = _BLOCK)
     noise
         Shape (n, d), of the potentials' dtype and device.
     block
-        Samples that are scored at a time: memory is O(n × block).
+        Samples that are scored at a time: memory is O(n × block), and that of a block of samples
+        where their dtype is another or rows are given.
+    rows
+        Rows of the samples to choose from, shape (r,); all unless given.
 
     Returns
     -------
@@ -194,21 +252,40 @@ def assign(flat: Tensor, potentials: Tensor, noise: Tensor, block: int = _BLOCK)
         If the largest scores are not finite.
     """
     best = chosen = None
-    for first in range(0, len(flat), block):
-        part = flat[first : first + block].to(potentials.dtype)
-        scores = torch.addmm(potentials[first : first + block], noise, part.T)
-        top, row = scores.max(dim=1)
+    for first in range(0, len(flat) if rows is None else len(rows), block):
+        own = slice(first, first + block)
+        if rows is not None:
+            own = rows[own]
+        top, row = products(noise, flat[own].to(noise), potentials[own]).max(dim=1)
         if best is None:
             best, chosen = top, row
         else:
             chosen = torch.where(top > best, row + first, chosen)
             best = torch.maximum(top, best)
     check_costs(best, flat)
+    return chosen if rows is None else rows[chosen]
+
+
+def _assign_within(
+    flat: Tensor, potentials: Tensor, noise: Tensor, wanted: Tensor, classes: _Classes
+) -> Tensor:
+    """Assign each noise a sample of the class it wants, by the class's place; see `assign`."""
+    if len(classes.rows) == 1:
+        return assign(flat, potentials, noise)
+    chosen = torch.empty_like(wanted)
+    for place in wanted.unique().tolist():
+        own = wanted == place
+        chosen[own] = assign(flat, potentials, noise[own], rows=classes.rows[place])
     return chosen
 
 
 def measure_evenness(
-    samples: Tensor, potentials: Tensor, *, seed: int, per_sample: int = 20
+    samples: Tensor,
+    potentials: Tensor,
+    *,
+    seed: int,
+    per_sample: int = 20,
+    classes: Tensor | None = None,
 ) -> Evenness:
     """Return how evenly ``per_sample`` × N fresh noises use the samples.
 
@@ -222,26 +299,32 @@ def measure_evenness(
         Of the noises; their streams are not those of the fit or of training.
     per_sample
         Noises for each sample.
+    classes
+        Shape (N,), integers, if the potentials are those of classes: each class gets
+        ``per_sample`` noises for each of its samples.
     """
-    flat, count = samples.flatten(1), len(samples)
+    flat, count, known = samples.flatten(1), len(samples), _classes(samples, classes)
     potentials = potentials.to(flat.device, _compute_dtype(flat))
     noises = per_sample * count
+    ordered = known.of.sort().values
     used = torch.zeros(count, dtype=torch.int64, device=flat.device)
     for first in range(0, noises, _MEASURED_BATCH):
         stream = generator(seed, "evenness", first)
         size = min(_MEASURED_BATCH, noises - first)
         noise = torch.randn(size, flat.shape[1], generator=stream).to(potentials)
-        used += torch.bincount(assign(flat, potentials, noise), minlength=count)
+        wanted = ordered[torch.arange(first, first + size, device=flat.device) // per_sample]
+        rows = _assign_within(flat, potentials, noise, wanted, known)
+        used += torch.bincount(rows, minlength=count)
     share = used.double() / noises
     # De Moivre's mean absolute deviation of a binomial count with mean per_sample.
-    least = per_sample + 1
-    deviation = 2 * least * (1 - 1 / count) * binom.pmf(least, noises, 1 / count)
+    least, sizes = per_sample + 1, known.sizes.cpu().numpy()
+    deviations = 2 * least * (1 - 1 / sizes) * binom.pmf(least, per_sample * sizes, 1 / sizes)
     return Evenness(
         noises=noises,
         chi_square=float(count * share.square().sum() - 1),
-        chi_square_floor=(count - 1) / noises,
+        chi_square_floor=(count - len(sizes)) / noises,
         total_variation=float((share - 1 / count).abs().sum() / 2),
-        total_variation_floor=float(count * deviation / noises / 2),
+        total_variation_floor=float((sizes * deviations).sum() / noises / 2),
     )
 
 
@@ -253,6 +336,7 @@ def fit_potentials(
     batch_size: int = 1024,
     learning_rate: float = 1.0,
     progress: bool = True,
+    classes: Tensor | None = None,
 ) -> Potentials:
     """Fit the potentials by averaged stochastic ascent on the semidual.
 
@@ -266,6 +350,9 @@ def fit_potentials(
 
     Exact duplicates in the dataset have one cell between them, which the highest of their
     potentials takes: evenness counts that, although it changes nothing for training.
+
+    With classes, each noise takes a sample of the class of a sample drawn at random, and g_j moves
+    along (share of noises of its class) / (size of its class) − (share of noises that took j).
 
     Parameters
     ----------
@@ -281,12 +368,14 @@ def fit_potentials(
         Multiplies all steps.
     progress
         Show a progress bar.
+    classes
+        Shape (N,), integers: fit within each class, for ``semidiscrete`` with labels.
 
     Raises
     ------
     ValueError
         If the samples are fewer than two, not floats, not finite or so large that their scores are
-        not, or if a number is out of range.
+        not, if the classes are not one integer a sample, or if a number is out of range.
     """
     check_samples(samples)
     if len(samples) < 2:
@@ -296,36 +385,41 @@ def fit_potentials(
             "expected at least 1 step, a batch of at least 1 and a positive learning rate, found "
             f"steps {steps}, batch_size {batch_size}, learning_rate {learning_rate}"
         )
-    flat, count = samples.flatten(1), len(samples)
+    flat, count, known = samples.flatten(1), len(samples), _classes(samples, classes)
     current = torch.zeros(count, dtype=_compute_dtype(flat), device=flat.device)
     average = current.clone()
-    scale = _gap(flat)
+    scale = current.new_tensor([_gap(flat, rows) for rows in known.rows])[known.of]
     for k in tqdm(range(steps), desc="potentials", mininterval=1, disable=not progress):
         stream = generator(seed, "potentials", k)
         noise = torch.randn(batch_size, flat.shape[1], generator=stream).to(current)
-        used = torch.bincount(assign(flat, current, noise), minlength=count)
+        wanted = known.of[torch.randint(count, (batch_size,), generator=stream).to(flat.device)]
+        fair = (torch.bincount(wanted, minlength=len(known.rows)) / known.sizes)[known.of]
+        used = torch.bincount(_assign_within(flat, current, noise, wanted, known), minlength=count)
         seen = k * batch_size / count
         rate = min(learning_rate * batch_size / count / math.sqrt(1 + seen), _LARGEST_STEP)
-        current += rate * scale * (1 - used * (count / batch_size))
+        current += rate * scale * (fair - used) * (count / batch_size)
         average += (current - average) * (2 / (k + 2))
-    average -= average.mean()  # only differences matter
+    for rows in known.rows:  # only differences within a class matter
+        average[rows] -= average[rows].mean()
     return Potentials(
         values=average.cpu(),
         dataset_sha256=dataset_sha256(samples),
         steps=steps,
-        evenness=measure_evenness(samples, average, seed=seed),
+        evenness=measure_evenness(samples, average, seed=seed, classes=classes),
+        classes_sha256=None if classes is None else classes_sha256(classes),
     )
 
 
-def _gap(flat: Tensor) -> float:
+def _gap(flat: Tensor, rows: Tensor) -> float:
     """Estimate the gap between a noise's best and second-best score, as of independent scores.
 
-    The spread of a noise's scores is the samples' root mean square distance to their mean, and the
-    largest of N Gaussians leads by about their spread / √(2 ln N).
+    Of the samples in these rows, the spread of a noise's scores is their root mean square distance
+    to their mean, and the largest of N Gaussians leads by about their spread / √(2 ln N).
     """
-    mean = flat.mean(dim=0, dtype=torch.float64)
-    square = sum(float((block - mean).square().sum()) for block in flat.split(_BLOCK))
-    return math.sqrt(square / len(flat) / (2 * math.log(len(flat))))
+    blocks = rows.split(_BLOCK)
+    mean = sum(flat[block].sum(dim=0, dtype=torch.float64) for block in blocks) / len(rows)
+    square = sum(float((flat[block] - mean).square().sum()) for block in blocks)
+    return math.sqrt(square / len(rows) / (2 * math.log(max(2, len(rows)))))
 
 
 class Semidiscrete(StatefulCoupling):
@@ -336,6 +430,9 @@ class Semidiscrete(StatefulCoupling):
     product with the dataset runs on the device of ``samples``. Memory is O(batch × block) beside
     the dataset.
 
+    With labels, of an incoming batch it uses the labels too: noise i takes a sample of the class
+    of sample i, and the product is with that class alone.
+
     Parameters
     ----------
     match_size
@@ -345,47 +442,93 @@ class Semidiscrete(StatefulCoupling):
     samples
         The dataset, shape (N, ...), any float dtype.
     potentials
-        Those fitted to it.
+        Those fitted to it, within its classes if labels are given.
+    labels, classes
+        Name of the extra that holds the class of each sample of a batch, and the classes of the
+        dataset, shape (N,), integers; both or neither.
 
     Raises
     ------
     ValueError
-        If the match size is not 0, the samples are not finite floats or the potentials belong to
-        other samples.
+        If the match size is not 0, the samples are not finite floats, labels are given without
+        classes or the other way round, or the potentials belong to other samples or classes.
     """
 
     name = "semidiscrete"
 
     def __init__(
-        self, match_size: int = 0, seed: int = 0, *, samples: Tensor, potentials: Potentials
+        self,
+        match_size: int = 0,
+        seed: int = 0,
+        *,
+        samples: Tensor,
+        potentials: Potentials,
+        labels: str | None = None,
+        classes: Tensor | None = None,
     ) -> None:
         check_no_match_size(self.name, match_size)
         check_samples(samples)
         _check_values(potentials.values)
-        potentials.check(samples)
+        if (labels is None) != (classes is None):
+            found = "no classes" if classes is None else "classes"
+            raise ValueError(
+                "semidiscrete: expected labels, the name of an extra, and the dataset's classes "
+                f"together, found labels {labels!r} and {found}"
+            )
+        self._classes = _classes(samples, classes)
+        potentials.check(samples, classes)
         super().__init__(match_size=0, seed=seed)
+        self.labels = labels
         self._samples = samples
         self._potentials = potentials.values.to(samples.device, _compute_dtype(samples))
-        self._checksum = hashlib.sha256(potentials.values.numpy()).hexdigest()
+        self._checksums = {
+            "potentials": hashlib.sha256(potentials.values.numpy()).hexdigest(),
+            "classes": potentials.classes_sha256,
+        }
         self._batches = 0
 
     def pairs(self, batches: Iterable[Batch]) -> Iterator[Pairs]:
         """Yield, for each batch, as many pairs with ``extras["row"]``, the samples' rows (int64).
 
+        The labels, where they count, are the only extra that a batch's samples have in common with
+        those chosen; it is handed on.
+
         Raises
         ------
         ValueError
-            If a batch is empty, not finite or its samples have another shape than the dataset's.
+            If a batch is empty, not finite or its samples have another shape than the dataset's,
+            an extra has not one row a sample, or the labels are missing, not integers or not among
+            the dataset's classes.
         """
-        flat = self._samples.flatten(1)
-        for like, _ in batches:
+        flat, known = self._samples.flatten(1), self._classes
+        for batch in batches:
+            like = batch.samples
             check_samples(like)
+            check_extras(batch)
             check_shape(like, tuple(self._samples.shape[1:]), source="as in the dataset")
+            labels = batch_labels(batch, self.labels)
+            places = torch.searchsorted(known.labels, labels).clamp_max(len(known.labels) - 1)
+            strange = labels[known.labels[places] != labels]
+            if len(strange):
+                raise ValueError(
+                    f"extras[{self.labels!r}]: expected one of the dataset's {len(known.labels)} "
+                    f"classes, from {int(known.labels[0])} to {int(known.labels[-1])}, found "
+                    f"{int(strange[0])}"
+                )
             stream = generator(self.seed, "noise", self._batches)
             self._batches += 1
             noise = torch.randn(like.shape, generator=stream)
-            rows = assign(flat, self._potentials, noise.flatten(1).to(self._potentials))
-            yield Pairs(self._samples[rows].to(like), noise.to(like), {"row": rows.to(like.device)})
+            rows = _assign_within(
+                flat,
+                self._potentials,
+                noise.flatten(1).to(self._potentials),
+                places.to(flat.device),
+                known,
+            )
+            extras = {"row": rows.to(like.device)}
+            if self.labels is not None:
+                extras[self.labels] = batch.extras[self.labels]
+            yield Pairs(self._samples[rows].to(like), noise.to(like), extras)
 
     def progress(self) -> dict[str, Any]:
         """Return the number of batches."""
@@ -396,5 +539,5 @@ class Semidiscrete(StatefulCoupling):
         self._batches = progress["batches"]
 
     def _identity(self) -> dict[str, Any]:
-        own = {"count": len(self._samples), "potentials": self._checksum}
+        own = {"count": len(self._samples), "labels": self.labels, **self._checksums}
         return {**super()._identity(), **own}

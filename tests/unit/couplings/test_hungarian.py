@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dansm.couplings import Batch, Greedy, Hungarian, Pairs
-from dansm.randomness import generator
+from dansm.randomness import generator, stream_seed
 
 SEED = 5
 
@@ -14,16 +14,16 @@ def samples(n, shape=(2, 3), seed=0, dtype=torch.float32):
     return torch.randn((n, *shape), generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
-def noises_of(match_size, k, shape):
+def noises_of(match_size, k, shape, seed=SEED):
     """The noises of set k (from 0) as the coupling draws them."""
-    return torch.randn(match_size, *shape, generator=generator(SEED, "set", k))
+    return torch.randn(match_size, *shape, generator=generator(seed, "set", k))
 
 
-def brute_force(x, match_size):
+def brute_force(x, match_size, seed=SEED):
     """Try all permutations set by set, in float64."""
     matched = []
     for k, part in enumerate(x.split(match_size)):
-        noises = noises_of(match_size, k, x.shape[1:])[: len(part)]
+        noises = noises_of(match_size, k, x.shape[1:], seed)[: len(part)]
         flat = noises.double().flatten(1)
         distances = (part.double().flatten(1)[:, None] - flat).square().sum(-1)
         rows = range(len(part))
@@ -52,8 +52,8 @@ def saved_and_loaded(state):
     return torch.load(file, weights_only=True)
 
 
-@pytest.mark.parametrize("match_size", [2, 3, 5, 6])
-@pytest.mark.parametrize("n", [6, 12, 13], ids="n{}".format)
+@pytest.mark.parametrize("match_size", [2, 3, 5, 7])
+@pytest.mark.parametrize("n", [7, 12, 15], ids="n{}".format)
 def test_each_set_has_the_best_of_all_permutations(match_size, n):
     x = samples(n)
     found = noise_of(Hungarian(match_size, SEED).pairs(batches_of(x, 4, n - 4)))
@@ -160,39 +160,55 @@ def test_optimal_pairs_are_shorter_than_greedy_ones():
     assert (x - noise_of(Hungarian(200, SEED).pairs([Batch(x)]))).square().sum() < greedy
 
 
-def test_the_global_generator_and_the_samples_are_left_alone():
-    before, x = torch.get_rng_state(), samples(10)
-    list(Hungarian(4, SEED).pairs([Batch(x)]))
-    assert torch.equal(torch.get_rng_state(), before) and torch.equal(x, samples(10))
-
-
 @pytest.mark.parametrize("match_size", [-1, 0, 1, 2.5])
 def test_a_match_size_below_two_is_refused(match_size):
     with pytest.raises(ValueError, match=f"match_size {match_size}: hungarian takes a whole"):
         Hungarian(match_size)
 
 
-def test_a_state_of_another_coupling_is_refused():
-    with pytest.raises(ValueError, match=r"expected .*'hungarian'.* found .*'greedy'"):
-        Hungarian(10, SEED).load_state_dict(Greedy(10, SEED).state_dict())
+@pytest.mark.parametrize("sizes", [(40,), (1,) * 40, (7, 30, 3), (20, 20)])
+def test_with_labels_each_class_has_sets_of_its_own(sizes):
+    x, batches = samples(40), batches_of(samples(40), *sizes)
+    classes = torch.tensor([0, 0, 7, 0, 3]).repeat(8)
+    batches = [Batch(b.samples, {**b.extras, "label": classes[b.extras["index"]]}) for b in batches]
+    pairs = list(Hungarian(5, SEED, labels="label").pairs(batches))
+    assert torch.equal(torch.cat([p.samples for p in pairs]), x)
+    assert torch.equal(torch.cat([p.extras["index"] for p in pairs]), torch.arange(40))
+    assert tuple(len(p.samples) for p in pairs) == sizes
+    for label in (0, 3, 7):
+        expected = brute_force(x[classes == label], 5, stream_seed(SEED, "class", label))
+        assert torch.equal(noise_of(pairs)[classes == label], expected)
 
 
-@pytest.mark.parametrize(
-    ("bad", "found"),
-    [
-        (Batch(torch.full((1, 2), torch.nan)), "found NaN or infinity"),
-        (Batch(torch.full((1, 2), torch.inf)), "found NaN or infinity"),
-        (Batch(torch.empty(0, 2)), r"found shape \(0, 2\)"),
-        (Batch(torch.zeros(3, 4)), r"expected shape \(n, 2\) as before, found \(3, 4\)"),
-        (Batch(torch.zeros(3, 2), {"label": torch.zeros(2)}), "3 rows of 'label', found 2"),
-    ],
-    ids=["nan", "inf", "empty", "shape", "extras"],
-)
-def test_unsuitable_batches_are_refused_and_change_nothing(bad, found):
-    coupling, x = Hungarian(6, SEED), samples(10, (2,))
-    with pytest.raises(ValueError, match=found):
-        list(coupling.pairs([Batch(x[:4]), bad]))
-    assert torch.equal(noise_of(coupling.pairs([Batch(x[4:])])), brute_force(x, 6))
+def test_with_labels_a_batch_waits_for_the_slowest_of_its_classes():
+    taken = []
+
+    def batches():
+        for k, labels in enumerate(([0, 0, 1], [0, 0, 0], [0, 0, 0], [1, 1, 0])):
+            taken.append(k)
+            yield Batch(samples(3, seed=k), {"label": torch.tensor(labels)})
+
+    coupling = Hungarian(3, SEED, labels="label")
+    stream = coupling.pairs(batches())
+    next(stream)
+    assert taken == [0, 1, 2, 3]
+    held = coupling.state_dict()["progress"]["held"]
+    assert [entry["origin"][:, 0].tolist() for entry in held] == [[0, 1, 1], [1, 2, 2], [0, 0, 2]]
+
+
+@pytest.mark.parametrize("handed_out", [0, 1, 3])
+def test_with_labels_a_loaded_state_goes_on_in_the_middle_of_several_sets(handed_out):
+    x, classes = samples(60), torch.tensor([0, 0, 7, 0, 3]).repeat(12)
+    parts = zip(x.split(6), classes.split(6), strict=True)
+    batches = [Batch(part, {"label": of}) for part, of in parts]
+    expected = list(Hungarian(4, SEED, labels="label").pairs(batches))
+    source, original, copy = iter(batches), *(Hungarian(4, SEED, labels="label") for _ in "ab")
+    stream = original.pairs(source)
+    first = [next(stream) for _ in range(handed_out)]
+    copy.load_state_dict(saved_and_loaded(original.state_dict()))
+    found = first + list(copy.pairs(source))
+    assert torch.equal(noise_of(found), noise_of(expected))
+    assert torch.equal(torch.cat([p.samples for p in found]), x)
 
 
 def test_samples_whose_distances_overflow_are_refused():

@@ -17,7 +17,7 @@ def distances(x, noise):
     return (x.double().flatten(1)[:, None] - noise.double().flatten(1)).square().sum(-1).sqrt()
 
 
-@pytest.mark.parametrize("n", range(1, 7))
+@pytest.mark.parametrize("n", range(1, 8))
 @pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
 def test_each_batch_has_the_best_of_all_permutations(n, scale):
     x, coupling = samples(n, scale=scale), Immiscible(0, SEED)

@@ -33,7 +33,7 @@ def log_sinkhorn(costs, weight, rounds=3000):
     return (rows[:, None] + columns[None] - costs / weight).exp()
 
 
-@pytest.mark.parametrize("n", range(1, 7))
+@pytest.mark.parametrize("n", range(1, 8))
 def test_exact_is_the_best_of_all_permutations(n):
     x, coupling = samples(n), MinibatchOT(0, SEED)
     for k in range(3):

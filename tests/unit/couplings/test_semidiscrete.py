@@ -1,4 +1,3 @@
-import io
 import json
 from statistics import NormalDist
 
@@ -13,6 +12,7 @@ from dansm.couplings.semidiscrete import (
     Potentials,
     Semidiscrete,
     assign,
+    classes_sha256,
     dataset_sha256,
     fit_potentials,
     measure_evenness,
@@ -27,9 +27,10 @@ def samples(n, shape=(2, 8), seed=0, dtype=torch.float32):
     return torch.randn((n, *shape), generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
-def given(x, values):
+def given(x, values, classes=None):
     """Potentials that need no fit."""
-    return Potentials(values, dataset_sha256(x), 0, Evenness(1, 0.0, 0.0, 0.0, 0.0))
+    within = None if classes is None else classes_sha256(classes)
+    return Potentials(values, dataset_sha256(x), 0, Evenness(1, 0.0, 0.0, 0.0, 0.0), within)
 
 
 def some_potentials(n):
@@ -63,6 +64,9 @@ def test_assignment_is_the_largest_score_whatever_the_block(block):
     scores = [[float((a * z).sum() + g) for a, g in zip(x, potentials, strict=True)] for z in noise]
     expected = [row.index(max(row)) for row in scores]
     assert assign(x, potentials, noise, block).tolist() == expected
+    some = torch.tensor([40, 3, 17, 4, 22, 8])
+    expected = [max(some.tolist(), key=row.__getitem__) for row in scores]
+    assert assign(x, potentials, noise, block, some).tolist() == expected
     assert assign(torch.zeros(9, 6), torch.zeros(9), noise.float(), 2).tolist() == [0] * 50
 
 
@@ -107,6 +111,47 @@ def test_floors_are_those_of_uniform_draws():
     assert floor.total_variation_floor == pytest.approx(float(variation), rel=0.01)
 
 
+def test_fitting_within_classes_brings_usage_to_the_sampling_floor_in_each():
+    x, classes = samples(120), torch.tensor([4] * 6 + [0] * 3 + [1]).repeat(12)
+    classes[0] = 9  # a class of one
+    fit = fit_potentials(x, seed=SEED, steps=3000, batch_size=256, progress=False, classes=classes)
+    before = measure_evenness(x, torch.zeros(120), seed=1, per_sample=200, classes=classes)
+    after = measure_evenness(x, fit.values, seed=1, per_sample=200, classes=classes)
+    assert before.chi_square > 50 * before.chi_square_floor
+    assert after.chi_square < 1.5 * after.chi_square_floor
+    assert after.total_variation < 1.2 * after.total_variation_floor
+    assert after.chi_square_floor == (120 - 4) / (200 * 120)
+    assert fit.classes_sha256 == classes_sha256(classes)
+    assert fit.evenness == measure_evenness(x, fit.values, seed=SEED, classes=classes)
+    for label in (0, 1, 4, 9):
+        assert abs(fit.values[classes == label].mean()) < 1e-5
+    # A class gets what a fit to it alone comes to.
+    alone = fit_potentials(
+        x[classes == 0], seed=0, steps=3000, batch_size=64, progress=False
+    ).values
+    assert torch.allclose(fit.values[classes == 0], alone, atol=0.1)
+    assert alone.abs().max() > 1
+
+
+def test_evenness_within_classes_is_that_of_each_alone_weighted_by_size():
+    x, classes = samples(50), torch.tensor([0, 0, 0, 1, 1]).repeat(10)
+    values = some_potentials(50)
+    found = measure_evenness(x, values, seed=SEED, per_sample=400, classes=classes)
+    parts = [(int((own := classes == label).sum()) / 50, own) for label in (0, 1)]
+    alone = [
+        (share, measure_evenness(x[own], values[own], seed=1, per_sample=400))
+        for share, own in parts
+    ]
+    for field, rel in [
+        ("chi_square", 0.05),
+        ("chi_square_floor", 1e-6),
+        ("total_variation", 0.05),
+        ("total_variation_floor", 1e-6),
+    ]:
+        expected = sum(share * getattr(evenness, field) for share, evenness in alone)
+        assert getattr(found, field) == pytest.approx(expected, rel=rel)
+
+
 def test_a_fit_is_reproducible_and_leaves_the_global_generator_and_samples_alone(capsys):
     before, x = torch.get_rng_state(), samples(20)
     fits = [
@@ -146,23 +191,46 @@ def test_the_dataset_may_have_another_dtype_than_the_batches(dtype):
     assert values.dtype == torch.promote_types(dtype, torch.float32)
 
 
-def saved_and_loaded(state):
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_with_labels_each_noise_takes_a_sample_of_the_wanted_class(dtype):
+    x, classes, values = samples(30), torch.tensor([5, 5, -2]).repeat(10), some_potentials(30)
+    coupling = Semidiscrete(
+        0,
+        SEED,
+        samples=x,
+        potentials=given(x, values, classes),
+        labels="label",
+        classes=classes,
+    )
+    wanted = torch.tensor([5, -2, 5, 5, -2, 5, 5])
+    (pairs,) = coupling.pairs([Batch(torch.zeros(7, 2, 8, dtype=dtype), {"label": wanted})])
+    noise = torch.randn(7, 2, 8, generator=generator(SEED, "noise", 0))
+    scores = noise.double().flatten(1) @ x.double().flatten(1).T + values
+    scores[wanted[:, None] != classes] = -torch.inf
+    assert torch.equal(pairs.extras["row"], scores.argmax(dim=1))
+    assert torch.equal(pairs.extras["label"], wanted)
+    assert torch.equal(pairs.noise, noise.to(dtype))
+    assert torch.equal(pairs.samples, x[pairs.extras["row"]].to(dtype))
+    strange = Batch(torch.zeros(2, 2, 8), {"label": torch.tensor([5, 3])})
+    with pytest.raises(
+        ValueError, match=r"extras\['label'\]: expected one of .* 2 classes, from -2 to 5, found 3"
+    ):
+        next(coupling.pairs([strange]))
 
 
-def test_a_loaded_state_continues_identically():
-    x = samples(30)
-    batches = [Batch(samples(n)) for n in (4, 9, 2)]
-    expected = list(coupling_of(x).pairs(batches))
-    original, copy = coupling_of(x), coupling_of(x)
-    next(original.pairs(batches))
-    copy.load_state_dict(saved_and_loaded(original.state_dict()))
-    for found, pairs in zip(copy.pairs(batches[1:]), expected[1:], strict=True):
-        assert torch.equal(found.noise, pairs.noise)
-        assert torch.equal(found.samples, pairs.samples)
+def test_classes_and_labels_belong_together_and_to_the_potentials():
+    x, classes = samples(4), torch.tensor([0, 0, 1, 1])
+    over_all, within = given(x, torch.zeros(4)), given(x, torch.zeros(4), classes)
+    for potentials, options, found in [
+        (within, {"labels": "label"}, "found labels 'label' and no classes"),
+        (within, {"classes": classes}, "found labels None and classes"),
+        (within, {}, "expected those fitted over all samples, found within the classes"),
+        (over_all, {"labels": "label", "classes": classes}, "found over all samples"),
+        (within, {"labels": "label", "classes": classes.flip(0)}, "expected .* within the classes"),
+        (within, {"labels": "label", "classes": classes[:3]}, r"expected shape \(4,\) of integers"),
+    ]:
+        with pytest.raises(ValueError, match=found):
+            Semidiscrete(samples=x, potentials=potentials, **options)
 
 
 @pytest.mark.parametrize(
@@ -188,6 +256,15 @@ def test_potentials_survive_a_file(fitted, tmp_path):
     assert found.values.dtype == fitted.values.dtype
     for field in ("steps", "dataset_sha256", "evenness"):
         assert getattr(found, field) == getattr(fitted, field)
+
+
+def test_a_file_tells_the_classes_of_the_fit(tmp_path):
+    x, classes, path = samples(6), torch.arange(6) % 2, tmp_path / "potentials.npz"
+    fit_potentials(x, seed=0, steps=2, batch_size=8, progress=False, classes=classes).save(path)
+    assert Potentials.load(path, x, classes).classes_sha256 == classes_sha256(classes)
+    for other in (None, classes.flip(0)):
+        with pytest.raises(InputError, match=r"potentials\.npz: .*found within the classes"):
+            Potentials.load(path, x, other)
 
 
 def written(path, **changes):
@@ -240,22 +317,6 @@ def test_potentials_of_other_samples_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("bad", "found"),
-    [
-        (torch.empty(0, 2, 8), r"found shape \(0, 2, 8\)"),
-        (torch.full((2, 2, 8), torch.nan), "found NaN or infinity"),
-        (torch.zeros(3, 16), r"expected shape \(n, 2, 8\) as in the dataset, found \(3, 16\)"),
-    ],
-)
-def test_unsuitable_batches_are_refused_and_change_nothing(bad, found):
-    coupling, batch = coupling_of(samples(30)), Batch(torch.zeros(4, 2, 8))
-    with pytest.raises(ValueError, match=found):
-        next(coupling.pairs([Batch(bad)]))
-    expected = next(coupling_of(samples(30)).pairs([batch]))
-    assert torch.equal(next(coupling.pairs([batch])).noise, expected.noise)
-
-
-@pytest.mark.parametrize(
     ("bad", "options", "found"),
     [
         (torch.full((5, 2), torch.inf), {}, "found NaN or infinity"),
@@ -264,6 +325,8 @@ def test_unsuitable_batches_are_refused_and_change_nothing(bad, found):
         (torch.zeros(3, 2), {"steps": 0}, "found steps 0"),
         (torch.zeros(3, 2), {"batch_size": 0}, "batch_size 0"),
         (torch.zeros(3, 2), {"learning_rate": float("nan")}, "learning_rate nan"),
+        (torch.zeros(3, 2), {"classes": torch.zeros(3)}, "classes: .* of integers, found"),
+        (torch.zeros(3, 2), {"classes": torch.arange(4)}, r"classes: .*\(3,\) .*found \(4,\)"),
     ],
 )
 def test_a_fit_refuses_unsuitable_input(bad, options, found):

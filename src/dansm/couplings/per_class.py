@@ -1,0 +1,118 @@
+"""Matching within each class, for class-conditional models.
+
+A conditional model is sampled by drawing noise from N(0, I), whatever the class. If noises are
+matched to samples of all classes at once, each class attracts noises of its own, so in training
+the noise depends on the class and the model is then sampled from a distribution that it was not
+trained on, although over all classes together the noise is Gaussian. Matching within a class
+leaves the noise of every class what the coupling makes it of one dataset: Gaussian with all
+couplings but ``knn``.
+
+`PerClass` does it for the online couplings, the others themselves. Class c of an online coupling or
+of ``hungarian`` draws from streams of its own: those of the seed ``stream_seed(seed, "class", c)``.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dansm.couplings.base import (
+    Batch,
+    OnlineCoupling,
+    Pairs,
+    StatefulCoupling,
+    batch_labels,
+    check_extras,
+    check_integers,
+    check_samples,
+    check_shape,
+)
+from dansm.randomness import stream_seed
+
+
+class PerClass(StatefulCoupling):
+    """One online coupling for each class, made when the class first comes.
+
+    Memory is that of as many couplings: ``greedy`` holds a pool for each class.
+
+    Parameters
+    ----------
+    make
+        Returns a new coupling with the seed it is given.
+    seed
+        Seed from which those of the classes are derived.
+    labels
+        Name of the extra that holds the class of each sample.
+    """
+
+    def __init__(self, make: Callable[[int], OnlineCoupling], seed: int, labels: str) -> None:
+        self._like = make(seed)  # only for its identity
+        super().__init__(self._like.match_size, seed)
+        self.name = self._like.name
+        self.labels = labels
+        self._make = make
+        self._shape: tuple[int, ...] | None = None  # of one sample
+        self._couplings: dict[int, OnlineCoupling] = {}  # by class
+
+    def match(self, samples: Tensor, labels: Tensor) -> Tensor:
+        """Return the noise for each sample, matched among the samples of its class.
+
+        Parameters
+        ----------
+        samples
+            Tensor of shape ``(n, ...)``, any float dtype, any device.
+        labels
+            The class of each, shape (n,), integers.
+
+        Returns
+        -------
+        Tensor
+            Of the samples' shape, dtype and device; row i belongs to sample i.
+
+        Raises
+        ------
+        ValueError
+            If the labels are not one integer a sample, or for what the coupling refuses.
+        """
+        check_samples(samples)
+        labels = check_integers("labels", labels, len(samples))
+        self._shape = check_shape(samples, self._shape)
+        noise = torch.empty_like(samples)
+        for label in labels.unique().tolist():
+            rows = (labels == label).nonzero().squeeze(1).to(samples.device)
+            noise[rows] = self._coupling(label).match(samples[rows])
+        return noise
+
+    def pairs(self, batches: Iterable[Batch]) -> Iterator[Pairs]:
+        """Yield each batch with its noise.
+
+        Raises
+        ------
+        ValueError
+            If the labels are missing or not integers, or an extra has not one row a sample.
+        """
+        for batch in batches:
+            check_extras(batch)
+            noise = self.match(batch.samples, batch_labels(batch, self.labels))
+            yield Pairs(batch.samples, noise, batch.extras)
+
+    def progress(self) -> dict[str, Any]:
+        """Return the progress of each class's coupling and the shape of a sample."""
+        classes = {label: coupling.progress() for label, coupling in self._couplings.items()}
+        return {"classes": classes, "shape": self._shape}
+
+    def load_progress(self, progress: dict[str, Any]) -> None:
+        """Continue with those classes."""
+        self._shape = progress["shape"]
+        self._couplings.clear()
+        for label, of_class in progress["classes"].items():
+            self._coupling(label).load_progress(of_class)
+
+    def _coupling(self, label: int) -> OnlineCoupling:
+        if label not in self._couplings:
+            self._couplings[label] = self._make(stream_seed(self.seed, "class", label))
+        return self._couplings[label]
+
+    def _identity(self) -> dict[str, Any]:
+        return {**self._like._identity(), "labels": self.labels}
