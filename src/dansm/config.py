@@ -201,8 +201,16 @@ class MinibatchVariant(Variant):
         return self
 
 
+class SemidiscreteVariant(Variant):
+    """Semidiscrete matching in another metric than the Euclidean."""
+
+    coupling: Literal["semidiscrete"]
+    metric: Literal["euclidean", "covariance"]
+
+
 CouplingVariant = Annotated[
-    ImmiscibleVariant | LoomVariant | MinibatchVariant, Field(discriminator="coupling")
+    ImmiscibleVariant | LoomVariant | MinibatchVariant | SemidiscreteVariant,
+    Field(discriminator="coupling"),
 ]
 
 

@@ -174,8 +174,9 @@ class Trainer:
         if potentials is None:
             raise InputError("coupling semidiscrete: expected a file of potentials, found none")
         samples = self.store.batch(np.arange(len(self.store)))
-        fitted = Potentials.load(potentials, samples)
-        return {"samples": samples.to(self.accelerator.device), "potentials": fitted}
+        fitted = Potentials.load(potentials, samples, **options)
+        samples = samples.to(self.accelerator.device)
+        return {"samples": samples, "potentials": fitted, **options}
 
     @property
     def bare_network(self) -> torch.nn.Module:

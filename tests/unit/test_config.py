@@ -342,7 +342,7 @@ WRONG = {
     ),
     "options of a coupling that has none": (
         [("couplings.sinkhorn.coupling", "greedy")],
-        ["couplings.sinkhorn", "'immiscible', 'loom', 'minibatch_ot'", "greedy"],
+        ["couplings.sinkhorn", "'loom', 'minibatch_ot', 'semidiscrete'", "greedy"],
     ),
     "a regularised exact plan": (
         [("couplings.sinkhorn", _WEIGHED)],

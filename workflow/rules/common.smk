@@ -102,6 +102,16 @@ def run_folder(row, seed):
     return f"{RESULTS}/runs/{row.dataset}/{row.process}/{row.coupling}-{row.match_size}/seed{seed}"
 
 
+def potentials_path(dataset, coupling):
+    return f"{RESULTS}/potentials/{dataset}/{coupling}.npz"
+
+
+def potentials_by_coupling(dataset, rows):
+    """The potentials that rows of a dataset need, by coupling."""
+    couplings = {row.coupling for row in rows if CONFIG.kind(row.coupling) == "semidiscrete"}
+    return {coupling: potentials_path(dataset, coupling) for coupling in sorted(couplings)}
+
+
 # Parameters: what a job's script receives, and all whose change makes it run again.
 
 
@@ -156,7 +166,8 @@ def classifier_settings(wildcards):
 
 
 def potentials_settings(wildcards):
-    return CONFIG.scaled_potentials().model_dump(mode="json")
+    settings = CONFIG.scaled_potentials().model_dump(mode="json")
+    return settings | CONFIG.options(wildcards.coupling)
 
 
 def marginal_settings(wildcards):
@@ -165,13 +176,16 @@ def marginal_settings(wildcards):
 
 def marginal_methods(wildcards):
     """The couplings that are compared on the dataset."""
+    rows = CONFIG.ablation(CONFIG.coupling_marginals.dataset)
+    potentials = potentials_by_coupling(CONFIG.coupling_marginals.dataset, rows)
     return [
         {
             "coupling": CONFIG.kind(row.coupling),
             "match_size": row.match_size,
             "options": CONFIG.options(row.coupling),
+            "potentials": potentials.get(row.coupling),
         }
-        for row in CONFIG.ablation(CONFIG.coupling_marginals.dataset)
+        for row in rows
     ]
 
 
@@ -210,7 +224,7 @@ def store_of(wildcards):
 def potentials_of(wildcards):
     if CONFIG.kind(wildcards.coupling) != "semidiscrete":
         return []
-    return f"{RESULTS}/potentials/{wildcards.dataset}.npz"
+    return potentials_path(wildcards.dataset, wildcards.coupling)
 
 
 def marginal_store(wildcards):
@@ -218,9 +232,8 @@ def marginal_store(wildcards):
 
 
 def marginal_potentials(wildcards):
-    if "semidiscrete" not in [method["coupling"] for method in marginal_methods(wildcards)]:
-        return []
-    return f"{RESULTS}/potentials/{CONFIG.coupling_marginals.dataset}.npz"
+    dataset = CONFIG.coupling_marginals.dataset
+    return list(potentials_by_coupling(dataset, CONFIG.ablation(dataset)).values())
 
 
 def pixel_store_of(wildcards):
@@ -301,9 +314,12 @@ def ablation_files(wildcards):
 
 
 def ablation_potentials(wildcards):
-    """The potentials that a run of the comparison needs; none where no run does."""
-    kinds = {CONFIG.kind(row.coupling) for row in ablation_rows(wildcards)}
-    return f"{RESULTS}/potentials/{wildcards.dataset}.npz" if "semidiscrete" in kinds else []
+    """The potentials that runs of the comparison need, by coupling."""
+    return potentials_by_coupling(wildcards.dataset, ablation_rows(wildcards))
+
+
+def ablation_potential_files(wildcards):
+    return list(ablation_potentials(wildcards).values())
 
 
 def reference_of_pixels(wildcards):

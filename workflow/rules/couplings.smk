@@ -4,7 +4,7 @@
 rule collect_ablation:
     input:
         files=ablation_files,
-        potentials=ablation_potentials,
+        potentials=ablation_potential_files,
     output:
         report(
             f"{RESULTS}/coupling_ablation_{{dataset}}.csv",
@@ -25,6 +25,7 @@ rule collect_ablation:
         gpu=0,
     params:
         folders=ablation_folders,
+        potentials=ablation_potentials,
     script:
         "../scripts/collect_ablation.py"
 

@@ -36,11 +36,11 @@ rule fit_potentials:
     input:
         store=store_of,
     output:
-        f"{RESULTS}/potentials/{{dataset}}.npz",
+        f"{RESULTS}/potentials/{{dataset}}/{{coupling}}.npz",
     log:
-        f"{RESULTS}/logs/fit_potentials/{{dataset}}.log",
+        f"{RESULTS}/logs/fit_potentials/{{dataset}}/{{coupling}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/fit_potentials/{{dataset}}.tsv"
+        f"{RESULTS}/benchmarks/fit_potentials/{{dataset}}/{{coupling}}.tsv"
     conda:
         ENVIRONMENT
     threads: 1

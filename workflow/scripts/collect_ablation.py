@@ -8,6 +8,6 @@ from dansm.jobs import job
 with job(snakemake):
     collect_ablation(
         [Path(folder) for folder in snakemake.params.folders],
-        Path(snakemake.input.potentials) if snakemake.input.potentials else None,
+        snakemake.params.potentials,
         Path(snakemake.output[0]),
     )

@@ -11,6 +11,5 @@ with job(snakemake):
         open_store(snakemake.input.store),
         [Method(**method) for method in snakemake.params.methods],
         **snakemake.params.settings,
-        potentials=Path(snakemake.input.potentials) if snakemake.input.potentials else None,
         path=Path(snakemake.output[0]),
     )

@@ -20,7 +20,8 @@ from dansm.couplings.loom import Loom
 from dansm.couplings.minibatch_ot import MinibatchOT
 from dansm.couplings.paired import Paired
 from dansm.couplings.per_class import PerClass
-from dansm.couplings.semidiscrete import Potentials, Semidiscrete, fit_potentials
+from dansm.couplings.potentials import Potentials, fit_potentials
+from dansm.couplings.semidiscrete import Semidiscrete
 
 __all__ = ["Batch", "Coupling", "Greedy", "Hungarian", "Immiscible", "Independent", "Knn"]
 __all__ += ["Loom", "MinibatchOT", "OnlineCoupling", "Paired", "Pairs", "PerClass", "Potentials"]

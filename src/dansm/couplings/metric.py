@@ -1,16 +1,49 @@
 """The metric in which samples and noises are compared.
 
-A pool or a dataset of N candidates can bring a noise only so near to its sample: the cosine of the
-two grows like √(2 ln N / d) in d dimensions. Under the covariance of the data what there is goes
-where the data vary, which is what few sampling steps must get right, instead of being spread over
-directions in which hardly anything happens.
+Among N candidates the inner product of a noise with the best sample grows only like √(2 ln N): so
+much nearness there is, whatever the dimensions. The Euclidean metric spreads it over all of them.
+The covariance of the data, C, puts it where the data vary: samples and noises are compared by
+x·Cz. Few sampling steps must get those directions right, and a network learns a pairing that they
+decide more easily than one that hangs on every pixel.
 """
+
+from collections.abc import Callable
 
 import psutil
 import torch
 from torch import Tensor
 
+METRICS = ("euclidean", "covariance")
+Weigh = Callable[[Tensor], Tensor]
+
 _BLOCK = 16384  # samples at a time
+
+
+def check_metric(metric: str) -> None:
+    """Raise ``ValueError`` unless it is one of `METRICS`."""
+    if metric not in METRICS:
+        raise ValueError(f"metric {metric!r}: expected one of {list(METRICS)}")
+
+
+def weigh(flat: Tensor, metric: str) -> Weigh:
+    """Return what a noise is multiplied with before its inner products with samples are taken.
+
+    Parameters
+    ----------
+    flat
+        The dataset, shape (N, d).
+    metric
+        ``euclidean``: nothing; ``covariance``: `covariance` of the dataset.
+
+    Returns
+    -------
+    Callable
+        From noises (n, d) of any float dtype to the same, weighed.
+    """
+    if metric == "euclidean":
+        return lambda noise: noise
+    matrix = covariance(flat)
+    return lambda noise: noise @ matrix.to(noise)
 
 
 def covariance(flat: Tensor) -> Tensor:

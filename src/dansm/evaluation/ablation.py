@@ -1,7 +1,7 @@
 """Couplings compared on equal terms: distance against images seen and against time."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ _METHOD = ["coupling", "match_size"]
 _RUN = ["dataset", "process", *_METHOD, "seed"]
 
 
-def collect_ablation(folders: Sequence[Path], potentials: Path | None, path: Path) -> None:
+def collect_ablation(folders: Sequence[Path], potentials: Mapping[str, Path], path: Path) -> None:
     """Join the distances of runs, each with the time it took to come that far.
 
     The table has the columns of the table of distances, and ``seconds``: the wall-clock time of
@@ -33,7 +33,7 @@ def collect_ablation(folders: Sequence[Path], potentials: Path | None, path: Pat
     folders
         Of finished and evaluated runs.
     potentials
-        File of the dataset's potentials, if a run needs them.
+        Files of the dataset's potentials by the coupling that needs them, as the runs name it.
     path
         The CSV to write.
 
@@ -47,7 +47,9 @@ def collect_ablation(folders: Sequence[Path], potentials: Path | None, path: Pat
         settings = RunSettings.model_validate(read_json(Path(folder) / RUN)["settings"])
         seconds = _seconds(Path(folder) / STATS)
         if settings.coupling_kind == "semidiscrete":
-            seconds += Potentials.load(potentials).seconds
+            seconds += Potentials.load(
+                potentials[settings.coupling], **settings.coupling_options
+            ).seconds
         distances = read_table(Path(folder) / "distances.csv")
         missing = sorted(set(distances["images_seen"].tolist()) - set(seconds.index))
         if missing:

@@ -44,11 +44,15 @@ _CLAIMS = {
 
 
 class Method(NamedTuple):
-    """A coupling, its match size and its options but for those that describe the dataset."""
+    """A coupling, its match size and its options but for those that describe the dataset.
+
+    ``potentials`` is the file that ``semidiscrete`` needs.
+    """
 
     coupling: str
     match_size: int
     options: Mapping[str, Any]
+    potentials: Path | None = None
 
     @property
     def claim(self) -> str:
@@ -99,7 +103,6 @@ def measure_coupling_marginals(
     count: int,
     batch_size: int,
     seed: int,
-    potentials: Path | None,
     path: Path,
 ) -> None:
     """Write a table with one row for each method, window and statistic.
@@ -122,8 +125,6 @@ def measure_coupling_marginals(
         Samples of a batch.
     seed
         Of all orders and noises.
-    potentials
-        File of the potentials that ``semidiscrete`` needs.
     path
         The table.
 
@@ -139,9 +140,7 @@ def measure_coupling_marginals(
     table = []
     for method in methods:
         started = time.perf_counter()
-        stream = draw_stream(
-            store, method, count=count, batch_size=batch_size, seed=seed, potentials=potentials
-        )
+        stream = draw_stream(store, method, count=count, batch_size=batch_size, seed=seed)
         n = len(stream.noise)
         for window in _windows(method, n, batch_size, len(store)):
             statistics = noise_statistics(stream, window)
@@ -177,20 +176,19 @@ def draw_stream(
     count: int,
     batch_size: int,
     seed: int,
-    potentials: Path | None = None,
 ) -> Stream:
     """Return at least ``count`` pairs, whole pools or sets, of a method on a dataset.
 
     The samples come as in training, each epoch in an order of its own, batches running on across
     epochs; they are not flipped. For the parameters see `measure_coupling_marginals`.
     """
-    own = stream_seed(seed, f"marginals {tuple(method)}")
+    own = stream_seed(seed, f"marginals {method[:3]}")
     pairs = make_coupling(
         method.coupling,
         match_size=method.match_size,
         seed=own,
         **method.options,
-        **_dataset_options(store, method.coupling, potentials),
+        **_dataset_options(store, method),
     ).pairs(_batches(store, batch_size, own))
     if method.pool:
         count = math.ceil(count / method.pool) * method.pool
@@ -306,16 +304,17 @@ def _windows(method: Method, n: int, batch_size: int, samples: int) -> list[Wind
     return [*windows, Window("stream", n, n)]
 
 
-def _dataset_options(store: Store, coupling: str, potentials: Path | None) -> dict[str, Any]:
+def _dataset_options(store: Store, method: Method) -> dict[str, Any]:
     """Return what couplings over a finite dataset need to know of it."""
-    if coupling == "loom":
+    if method.coupling == "loom":
         return {"count": len(store), "shape": store.array.shape[1:]}
-    if coupling != "semidiscrete":
+    if method.coupling != "semidiscrete":
         return {}
-    if potentials is None:
+    if method.potentials is None:
         raise InputError("coupling semidiscrete: expected a file of potentials, found none")
     samples = store.batch(np.arange(len(store)))
-    return {"samples": samples, "potentials": Potentials.load(potentials, samples)}
+    fitted = Potentials.load(method.potentials, samples, **method.options)
+    return {"samples": samples, "potentials": fitted}
 
 
 def _batches(store: Store, size: int, seed: int) -> Iterator[Batch]:

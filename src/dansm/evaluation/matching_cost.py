@@ -37,7 +37,7 @@ from tqdm import tqdm
 
 from dansm.config import MatchingCost
 from dansm.couplings import Batch, Coupling, Greedy, Potentials, make_coupling
-from dansm.couplings.semidiscrete import Evenness, dataset_sha256
+from dansm.couplings.potentials import Evenness, dataset_sha256
 from dansm.evaluation.notes import append_note, read_notes
 from dansm.evaluation.table import MATCHING_COST_COLUMNS
 from dansm.files import atomic_path

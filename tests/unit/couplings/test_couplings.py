@@ -13,7 +13,7 @@ from dansm.couplings import (
     Potentials,
     make_coupling,
 )
-from dansm.couplings.semidiscrete import Evenness, classes_sha256, dataset_sha256
+from dansm.couplings.potentials import Evenness, classes_sha256, dataset_sha256
 
 MATCH_SIZES = {"greedy": 10, "hungarian": 5, "knn": 4}
 NEEDED = {

@@ -7,16 +7,16 @@ import torch
 
 from dansm.couplings.base import Batch
 from dansm.couplings.independent import Independent
-from dansm.couplings.semidiscrete import (
+from dansm.couplings.potentials import (
     Evenness,
     Potentials,
-    Semidiscrete,
     assign,
     classes_sha256,
     dataset_sha256,
     fit_potentials,
     measure_evenness,
 )
+from dansm.couplings.semidiscrete import Semidiscrete
 from dansm.errors import InputError
 from dansm.randomness import generator
 
@@ -332,3 +332,42 @@ def test_potentials_of_other_samples_are_refused():
 def test_a_fit_refuses_unsuitable_input(bad, options, found):
     with pytest.raises(ValueError, match=found):
         fit_potentials(bad, seed=0, progress=False, **options)
+
+
+def test_in_the_covariance_metric_noises_are_weighed_before_they_choose():
+    spread = torch.tensor([3.0, 1.0, 0.1])
+    x = samples(30, (3,), seed=1) * spread
+    fitted = fit_potentials(
+        x, seed=0, steps=400, batch_size=512, metric="covariance", progress=False
+    )
+    assert fitted.metric == "covariance" and fitted.seconds > 0
+    assert fitted.evenness.chi_square < 2 * fitted.evenness.chi_square_floor
+    coupling = Semidiscrete(seed=SEED, samples=x, potentials=fitted, metric="covariance")
+    (pairs,) = coupling.pairs([Batch(torch.zeros(500, 3))])
+    z = generator_noise(500, 3)
+    assert torch.equal(pairs.noise, z)
+    cov = np.cov(x.double().numpy().T)
+    cov *= 3 / np.trace(cov)
+    scores = z.double().numpy() @ cov @ x.double().numpy().T + fitted.values.double().numpy()
+    assert (scores.argmax(1) == pairs.extras["row"].numpy()).mean() > 0.99
+    plain = z.double().numpy() @ x.double().numpy().T + fitted.values.double().numpy()
+    assert (plain.argmax(1) == pairs.extras["row"].numpy()).mean() < 0.9
+
+
+def generator_noise(*shape):
+    return torch.randn(shape, generator=generator(SEED, "noise", 0))
+
+
+def test_a_metric_is_one_that_exists_and_that_of_the_potentials(tmp_path):
+    x = samples(9, (4,))
+    with pytest.raises(ValueError, match=r"metric 'cosine': expected one of \['euclidean'"):
+        fit_potentials(x, seed=0, steps=1, metric="cosine", progress=False)
+    fitted = fit_potentials(x, seed=0, steps=1, metric="covariance", progress=False)
+    fitted.save(tmp_path / "potentials.npz")
+    message = "expected those of the metric 'euclidean', found those of 'covariance'"
+    with pytest.raises(InputError, match=rf"potentials\.npz: .*{message}"):
+        Potentials.load(tmp_path / "potentials.npz", x)
+    with pytest.raises(ValueError, match=message):
+        Semidiscrete(samples=x, potentials=fitted)
+    loaded = Potentials.load(tmp_path / "potentials.npz", x, metric="covariance")
+    assert (loaded.metric, loaded.seconds) == ("covariance", fitted.seconds)
