@@ -121,12 +121,17 @@ def test_a_state_continues_whether_the_pool_was_held_or_is(small_streams, first,
     assert torch.equal(in_batches(copy, x[first:], 10, 80 - first), one_at_a_time(x, 40)[first:])
 
 
-def test_equal_noises_are_taken_in_their_order_whatever_the_blocks():
-    flat, noise = torch.zeros(5, 3), torch.ones(12, 3)
-    norms = noise.square().sum(dim=1)
-    for size in (1, 2, 4, 5, 7, 12):
+@pytest.mark.parametrize("size", [1, 2, 5, 8, 12, 30])
+def test_of_equally_near_noises_the_first_is_taken_whatever_the_blocks(size):
+    stream = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        flat = torch.randint(2, (8, 2), generator=stream).float()
+        noise = torch.randint(-1, 2, (30, 2), generator=stream).float()
+        norms = noise.square().sum(dim=1)
+        expected = one_by_one((flat[:, None] - noise).square().sum(dim=2))
         blocks = zip(noise.split(size), norms.split(size), strict=True)
-        assert match_in_turn(flat, blocks)[0].tolist() == [0, 1, 2, 3, 4]
+        places, taken = match_in_turn(flat, blocks)
+        assert places.tolist() == expected and torch.equal(taken, noise[places])
 
 
 def test_a_pool_that_is_not_held_is_drawn_a_few_streams_at_a_time():
