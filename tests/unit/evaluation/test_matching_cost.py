@@ -100,7 +100,7 @@ def test_small_pools_are_used_up_whole(match_size, batches):
 
 def test_one_by_one_takes_what_greedy_takes_and_what_is_nearest():
     samples = torch.rand(25, 6, generator=generator(7, "samples"))
-    pool = torch.randn(40, 6, generator=generator(3, "pool", 1))
+    pool = torch.randn(40, 6, generator=generator(3, "pool", 1, 0))
     noise, left = match_one_by_one(samples, pool)
     assert torch.equal(make_coupling("greedy", match_size=40, seed=3).match(samples), noise)
     rows = pool.tolist()
