@@ -10,7 +10,14 @@ from functools import partial
 from inspect import signature
 from typing import Any
 
-from dansm.couplings.base import Batch, Coupling, OnlineCoupling, Pairs, StatefulCoupling
+from dansm.couplings.base import (
+    Batch,
+    Coupling,
+    FreshNoiseCoupling,
+    OnlineCoupling,
+    Pairs,
+    StatefulCoupling,
+)
 from dansm.couplings.greedy import Greedy
 from dansm.couplings.hungarian import Hungarian
 from dansm.couplings.immiscible import Immiscible
@@ -20,15 +27,37 @@ from dansm.couplings.loom import Loom
 from dansm.couplings.minibatch_ot import MinibatchOT
 from dansm.couplings.paired import Paired
 from dansm.couplings.per_class import PerClass
-from dansm.couplings.potentials import Potentials, fit_potentials
+from dansm.couplings.potentials import Evenness, Potentials, fit_potentials
 from dansm.couplings.semidiscrete import Semidiscrete
 
-__all__ = ["Batch", "Coupling", "Greedy", "Hungarian", "Immiscible", "Independent", "Knn"]
-__all__ += ["Loom", "MinibatchOT", "OnlineCoupling", "Paired", "Pairs", "PerClass", "Potentials"]
-__all__ += ["COUPLINGS", "Semidiscrete", "fit_potentials", "make_coupling"]
+# In the order of the reference's page.
+__all__ = [  # noqa: RUF022
+    "make_coupling",
+    "COUPLINGS",
+    "Batch",
+    "Pairs",
+    "Coupling",
+    "StatefulCoupling",
+    "OnlineCoupling",
+    "FreshNoiseCoupling",
+    "Independent",
+    "Greedy",
+    "Hungarian",
+    "Immiscible",
+    "MinibatchOT",
+    "Knn",
+    "Semidiscrete",
+    "Potentials",
+    "Evenness",
+    "fit_potentials",
+    "Loom",
+    "Paired",
+    "PerClass",
+]
 
 _KINDS = (Independent, Greedy, Hungarian, Immiscible, Knn, MinibatchOT, Semidiscrete, Loom, Paired)
 COUPLINGS: dict[str, type[StatefulCoupling]] = {kind.name: kind for kind in _KINDS}
+"""The class of every coupling, by the name that `make_coupling` and the configuration use."""
 
 
 def make_coupling(
