@@ -95,6 +95,10 @@ class LatentSource(Model):
     kind: Literal["latents"]
     of: Name
     autoencoder: Name
+    posterior: Literal["mean", "sample"] = Field(
+        default="mean",
+        description="Train on the means, or on samples drawn anew each time a row is read",
+    )
 
 
 Source = Annotated[
@@ -129,12 +133,24 @@ class TrainedAutoencoder(Model):
 
 
 class PretrainedAutoencoder(Model):
-    """An AutoencoderKL in diffusers format: a local folder or a hub name."""
+    """A published AutoencoderKL or AutoencoderTiny in diffusers format."""
 
     kind: Literal["pretrained"]
-    name: str
+    name: str = Field(description="A local folder, or a hub name such as owner/name")
     subfolder: str | None = None
-    revision: str | None = None
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = Field(
+        default=None, description="Commit of the hub's repository, 40 hexadecimal digits"
+    )
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(
+        default=None, description="Of the weights, diffusion_pytorch_model.safetensors"
+    )
+    scaling_factor: Positive | None = Field(
+        default=None, description="Where its config.json does not state one"
+    )
+    mixed_precision: Literal["no", "fp16", "bf16"] = Field(
+        default="fp16", description="Of encoding and decoding on a GPU"
+    )
+    gpus: Count = Field(default=1, description="GPUs that share the encoding of a dataset")
 
 
 Autoencoder = Annotated[TrainedAutoencoder | PretrainedAutoencoder, Field(discriminator="kind")]
@@ -506,6 +522,8 @@ class Config(Model):
                     self.datasets[dataset.source.of].source, LatentSource
                 ):
                     problems.append(f"{where}.of: expected a pixel dataset, found latents")
+                else:
+                    problems += self._latent_misfits(name, dataset)
         for name, autoencoder in self.autoencoders.items():
             if isinstance(autoencoder, TrainedAutoencoder):
                 need(f"autoencoders.{name}.dataset", autoencoder.dataset, self.datasets)
@@ -544,6 +562,20 @@ class Config(Model):
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    def _latent_misfits(self, name: str, dataset: Dataset) -> list[str]:
+        autoencoder = self.autoencoders.get(dataset.source.autoencoder)
+        images = self.datasets.get(dataset.source.of)
+        if images is None or not isinstance(autoencoder, TrainedAutoencoder):
+            return []
+        factor = 2 ** (len(autoencoder.channels) - 1)
+        expected = (autoencoder.latent_channels, *(side // factor for side in images.shape[1:]))
+        if dataset.shape == expected:
+            return []
+        return [
+            f"datasets.{name}.shape: expected {expected}, which autoencoder "
+            f"{dataset.source.autoencoder!r} makes of {images.shape}, found {dataset.shape}"
+        ]
 
     def _completed(self, row: Experiment) -> Recipe | None:
         try:
@@ -591,6 +623,12 @@ class Config(Model):
             problems.append(
                 f"semidiscrete chooses among the stored samples, so it does not go with the "
                 f"horizontal_flips of dataset {row.dataset!r}"
+            )
+        source = dataset.source
+        if kind == "semidiscrete" and getattr(source, "posterior", "mean") == "sample":
+            problems.append(
+                f"semidiscrete chooses among the stored samples, so it does not go with the "
+                f"posterior sample of dataset {row.dataset!r}"
             )
         if not dataset.features:
             problems.append(
@@ -761,6 +799,15 @@ class Config(Model):
         }
         repetitions = min(cost.repetitions, scale.batches)
         return cost.model_copy(update=grid | {"repetitions": repetitions})
+
+    def latent_shapes(self, autoencoder: str) -> dict[str, tuple[Shape, Shape]]:
+        """Return, by latent dataset of an autoencoder, the shapes of its images and latents."""
+        return {
+            name: (self.datasets[dataset.source.of].shape, dataset.shape)
+            for name, dataset in self.datasets.items()
+            if isinstance(dataset.source, LatentSource)
+            and dataset.source.autoencoder == autoencoder
+        }
 
     def scaled_autoencoder(self, name: str) -> TrainedAutoencoder | PretrainedAutoencoder:
         """Return an autoencoder's settings at the configured scale."""

@@ -51,7 +51,8 @@ class ShuffledBatches:
     """An endless stream of batches: each epoch visits every sample once, in an order of its own.
 
     Batches run on across epochs, so all have the same size. The stream is addressed by
-    ``position``, the number of batches already taken.
+    ``position``, the number of batches already taken. Latents with a posterior are drawn anew each
+    time.
     """
 
     def __init__(self, store: Store, settings: RunSettings, rank: int, ranks: int) -> None:
@@ -71,11 +72,15 @@ class ShuffledBatches:
         while True:
             seed, size = self._settings.seed, self._settings.batch_size
             rows = self._rows(self.position * size, size)[self._share]
-            samples = self._store.batch(rows.numpy())
+            mirrored = noise = None
             if self._settings.horizontal_flips:
                 flips = torch.rand(size, generator=generator(seed, "flips", self.position))
-                mirrored = (flips[self._share] < 0.5)[:, None, None, None]
-                samples = torch.where(mirrored, samples.flip(3), samples)
+                mirrored = flips[self._share] < 0.5
+            if self._store.has_posterior:
+                stream = generator(seed, "posterior", self.position)
+                shape = (size, *self._settings.shape)
+                noise = torch.randn(shape, generator=stream)[self._share]
+            samples = self._store.draw(rows.numpy(), mirrored, noise)
             self.position += 1
             yield Batch(samples.to(self.device), {"row": rows})
 
@@ -133,6 +138,11 @@ class Trainer:
             raise InputError(
                 f"{store.path}: expected samples of shape {tuple(settings.shape)} as in the "
                 f"config, found {tuple(store.array.shape[1:])}"
+            )
+        if settings.horizontal_flips and not store.can_mirror:
+            raise InputError(
+                f"{store.path}: expected latents of the mirrored images too, as the dataset has "
+                "horizontal_flips, found none"
             )
         self.settings = settings
         self.store = store

@@ -392,6 +392,21 @@ WRONG = {
         [("recipes.flow.mixed_precision", "fp16")],
         ["recipes.flow.mixed_precision", "'no' or 'bf16'", "found 'fp16'"],
     ),
+    "latents that the autoencoder does not make": (
+        [("datasets.toy_latent.shape", [3, 8, 8])],
+        ["datasets.toy_latent.shape: expected (4, 4, 4)", "'kl'", "(1, 8, 8), found (3, 8, 8)"],
+    ),
+    "a branch for a commit": (
+        [("autoencoders.sd.revision", "main")],
+        ["autoencoders.sd", "revision", "'^[0-9a-f]{40}$'", "found 'main'"],
+    ),
+    "chosen samples that are drawn anew": (
+        [
+            ("datasets.toy_latent.source.posterior", "sample"),
+            ("experiments.+", row(dataset="toy_latent", coupling="semidiscrete")),
+        ],
+        ["experiments[2]", "semidiscrete", "posterior sample of dataset 'toy_latent'"],
+    ),
     "unknown source": (
         [("datasets.toy.source.kind", "mnist")],
         ["datasets.toy.source", "'mnist'", "'sklearn_digits', 'cifar10', 'lsun', 'latents'"],
@@ -557,6 +572,12 @@ def test_a_scale_shrinks_every_budget_and_moves_the_results():
     assert config.scaled_source("toy") == config.datasets["toy"].source
     # What says which experiment it is stays as it was.
     assert (run.match_size, run.coupling) == (0, "independent")
+
+
+def test_an_autoencoder_knows_the_shapes_of_its_datasets():
+    config = parse_config(VALID)
+    assert config.latent_shapes("kl") == {"toy_latent": ((1, 8, 8), (4, 4, 4))}
+    assert config.latent_shapes("sd") == {}
 
 
 def test_without_a_scale_nothing_shrinks():

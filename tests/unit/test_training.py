@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from dansm.config import Network, RunSettings
 from dansm.couplings import fit_potentials
-from dansm.data.store import open_store, write_store
+from dansm.data.store import finish_store, open_store, write_store
 from dansm.errors import InputError, TrainingError
 from dansm.files import read_json, sha256
 from dansm.training import ShuffledBatches, Trainer, Window, train
@@ -226,6 +226,47 @@ def test_flips_mirror_about_half_of_the_images_for_good(store):
             assert mirrored or torch.equal(image, original)
             flipped += mirrored
     assert 70 < flipped < 130
+
+
+@pytest.fixture
+def latents(tmp_path):
+    """Latents with a posterior, and those of mirrored images."""
+    values = np.random.default_rng(1).random((4, 50, 1, 8, 8)).astype(np.float16)
+    names = ("array", "deviation", "mirrored", "mirrored_deviation")
+    files = {name: [tmp_path / "l" / f"{name}-00000.npy"] for name in names}
+    (tmp_path / "l").mkdir()
+    for array, (path,) in zip(values, files.values(), strict=True):
+        np.save(path, array)
+    meta = {"count": 50, "shape": (1, 8, 8), "dtype": "float16", "value_range": None}
+    finish_store(tmp_path / "l", files, **meta, source="random", licence="none")
+    return open_store(tmp_path / "l")
+
+
+def test_latents_are_drawn_anew_in_every_epoch_and_alike_by_ranks(latents):
+    plain = SETTINGS.model_copy(update={"horizontal_flips": False})
+    batches = iter(ShuffledBatches(latents, plain, 0, 1))
+    epochs = [[], []]
+    for k in range(25):
+        batch = next(batches)
+        noise = batch.samples - latents.batch(batch.extras["row"].numpy())
+        noise /= torch.from_numpy(latents.parts["deviation"][batch.extras["row"].numpy()]).float()
+        epochs[k // 13].append(noise)
+    noise = torch.cat(epochs[0])
+    assert abs(float(noise.mean())) < 0.05 and float(noise.std()) == pytest.approx(1, abs=0.05)
+    assert not torch.equal(epochs[0][0], epochs[1][0])
+    again = ShuffledBatches(latents, plain, 0, 1)
+    again.position = 24  # as after a resumption
+    assert torch.equal(next(iter(again)).samples, batch.samples)
+    for settings in (plain, SETTINGS):
+        whole = next(iter(ShuffledBatches(latents, settings, 0, 1))).samples
+        shares = [next(iter(ShuffledBatches(latents, settings, r, 2))).samples for r in (0, 1)]
+        assert torch.equal(torch.stack(shares, 1).flatten(0, 1), whole)
+
+
+def test_latents_without_those_of_mirrored_images_are_refused(latents, tmp_path):
+    del latents.parts["mirrored"]
+    with pytest.raises(InputError, match="expected latents of the mirrored images too"):
+        Trainer(SETTINGS, latents, tmp_path)
 
 
 def test_ema_follows_its_formula(store, tmp_path):

@@ -23,6 +23,7 @@ def test_all_resolves_for_every_dataset_of_the_paper(project):
 def test_the_paper_table_of_bedroom_resolves_by_name(project):
     assert project.planned("results/fid_bedroom.csv") == {
         "build_dataset": 1,
+        "fetch_autoencoder": 1,
         "encode_latents": 1,
         "compute_reference": 2,
         "measure_reconstruction": 2,

@@ -24,7 +24,7 @@ try:
         read_yaml(Path(path))
     CONFIG = parse_config(config, "config/config.yaml")
     RESULTS = CONFIG.results
-    check_results_folder(Path(RESULTS), skip={*CONFIG.scales, "reference", "training"})
+    check_results_folder(Path(RESULTS), skip={*CONFIG.scales, "reference", "training", "encoding"})
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
@@ -35,6 +35,10 @@ PIXEL_DATASETS = [
     if not isinstance(dataset.source, LatentSource)
 ]
 LATENT_DATASETS = [name for name in CONFIG.datasets if name not in PIXEL_DATASETS]
+TRAINED_AUTOENCODERS = [
+    name for name, model in CONFIG.autoencoders.items() if isinstance(model, TrainedAutoencoder)
+]
+PUBLISHED_AUTOENCODERS = [name for name in CONFIG.autoencoders if name not in TRAINED_AUTOENCODERS]
 RUN = "{dataset}/{process}/{coupling}-{match_size}/seed{seed}"
 ENVIRONMENT = "../../environment.yml"
 
@@ -145,20 +149,20 @@ def autoencoder_settings(wildcards):
 
 def autoencoder_name(wildcards):
     if "autoencoder" in wildcards.keys():
-        if wildcards.autoencoder not in CONFIG.autoencoders:
-            raise WorkflowError(
-                f"unknown autoencoder {wildcards.autoencoder!r}; "
-                f"expected one of {sorted(CONFIG.autoencoders)}"
-            )
         return wildcards.autoencoder
     return dataset_of(wildcards.dataset).source.autoencoder
 
 
-def decoder_settings(wildcards):
-    """The autoencoder that turns a run's samples into images; none for pixel datasets."""
-    if isinstance(dataset_of(wildcards.dataset).source, LatentSource):
-        return autoencoder_settings(wildcards)
-    return None
+def autoencoder_shapes(wildcards):
+    return CONFIG.latent_shapes(wildcards.autoencoder)
+
+
+def keeps_posterior(wildcards):
+    return dataset_of(wildcards.dataset).source.posterior == "sample"
+
+
+def keeps_mirrored(wildcards):
+    return dataset_of(wildcards.dataset).horizontal_flips
 
 
 def classifier_settings(wildcards):
@@ -243,22 +247,15 @@ def pixel_store_of(wildcards):
 def decoder_of(wildcards):
     if not isinstance(dataset_of(wildcards.dataset).source, LatentSource):
         return []
-    return trained_autoencoder_of(wildcards)
+    return autoencoder_of(wildcards)
 
 
-def trained_autoencoder_of(wildcards):
-    """The autoencoder that encodes or decodes; a pretrained one is no file of ours."""
-    name = autoencoder_name(wildcards)
-    if not isinstance(CONFIG.autoencoders[name], TrainedAutoencoder):
-        return []
-    return f"{RESULTS}/autoencoders/{name}"
+def autoencoder_of(wildcards):
+    return f"{RESULTS}/autoencoders/{autoencoder_name(wildcards)}"
 
 
 def autoencoder_images(wildcards):
-    settings = CONFIG.autoencoders.get(wildcards.autoencoder)
-    if not isinstance(settings, TrainedAutoencoder):
-        raise WorkflowError(f"autoencoder {wildcards.autoencoder!r} is not one that is trained")
-    return f"{RESULTS}/data/{settings.dataset}"
+    return f"{RESULTS}/data/{CONFIG.autoencoders[wildcards.autoencoder].dataset}"
 
 
 def classifier_images(wildcards):
@@ -392,8 +389,10 @@ def run_gpus(wildcards):
 
 
 def encoding_gpus(wildcards):
-    """A GPU for the large pretrained autoencoders, none for those trained here."""
-    return 0 if trained_autoencoder_of(wildcards) else 1
+    """GPUs for the large published autoencoders, none for those trained or made up here."""
+    name = autoencoder_name(wildcards)
+    published = CONFIG.scale is None and name in PUBLISHED_AUTOENCODERS
+    return CONFIG.autoencoders[name].gpus if published else 0
 
 
 def extractor_gpus(wildcards):

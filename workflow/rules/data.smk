@@ -34,6 +34,8 @@ rule train_autoencoder:
         f"{RESULTS}/logs/train_autoencoder/{{autoencoder}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/train_autoencoder/{{autoencoder}}.tsv"
+    wildcard_constraints:
+        autoencoder="|".join(TRAINED_AUTOENCODERS),
     conda:
         ENVIRONMENT
     threads: 1
@@ -47,12 +49,44 @@ rule train_autoencoder:
         "../scripts/train_autoencoder.py"
 
 
+rule fetch_autoencoder:
+    output:
+        directory(f"{RESULTS}/autoencoders/{{autoencoder}}"),
+    log:
+        f"{RESULTS}/logs/fetch_autoencoder/{{autoencoder}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/fetch_autoencoder/{{autoencoder}}.tsv"
+    wildcard_constraints:
+        autoencoder="|".join(PUBLISHED_AUTOENCODERS),
+    # What is wrong with it should be known before a large dataset is built.
+    priority: 1
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=120,
+        gpu=0,
+    params:
+        settings=autoencoder_settings,
+        shapes=autoencoder_shapes,
+    script:
+        "../scripts/fetch_autoencoder.py"
+
+
+# Finished shards stay in `encoding/`, which is no declared output, until all are there.
 rule encode_latents:
     input:
         store=pixel_store_of,
-        autoencoder=trained_autoencoder_of,
+        autoencoder=autoencoder_of,
     output:
-        directory(f"{RESULTS}/data/{{dataset}}"),
+        store=directory(f"{RESULTS}/data/{{dataset}}"),
+        decoding=report(
+            f"{RESULTS}/features/{{dataset}}/decoding.csv",
+            caption="../report/decoding.rst",
+            category="Tables",
+            labels={"dataset": "{dataset}", "table": "decoded images"},
+        ),
     log:
         f"{RESULTS}/logs/encode_latents/{{dataset}}.log",
     benchmark:
@@ -67,7 +101,9 @@ rule encode_latents:
         runtime=720,
         gpu=encoding_gpus,
     params:
-        autoencoder=autoencoder_settings,
+        work=f"{RESULTS}/encoding/{{dataset}}",
         shape=dataset_shape,
+        posterior=keeps_posterior,
+        mirrored=keeps_mirrored,
     script:
         "../scripts/encode_latents.py"

@@ -68,7 +68,6 @@ rule measure_reconstruction:
         runtime=240,
         gpu=extractor_gpus,
     params:
-        autoencoder=decoder_settings,
         extractor=extractor_options,
     script:
         "../scripts/measure_reconstruction.py"
@@ -100,7 +99,6 @@ rule evaluate_run:
         settings=run_settings,
         sampling=run_sampling,
         features=run_features,
-        autoencoder=decoder_settings,
         extractor=extractor_options,
     script:
         "../scripts/evaluate_run.py"

@@ -1,19 +1,25 @@
 """Encode a pixel dataset into a store of latents."""
 
+from functools import partial
 from pathlib import Path
 
-from dansm.data.latents import write_latents
-from dansm.data.store import open_store
+from dansm.data.latents import Encoding, write_latents
 from dansm.jobs import job
 from dansm.models.autoencoders import Codec
 
-with job(snakemake):
-    codec = Codec.load(snakemake.params.autoencoder, snakemake.input.autoencoder)
-    write_latents(
-        open_store(snakemake.input.store),
-        codec.encode,
-        tuple(snakemake.params.shape),
-        Path(snakemake.output[0]),
-        source=f"{snakemake.input.store} encoded by {codec.name}",
-        batch_size=32,
-    )
+# With several GPUs, the processes that share the work import this file.
+if __name__ == "__main__":
+    with job(snakemake):
+        write_latents(
+            Encoding(
+                store=Path(snakemake.input.store),
+                load=partial(Codec.load, snakemake.input.autoencoder),
+                shape=tuple(snakemake.params.shape),
+                work=Path(snakemake.params.work),
+                posterior=snakemake.params.posterior,
+                mirrored=snakemake.params.mirrored,
+            ),
+            Path(snakemake.output.store),
+            Path(snakemake.output.decoding),
+            processes=max(1, snakemake.resources.gpu),
+        )

@@ -22,6 +22,6 @@ with job(snakemake):
         Sampling.model_validate(snakemake.params.sampling),
         Path(snakemake.input.run).parent,
         store,
-        Codec.load(snakemake.params.autoencoder, snakemake.input.autoencoder).decode,
+        Codec.load(snakemake.input.autoencoder).decode,
         metrics,
     ).evaluate(Path(snakemake.output.distances), Path(snakemake.output.samples))

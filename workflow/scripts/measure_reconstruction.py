@@ -17,7 +17,7 @@ with job(snakemake):
     measure_reconstruction(
         store,
         open_store(snakemake.input.latents),
-        Codec.load(snakemake.params.autoencoder, snakemake.input.autoencoder).decode,
+        Codec.load(snakemake.input.autoencoder).decode,
         extractor,
         ReferenceFeatures.load(snakemake.input.reference),
         dataset=snakemake.wildcards.dataset,

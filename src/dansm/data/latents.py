@@ -1,59 +1,310 @@
-"""Latent datasets: a pixel store, encoded."""
+"""Latent datasets: a pixel store, encoded shard by shard.
 
-from collections.abc import Callable, Iterator
+Shards are finished one by one in a folder of their own until the store is complete, so an encoding
+that was interrupted goes on where it stopped and ends, on the CPU, with the same bytes.
+"""
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
-from dansm.data.store import Store, write_store
+from dansm.data.store import (
+    ARRAY,
+    DEVIATION,
+    MIRRORED,
+    Store,
+    check_values,
+    finish_store,
+    open_store,
+    shard_name,
+)
 from dansm.errors import InputError
+from dansm.files import atomic_path, publish, read_json
+
+SHARD_IMAGES = 4096
+DECODED_IMAGES = 16
+_BATCH = 64
+_IDENTITY = "encoding.json"
 
 
-def write_latents(
-    store: Store,
-    encode: Callable[[Tensor], Tensor],
-    shape: tuple[int, int, int],
-    path: Path,
-    *,
-    source: str,
-    batch_size: int,
-) -> None:
+class Posterior(NamedTuple):
+    """Means of scaled latents, and their standard deviations where the autoencoder has any."""
+
+    mean: Tensor
+    deviation: Tensor | None
+
+
+class Autoencoder(Protocol):
+    """What encodes images; see `dansm.models.autoencoders.Codec`."""
+
+    description: dict[str, Any]
+
+    def encode(self, images: Tensor) -> Posterior:
+        """Map images in [-1, 1], shape ``(n, channels, height, width)``, to scaled latents."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Map scaled latents to images, about [-1, 1]."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What is encoded and how.
+
+    Attributes
+    ----------
+    store
+        Folder of the pixel store.
+    load
+        Gives the autoencoder on a device, such as ``cuda:1``. Other processes call it too.
+    shape
+        Shape that one sample's latents must have.
+    work
+        Folder of the shards until all are there.
+    posterior
+        Whether standard deviations are stored beside the means.
+    mirrored
+        Whether the mirrored images are encoded as well.
+    shard_images
+        Samples in a shard.
+    """
+
+    store: Path
+    load: Callable[[str], Autoencoder]
+    shape: tuple[int, int, int]
+    work: Path
+    posterior: bool = False
+    mirrored: bool = False
+    shard_images: int = SHARD_IMAGES
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of the store's parts."""
+        parts = [ARRAY, DEVIATION] if self.posterior else [ARRAY]
+        return parts + [_mirrored(part) for part in parts] if self.mirrored else parts
+
+    def files(self, count: int) -> dict[str, list[Path]]:
+        """Return the shards of every part, for so many samples."""
+        shards = range(math.ceil(count / self.shard_images))
+        return {part: [self.work / shard_name(part, k) for k in shards] for part in self.parts}
+
+
+def write_latents(encoding: Encoding, path: Path, decoding: Path, processes: int = 1) -> None:
     """Encode every image of a store into a store of half-precision latents.
+
+    Variances of latents underflow in half precision; their roots, which drawing needs, do not.
 
     Parameters
     ----------
-    encode
-        Maps images in [-1, 1], shape ``(n, channels, height, width)``, to latents.
-    shape
-        Shape that one sample's latents must have.
+    path
+        Folder of the new store.
+    decoding
+        Table to write: the peak signal-to-noise ratio of a few decoded latents.
+    processes
+        How many GPUs share the work, if there are as many, by one process each. Without a GPU the
+        CPU does it.
 
     Raises
     ------
     InputError
-        If the latents have another shape or are not finite.
+        If the latents have another shape, have no deviations to store, or are not finite.
     """
-
-    def blocks() -> Iterator[np.ndarray]:
-        for first in range(0, len(store), batch_size):
-            rows = np.arange(first, min(first + batch_size, len(store)))
-            latents = encode(store.batch(rows))
-            if tuple(latents.shape[1:]) != tuple(shape):
-                raise InputError(
-                    f"{path.name}: the autoencoder gives latents of shape "
-                    f"{tuple(latents.shape[1:])}, the dataset's config expects {tuple(shape)}"
-                )
-            yield latents.to(torch.float16).cpu().numpy()
-
-    write_store(
+    store = open_store(encoding.store)
+    devices = [f"cuda:{k}" for k in range(min(processes, torch.cuda.device_count()))] or ["cpu"]
+    autoencoder = encoding.load(devices[0])
+    _check_first(encoding, store, autoencoder, path)
+    _prepare_work(encoding, store, autoencoder)
+    files = encoding.files(len(store))
+    missing = [
+        shard
+        for shard in range(len(files[ARRAY]))
+        if not all(shards[shard].exists() for shards in files.values())
+    ]
+    started = time.perf_counter()
+    if len(devices) == 1:
+        images = _encode_shards(encoding, devices[0], missing, autoencoder)
+    else:
+        with ProcessPoolExecutor(len(devices), mp_context=get_context("spawn")) as pool:
+            shares = [missing[k :: len(devices)] for k in range(len(devices))]
+            images = sum(pool.map(_encode_shards, [encoding] * len(devices), devices, shares))
+    seconds = time.perf_counter() - started
+    print(
+        f"{path.name}: encoded {images} images on {', '.join(devices)} in {seconds:.1f} s, "
+        f"{images / seconds:.1f} images/s"
+        + (f"; {len(store) - images} had been encoded before" if images < len(store) else ""),
+        flush=True,
+    )
+    published: dict[str, list[Path]] = {part: [] for part in files}
+    for part, shards in files.items():
+        for shard in shards:
+            publish(shard, path / shard.name)
+            published[part].append(path / shard.name)
+    decoded = _check_decoding(store, published[ARRAY], encoding.shard_images, autoencoder)
+    with atomic_path(decoding) as partial:
+        decoded.to_csv(partial, index=False)
+    ratios = decoded["psnr_db"]
+    print(f"{path.name}: decoded images, PSNR {ratios.mean():.2f} dB on average", flush=True)
+    finish_store(
         path,
-        blocks(),
+        published,
         count=len(store),
-        shape=shape,
+        shape=encoding.shape,
         dtype="float16",
         value_range=None,
-        source=source,
+        source=f"{encoding.store} encoded by {autoencoder.description['source']}",
         licence=store.meta["licence"],
         labels=store.labels,
+        extra={
+            "autoencoder": autoencoder.description,
+            "pixels_sha256": store.meta["sha256"],
+            "decoding": {
+                "images": len(ratios),
+                "psnr_db_mean": ratios.mean(),
+                "psnr_db_lowest": ratios.min(),
+            },
+        },
     )
+    shutil.rmtree(encoding.work)
+
+
+def _mirrored(part: str) -> str:
+    return MIRRORED if part == ARRAY else f"{MIRRORED}_{part}"
+
+
+def _check_first(encoding: Encoding, store: Store, autoencoder: Autoencoder, path: Path) -> None:
+    """Encode one image, so that what cannot work is known before the long part."""
+    name = autoencoder.description["source"]
+    try:
+        first = autoencoder.encode(store.batch(np.arange(1)))
+    except RuntimeError as error:
+        raise InputError(
+            f"{name}: expected an autoencoder for images of shape {store.array.shape[1:]} as in "
+            f"{store.path}, found one that cannot encode them ({error})"
+        ) from error
+    if tuple(first.mean.shape[1:]) != tuple(encoding.shape):
+        raise InputError(
+            f"{path.name}: the autoencoder {name} gives latents of shape "
+            f"{tuple(first.mean.shape[1:])}, the dataset's config expects {tuple(encoding.shape)}"
+        )
+    if encoding.posterior and first.deviation is None:
+        raise InputError(
+            f"{path.name}: posterior sample needs an AutoencoderKL, the autoencoder {name} "
+            f"has no posterior; expected posterior mean"
+        )
+
+
+def _prepare_work(encoding: Encoding, store: Store, autoencoder: Autoencoder) -> None:
+    """Keep the shards of an interrupted encoding, if it was this very one."""
+    identity = {
+        "pixels_sha256": store.meta["sha256"],
+        "autoencoder": autoencoder.description,
+        "shape": list(encoding.shape),
+        "parts": encoding.parts,
+        "shard_images": encoding.shard_images,
+    }
+    path = encoding.work / _IDENTITY
+    if path.exists() and read_json(path) == identity:
+        return
+    if encoding.work.exists():
+        print(f"{encoding.work}: of another encoding, starting anew", flush=True)
+        shutil.rmtree(encoding.work)
+    encoding.work.mkdir(parents=True)
+    path.write_text(json.dumps(identity))
+
+
+def _encode_shards(
+    encoding: Encoding,
+    device: str,
+    shards: Sequence[int],
+    autoencoder: Autoencoder | None = None,
+) -> int:
+    """Encode some shards on a device; return how many images they hold."""
+    store = open_store(encoding.store)
+    autoencoder = autoencoder or encoding.load(device)
+    files = encoding.files(len(store))
+    size = encoding.shard_images
+    rows = [np.arange(k * size, min((k + 1) * size, len(store))) for k in shards]
+    total = sum(len(part) for part in rows)
+    with tqdm(total=total, unit="images", desc=f"encoding on {device}", mininterval=1) as progress:
+        for shard, of_shard in zip(shards, rows, strict=True):
+            made: dict[str, list[np.ndarray]] = {part: [] for part in encoding.parts}
+            for blocks in _encoded(encoding, store, autoencoder, of_shard):
+                for part, block in blocks.items():
+                    made[part].append(block)
+                progress.update(len(blocks[ARRAY]))
+            for part, blocks in made.items():
+                array = np.concatenate(blocks)
+                where = f"{store.path}, latents of images {of_shard[0]} to {of_shard[-1]}, {part}"
+                check_values(array, None, where)
+                _write_shard(files[part][shard], array)
+    return total
+
+
+def _encoded(
+    encoding: Encoding, store: Store, autoencoder: Autoencoder, rows: np.ndarray
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the parts of some rows, batch by batch.
+
+    The next batch is read while the device works on the last one.
+    """
+    waiting: dict[str, Tensor] | None = None
+    for first in range(0, len(rows), _BATCH):
+        images = store.batch(rows[first : first + _BATCH])
+        made: dict[str, Tensor] = {}
+        for view, flip in ((images, False), (images.flip(3), True)):
+            if flip and not encoding.mirrored:
+                continue
+            posterior = autoencoder.encode(view)
+            name = _mirrored if flip else str
+            made[name(ARRAY)] = posterior.mean
+            if encoding.posterior:
+                made[name(DEVIATION)] = posterior.deviation
+        if waiting is not None:
+            yield _halves(waiting)
+        waiting = made
+    if waiting is not None:
+        yield _halves(waiting)
+
+
+def _halves(parts: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    return {name: values.to(torch.float16).cpu().numpy() for name, values in parts.items()}
+
+
+def _write_shard(path: Path, array: np.ndarray) -> None:
+    # Not `atomic_path`: these files get their receipts, which cost reading them, when published.
+    partial = path.with_suffix(".partial")
+    with open(partial, "wb") as file:
+        np.save(file, array)
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _check_decoding(
+    store: Store, shards: list[Path], shard_images: int, autoencoder: Autoencoder
+) -> pd.DataFrame:
+    """Return the peak signal-to-noise ratio of a few images, evenly spaced, in decibel.
+
+    Latents are decoded as they are stored; the peak is the model's range, 2.
+    """
+    chosen = np.unique(np.linspace(0, len(store) - 1, DECODED_IMAGES).round().astype(int))
+    means = [np.load(shards[k // shard_images], mmap_mode="r")[k % shard_images] for k in chosen]
+    ratios = []
+    for row, mean in zip(chosen, means, strict=True):
+        image = store.batch(np.array([row]))
+        decoded = autoencoder.decode(torch.from_numpy(mean[None].astype(np.float32))).cpu()
+        error = (decoded.clamp(-1, 1) - image).double().square().mean().item()
+        ratios.append(10 * math.log10(4 / error))
+    return pd.DataFrame({"image": chosen, "psnr_db": ratios})

@@ -1,10 +1,13 @@
-"""The store: a folder with ``array.npy``, ``meta.json`` and, for labelled data, ``labels.npy``.
+"""The store: a folder with arrays in shards, ``meta.json`` and, for labelled data, ``labels.npy``.
 
-``array.npy`` holds one sample a row, memory-mapped when read. ``meta.json`` is written last, so a
-folder without it is an unfinished store.
+A shard ``array-00000.npy`` holds one sample a row, memory-mapped when read, and is of bounded size.
+A store of latents may hold further parts beside ``array``, with a row for each of its rows:
+``deviation`` (of the autoencoder's posterior), ``mirrored`` (the mirrored image's latents) and
+``mirrored_deviation``. ``meta.json`` is written last, so a folder without it is no finished store.
 """
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +19,51 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dansm.errors import InputError
-from dansm.files import atomic_path, read_json, sha256, write_json
+from dansm.files import atomic_path, read_json, receipt_sha256, sha256, write_json
 
+ARRAY = "array"
+DEVIATION = "deviation"
+MIRRORED = "mirrored"
 _BLOCK_BYTES = 64 * 1024 * 1024
-_META_KEYS = {"shape", "dtype", "value_range", "count", "sha256", "source", "licence"}
+_SHARD_BYTES = 2**30
+_META_KEYS = {"shape", "dtype", "value_range", "count", "sha256", "parts", "source", "licence"}
+
+
+class Shards:
+    """Several arrays joined along their first axis, indexed by rows or by a slice of rows.
+
+    Parameters
+    ----------
+    arrays
+        At least one; their shapes agree beyond the first axis, and so do their types.
+    """
+
+    def __init__(self, arrays: Sequence[np.ndarray]) -> None:
+        self._arrays = list(arrays)
+        self._ends = np.cumsum([len(array) for array in arrays])
+        self.shape = (int(self._ends[-1]), *arrays[0].shape[1:])
+        self.dtype = arrays[0].dtype
+        self.size = int(np.prod(self.shape))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
+        """Return a copy of some rows, in the order asked for."""
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self)))
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"rows {rows.min()} to {rows.max()}: expected 0 to {len(self) - 1}")
+        shards = np.searchsorted(self._ends, rows, side="right")
+        found = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        for shard in np.unique(shards):
+            here = shards == shard
+            array = self._arrays[shard]
+            found[here] = array[rows[here] - (self._ends[shard] - len(array))]
+        return found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype=dtype)
 
 
 @dataclass(frozen=True)
@@ -30,8 +74,8 @@ class Store:
     ----------
     path
         Its folder.
-    array
-        Memory-mapped, shape ``(count, channels, height, width)``.
+    parts
+        By name; each memory-mapped, shape ``(count, channels, height, width)``.
     labels
         Shape ``(count,)``, int64, or None.
     meta
@@ -39,7 +83,7 @@ class Store:
     """
 
     path: Path
-    array: np.ndarray
+    parts: dict[str, np.ndarray | Shards]
     labels: np.ndarray | None
     meta: dict[str, Any]
 
@@ -47,14 +91,58 @@ class Store:
         return len(self.array)
 
     @property
+    def array(self) -> np.ndarray | Shards:
+        """The samples; of latents with a posterior, its means."""
+        return self.parts[ARRAY]
+
+    @property
     def value_range(self) -> tuple[float, float] | None:
         """Smallest and largest value a pixel can take; None for latents."""
         value_range = self.meta["value_range"]
         return None if value_range is None else (value_range[0], value_range[1])
 
+    @property
+    def has_posterior(self) -> bool:
+        """Whether latents are to be drawn anew each time training reads them."""
+        return DEVIATION in self.parts
+
+    @property
+    def can_mirror(self) -> bool:
+        """Whether mirrored samples can be had: pixels are mirrored, latents must be stored so."""
+        return self.value_range is not None or MIRRORED in self.parts
+
     def batch(self, rows: np.ndarray) -> Tensor:
         """Return samples as the network sees them: float32, pixels scaled to [-1, 1]."""
-        return self.to_model_range(torch.from_numpy(self.array[rows]))
+        return self._read(ARRAY, rows, None)
+
+    def draw(
+        self, rows: np.ndarray, mirrored: Tensor | None = None, noise: Tensor | None = None
+    ) -> Tensor:
+        """Return samples as `batch` does, for training.
+
+        Parameters
+        ----------
+        mirrored
+            Which of them to mirror, bool, shape ``(n,)``.
+        noise
+            Standard normal, of the samples' shape: latents are drawn from their posterior with it.
+            Only for a store that has one.
+        """
+        samples = self._read(ARRAY, rows, mirrored)
+        if noise is None:
+            return samples
+        return samples + self._read(DEVIATION, rows, mirrored) * noise
+
+    def _read(self, part: str, rows: np.ndarray, mirrored: Tensor | None) -> Tensor:
+        values = self.to_model_range(torch.from_numpy(self.parts[part][rows]))
+        if mirrored is None:
+            return values
+        if self.value_range is not None:
+            return torch.where(mirrored[:, None, None, None], values.flip(3), values)
+        # The latents of a mirrored image are not the mirrored latents.
+        name = MIRRORED if part == ARRAY else f"{MIRRORED}_{part}"
+        values[mirrored] = self._read(name, rows[mirrored.numpy()], None)
+        return values
 
     def to_model_range(self, values: Tensor) -> Tensor:
         """Scale stored values to [-1, 1]; latents stay as they are."""
@@ -96,6 +184,7 @@ def write_store(
     source: str,
     licence: str,
     labels: np.ndarray | None = None,
+    shard_bytes: int = _SHARD_BYTES,
 ) -> None:
     """Write a store from consecutive blocks of samples.
 
@@ -107,53 +196,89 @@ def write_store(
         Arrays of shape ``(n, *shape)``; their rows together number ``count``.
     value_range
         Smallest and largest possible value, or None for latents.
+    shard_bytes
+        Size of a shard, at most, or one sample if that is larger.
 
     Raises
     ------
     InputError
         If the blocks have another shape or number of rows, leave the value range or are not finite.
-        Nothing is left under the store's names then.
+        The folder has no ``meta.json`` then, and holds no shard but complete ones.
     """
     path = Path(path)
     if labels is not None and np.shape(labels) != (count,):
         raise InputError(f"{path}: expected {count} labels, found {np.shape(labels)}")
-    with atomic_path(path / "array.npy") as partial:
-        array = open_memmap(partial, mode="w+", dtype=dtype, shape=(count, *shape))
-        done = 0
-        progress = tqdm(total=count, unit="images", desc=f"writing {path.name}", mininterval=1)
-        for block in blocks:
-            if block.shape[1:] != tuple(shape) or done + len(block) > count:
-                raise InputError(
-                    f"{path}: expected {count} samples of shape {tuple(shape)}, found a block of "
-                    f"shape {block.shape} after {done} samples"
-                )
-            where = f"{path}, samples {done} to {done + len(block) - 1}"
-            _check_values(block, value_range, where)
-            with np.errstate(over="ignore", invalid="ignore"):
-                stored = block.astype(dtype, copy=False)
-            if stored is not block:  # another type may round, wrap or overflow
-                _check_values(stored, value_range, f"{where}, as {dtype}")
-                if np.issubdtype(dtype, np.integer) and not np.array_equal(stored, block):
-                    raise InputError(f"{where}: expected values of {dtype}, found others")
-            array[done : done + len(block)] = stored
-            done += len(block)
-            progress.update(len(block))
-        progress.close()
-        if done != count:
-            raise InputError(f"{path}: expected {count} samples, found {done}")
-        array.flush()
-        digest = sha256(partial)
+    rows = max(1, shard_bytes // (int(np.prod(shape)) * np.dtype(dtype).itemsize))
+    pieces = _split(_checked(path, blocks, count, shape, dtype, value_range), rows)
+    files = []
+    with tqdm(total=count, unit="images", desc=f"writing {path.name}", mininterval=1) as progress:
+        for first in range(0, count, rows):
+            files.append(path / shard_name(ARRAY, len(files)))
+            with atomic_path(files[-1]) as partial:
+                size = min(rows, count - first)
+                array = open_memmap(partial, mode="w+", dtype=dtype, shape=(size, *shape))
+                done = 0
+                while done < size:
+                    piece = next(pieces)
+                    array[done : done + len(piece)] = piece
+                    done += len(piece)
+                    progress.update(len(piece))
+                array.flush()
+    next(pieces, None)  # whether there are more than there should be
+    finish_store(
+        path,
+        {ARRAY: files},
+        count=count,
+        shape=shape,
+        dtype=dtype,
+        value_range=value_range,
+        source=source,
+        licence=licence,
+        labels=labels,
+    )
+
+
+def shard_name(part: str, number: int) -> str:
+    """Return the name of a shard's file."""
+    return f"{part}-{number:05d}.npy"
+
+
+def finish_store(
+    path: Path,
+    parts: dict[str, list[Path]],
+    *,
+    count: int,
+    shape: tuple[int, ...],
+    dtype: str,
+    value_range: tuple[float, float] | None,
+    source: str,
+    licence: str,
+    labels: np.ndarray | None = None,
+    extra: dict[str, Any] | None = None,
+) -> None:
+    """Write labels and ``meta.json``, which make a store of shards that lie in its folder.
+
+    Parameters
+    ----------
+    parts
+        The shards' files by part, each in order.
+    extra
+        What else ``meta.json`` shall say.
+    """
     if labels is not None:
         with atomic_path(path / "labels.npy") as partial, open(partial, "wb") as file:
             np.save(file, np.asarray(labels, dtype=np.int64))
+    shards = {part: [_shard(file) for file in files] for part, files in parts.items()}
     meta = {
         "shape": list(shape),
         "dtype": dtype,
         "value_range": None if value_range is None else list(value_range),
         "count": count,
-        "sha256": digest,
+        "sha256": _joint_digest(shards),
+        "parts": shards,
         "source": source,
         "licence": licence,
+        **(extra or {}),
     }
     if labels is not None:
         meta["labels_sha256"] = sha256(path / "labels.npy")
@@ -161,7 +286,9 @@ def write_store(
 
 
 def open_store(path: Path) -> Store:
-    """Open a store after checking everything about it, its checksum and every value included.
+    """Open a store after checking everything about it, its checksums and every value included.
+
+    A shard that is as its receipt says is not read for that: it was checked when it was written.
 
     Raises
     ------
@@ -174,18 +301,22 @@ def open_store(path: Path) -> Store:
     missing = _META_KEYS - set(meta)
     if missing:
         raise InputError(f"{path / 'meta.json'}: expected keys {sorted(missing)}, found none")
-    array = _load(path / "array.npy", mmap=True)
-    expected = ((meta["count"], *meta["shape"]), np.dtype(meta["dtype"]))
-    if (array.shape, array.dtype) != expected:
+    joint = _joint_digest(meta["parts"])
+    if meta["sha256"] != joint:
         raise InputError(
-            f"{path / 'array.npy'}: expected shape {expected[0]} of {expected[1]} as in meta.json, "
-            f"found {array.shape} of {array.dtype}"
+            f"{path / 'meta.json'}: expected sha256 {joint} by those of its shards, "
+            f"found {meta['sha256']}"
         )
-    rows = max(1, _BLOCK_BYTES // max(1, array[:1].nbytes))
-    for first in range(0, len(array), rows):
-        block = array[first : first + rows]
-        _check_values(block, meta["value_range"], f"{path / 'array.npy'}, from sample {first}")
-    _check_digest(path / "array.npy", meta["sha256"])
+    parts: dict[str, np.ndarray | Shards] = {}
+    for part, shards in meta["parts"].items():
+        found = sum(shard["count"] for shard in shards)
+        if found != meta["count"]:
+            raise InputError(
+                f"{path / 'meta.json'}: expected {meta['count']} samples in the shards of {part}, "
+                f"found {found}"
+            )
+        arrays = [_open_shard(path / shard["file"], shard, meta) for shard in shards]
+        parts[part] = arrays[0] if len(arrays) == 1 else Shards(arrays)
     labels = None
     if "labels_sha256" in meta:
         labels = _load(path / "labels.npy", mmap=False)
@@ -194,7 +325,24 @@ def open_store(path: Path) -> Store:
                 f"{path / 'labels.npy'}: expected {meta['count']} labels, found {labels.shape}"
             )
         _check_digest(path / "labels.npy", meta["labels_sha256"])
-    return Store(path=path, array=array, labels=labels, meta=meta)
+    return Store(path=path, parts=parts, labels=labels, meta=meta)
+
+
+def _open_shard(path: Path, shard: dict[str, Any], meta: dict[str, Any]) -> np.ndarray:
+    array = _load(path, mmap=True)
+    expected = ((shard["count"], *meta["shape"]), np.dtype(meta["dtype"]))
+    if (array.shape, array.dtype) != expected:
+        raise InputError(
+            f"{path}: expected shape {expected[0]} of {expected[1]} as in meta.json, "
+            f"found {array.shape} of {array.dtype}"
+        )
+    if receipt_sha256(path) != shard["sha256"]:
+        rows = max(1, _BLOCK_BYTES // max(1, array[:1].nbytes))
+        for first in range(0, len(array), rows):
+            where = f"{path}, from sample {first}"
+            check_values(array[first : first + rows], meta["value_range"], where)
+        _check_digest(path, shard["sha256"])
+    return array
 
 
 def _load(path: Path, mmap: bool) -> np.ndarray:
@@ -207,13 +355,75 @@ def _load(path: Path, mmap: bool) -> np.ndarray:
         raise InputError(f"{path}: expected a complete .npy file, found {found}") from error
 
 
+def _checked(
+    path: Path,
+    blocks: Iterable[np.ndarray],
+    count: int,
+    shape: tuple[int, ...],
+    dtype: str,
+    value_range: tuple[float, float] | None,
+) -> Iterator[np.ndarray]:
+    """Yield the blocks in the store's type; raise unless they are what `write_store` says."""
+    done = 0
+    for block in blocks:
+        if block.shape[1:] != tuple(shape) or done + len(block) > count:
+            raise InputError(
+                f"{path}: expected {count} samples of shape {tuple(shape)}, found a block of "
+                f"shape {block.shape} after {done} samples"
+            )
+        where = f"{path}, samples {done} to {done + len(block) - 1}"
+        check_values(block, value_range, where)
+        with np.errstate(over="ignore", invalid="ignore"):
+            stored = block.astype(dtype, copy=False)
+        if stored is not block:  # another type may round, wrap or overflow
+            check_values(stored, value_range, f"{where}, as {dtype}")
+            if np.issubdtype(dtype, np.integer) and not np.array_equal(stored, block):
+                raise InputError(f"{where}: expected values of {dtype}, found others")
+        done += len(block)
+        yield stored
+    if done != count:
+        raise InputError(f"{path}: expected {count} samples, found {done}")
+
+
+def _split(blocks: Iterable[np.ndarray], rows: int) -> Iterator[np.ndarray]:
+    """Cut blocks where a multiple of ``rows`` samples is full."""
+    done = 0
+    for block in blocks:
+        while len(block):
+            piece = block[: rows - done % rows]
+            yield piece
+            done += len(piece)
+            block = block[len(piece) :]
+
+
+def _shard(path: Path) -> dict[str, Any]:
+    return {
+        "file": path.name,
+        "count": len(_load(path, mmap=True)),
+        "sha256": receipt_sha256(path) or sha256(path),
+    }
+
+
+def _joint_digest(parts: dict[str, list[dict[str, Any]]]) -> str:
+    """Return one SHA-256 for all shards of all parts."""
+    lines = [f"{part} {shard['sha256']}" for part in sorted(parts) for shard in parts[part]]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
 def _check_digest(path: Path, expected: str) -> None:
     found = sha256(path)
     if found != expected:
         raise InputError(f"{path}: expected sha256 {expected} as in meta.json, found {found}")
 
 
-def _check_values(block: np.ndarray, value_range: Any, where: str) -> None:
+def check_values(block: np.ndarray, value_range: Any, where: str) -> None:
+    """Check that values are finite and inside a range, if there is one.
+
+    Raises
+    ------
+    InputError
+        Naming where, and what was expected and found.
+    """
     if not np.isfinite(block).all():
         raise InputError(f"{where}: expected finite values, found NaN or infinity")
     if value_range is not None and block.size:

@@ -1,20 +1,39 @@
-"""Autoencoders between images and latents, in diffusers format."""
+"""Autoencoders between images and latents, in diffusers format.
+
+Every autoencoder that the workflow uses is a folder with ``config.json``, its weights as
+safetensors and ``report.json``: trained here, fetched from where it is published, or, at reduced
+scales, of random weights.
+"""
 
 import math
+import re
+import shutil
 import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
 from torch import Tensor
 from tqdm import tqdm
 
-from dansm.config import TrainedAutoencoder
+from dansm.config import PretrainedAutoencoder, Shape, TrainedAutoencoder
+from dansm.data.latents import Posterior
 from dansm.data.store import Store
 from dansm.errors import InputError
-from dansm.files import publish, write_json
+from dansm.files import atomic_path, publish, read_json, receipt_sha256, sha256, write_json
 from dansm.randomness import generator, stream_seed
+
+REPORT = "report.json"
+_CONFIG = "config.json"
+_WEIGHTS = "diffusion_pytorch_model.safetensors"
+_CLASSES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
+_PRECISIONS = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def train_autoencoder(settings: TrainedAutoencoder, store: Store, path: Path) -> dict[str, Any]:
@@ -32,17 +51,8 @@ def train_autoencoder(settings: TrainedAutoencoder, store: Store, path: Path) ->
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(settings.seed, "autoencoder"))
-        levels = len(settings.channels)
-        model = AutoencoderKL(
-            in_channels=store.array.shape[1],
-            out_channels=store.array.shape[1],
-            sample_size=store.array.shape[2],
-            block_out_channels=tuple(settings.channels),
-            down_block_types=("DownEncoderBlock2D",) * levels,
-            up_block_types=("UpDecoderBlock2D",) * levels,
-            latent_channels=settings.latent_channels,
-            norm_num_groups=math.gcd(*settings.channels),
-            mid_block_add_attention=False,
+        model = _small_autoencoder(
+            store.array.shape[1:], tuple(settings.channels), settings.latent_channels
         )
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
     steps = -(-settings.budget_images // settings.batch_size)
@@ -74,14 +84,105 @@ def train_autoencoder(settings: TrainedAutoencoder, store: Store, path: Path) ->
     model.register_to_config(scaling_factor=1 / latents.std().item())
     _save_pretrained(model, path)
     report = {
+        "source": f"an autoencoder trained on {settings.dataset}",
+        "mixed_precision": "no",
         "images": len(store),
         "reconstruction_mse": error,
         "reconstruction_psnr_db": 10 * math.log10(4 / error),
         "scaling_factor": model.config["scaling_factor"],
         "latent_shape": list(latents.shape[1:]),
     }
-    write_json(path / "report.json", report)
+    write_json(path / REPORT, report)
     return report
+
+
+def fetch_autoencoder(
+    settings: PretrainedAutoencoder, shapes: dict[str, tuple[Shape, Shape]], path: Path
+) -> None:
+    """Copy a published autoencoder into a folder of ours, after checking that it can be used.
+
+    What its ``config.json`` tells is checked before the weights are fetched.
+
+    Parameters
+    ----------
+    settings
+        A diffusers folder, or a hub name with the commit to take.
+    shapes
+        By latent dataset: the shape of its images and of its latents.
+    path
+        Folder to write: ``config.json``, weights and ``report.json``.
+
+    Raises
+    ------
+    InputError
+        If there is no AutoencoderKL or AutoencoderTiny, it has no weights, no or another scaling
+        factor, other latents than a dataset expects, or other weights than expected.
+    """
+    find, source = _locate(settings)
+    config = _read_config(find(_CONFIG))
+    name = config["_class_name"]
+    stated, wanted = config.get("scaling_factor"), settings.scaling_factor
+    if stated is None and wanted is None:
+        raise InputError(
+            f"{source}: expected a scaling_factor in {_CONFIG} or in the config's entry of this "
+            "autoencoder, found none (Stable Diffusion 1 and 2: 0.18215)"
+        )
+    if None not in (stated, wanted) and stated != wanted:
+        raise InputError(
+            f"{source}: expected scaling_factor {wanted} as in the config, found {stated} in "
+            f"{_CONFIG}"
+        )
+    for key in ("latents_mean", "latents_std"):
+        if config.get(key) is not None:
+            raise InputError(
+                f"{source}: expected latents scaled by one factor, found {key} for each channel "
+                f"in {_CONFIG}"
+            )
+    with torch.device("meta"):
+        skeleton = Codec(_CLASSES[name].from_config(config), {}, "meta")
+    for dataset, (images, latents) in shapes.items():
+        try:
+            found = tuple(skeleton.encode(torch.empty(1, *images, device="meta")).mean.shape[1:])
+        except RuntimeError as error:
+            raise InputError(
+                f"{source}: expected an autoencoder for the images of dataset {dataset}, shape "
+                f"{images}, found one that cannot encode them ({error})"
+            ) from error
+        if found != latents:
+            raise InputError(
+                f"{source}: dataset {dataset} expects latents of shape {latents}, found {found}"
+            )
+    weights = find(_WEIGHTS)
+    digest = sha256(weights)
+    if settings.sha256 not in (None, digest):
+        raise InputError(f"{weights}: expected sha256 {settings.sha256}, found {digest}")
+    with atomic_path(path / _WEIGHTS) as partial:
+        shutil.copyfile(weights, partial)
+    write_json(path / _CONFIG, {**config, "scaling_factor": wanted or stated})
+    write_json(path / REPORT, {"source": source, "mixed_precision": settings.mixed_precision})
+    Codec.load(path, "cpu")
+
+
+def write_random_autoencoder(images: Shape, latents: Shape, path: Path) -> None:
+    """Save an AutoencoderKL of random weights: a stand-in that is small and needs no download.
+
+    Parameters
+    ----------
+    images, latents
+        Shape of an image and of its latents, whose sides differ by a power of two.
+    """
+    levels = int(math.log2(images[1] // latents[1])) + 1
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(0, "random-autoencoder"))
+        model = _small_autoencoder(images, (8,) * levels, latents[0])
+        noise = torch.rand(8, *images) * 2 - 1
+    with torch.no_grad():
+        deviation = model.encode(noise).latent_dist.mean.std().item()
+    model.register_to_config(scaling_factor=1 / deviation)
+    _save_pretrained(model, path)
+    write_json(
+        path / REPORT, {"source": "an autoencoder of random weights", "mixed_precision": "no"}
+    )
 
 
 class Codec:
@@ -91,49 +192,80 @@ class Codec:
     ----------
     model
         The autoencoder; None for datasets whose network sees pixels.
-    name
-        What to call it in descriptions.
+    description
+        What is known about it: source, class, checksum of its weights, scaling, precision.
+    device
+        Where it works.
     """
 
-    def __init__(self, model: AutoencoderKL | None, name: str) -> None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    def __init__(
+        self,
+        model: AutoencoderKL | AutoencoderTiny | None,
+        description: dict[str, Any],
+        device: str,
+    ) -> None:
         self.model = None if model is None else model.to(device).eval().requires_grad_(False)
-        self.name = name
+        self.description = description
+        # The CPU computes in single precision; half precision would only slow it down.
+        precision = description.get("mixed_precision", "no")
+        self._precision = _PRECISIONS[precision] if device.startswith("cuda") else None
 
     @classmethod
-    def load(cls, settings: dict[str, Any] | None, folder: str | Path | None) -> "Codec":
-        """Load an autoencoder as the configuration describes it.
+    def load(cls, folder: str | Path | None, device: str | None = None) -> "Codec":
+        """Load an autoencoder from a folder that one of this module's functions wrote.
 
         Parameters
         ----------
-        settings
-            A `TrainedAutoencoder` or `PretrainedAutoencoder` as a dictionary, or None.
         folder
-            Where a trained one was saved; unused for others.
+            Nothing for datasets whose network sees pixels.
+        device
+            The GPU, if there is one, unless another is named.
 
         Raises
         ------
         InputError
-            If there is no diffusers AutoencoderKL under that folder or name.
+            If the folder holds no complete autoencoder with finite weights.
         """
-        if settings is None:
-            return cls(None, "no autoencoder")
-        if settings["kind"] == "trained":
-            name, options = str(folder), {}
-        else:
-            name = settings["name"]
-            options = {key: settings[key] for key in ("subfolder", "revision")}
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        if not folder:
+            return cls(None, {}, device)
+        folder = Path(folder)
+        config = _read_config(folder / _CONFIG)
+        report = read_json(folder / REPORT)
+        kind = _CLASSES[config["_class_name"]]
         try:
-            model = AutoencoderKL.from_pretrained(name, **options)
+            model, loaded = kind.from_pretrained(
+                folder, use_safetensors=True, output_loading_info=True
+            )
         except (OSError, ValueError) as error:
             raise InputError(
-                f"{name}: expected a diffusers AutoencoderKL (folder or hub name), found {error}"
+                f"{folder}: expected the weights of an {kind.__name__}, found {error}"
             ) from error
-        return cls(model, name)
+        # diffusers would go on with random weights for those that it does not find.
+        strange = [name for names in loaded.values() for name in names]
+        if strange:
+            raise InputError(
+                f"{folder / _WEIGHTS}: expected the weights of the {kind.__name__} that {_CONFIG} "
+                f"describes, found others or none for {strange[0]}"
+            )
+        bad = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
+        if bad:
+            raise InputError(f"{folder / _WEIGHTS}: expected finite weights, found NaN in {bad[0]}")
+        description = {
+            "source": report["source"],
+            "class": kind.__name__,
+            "weights_sha256": receipt_sha256(folder / _WEIGHTS) or sha256(folder / _WEIGHTS),
+            "scaling_factor": config["scaling_factor"],
+            "shift_factor": config.get("shift_factor") or 0.0,
+            "mixed_precision": report["mixed_precision"],
+        }
+        return cls(model, description, device)
 
     @torch.no_grad()
-    def encode(self, images: Tensor) -> Tensor:
-        """Return the scaled mean latents of images: ``(mean − shift) · scaling_factor``.
+    def encode(self, images: Tensor) -> Posterior:
+        """Return the scaled latents of images: ``(mean − shift) · scaling_factor``.
+
+        An AutoencoderTiny has no posterior, so no deviations.
 
         Parameters
         ----------
@@ -141,10 +273,14 @@ class Codec:
             In [-1, 1], shape ``(n, channels, height, width)``.
         """
         if self.model is None:
-            return images
+            return Posterior(images, None)
         shift, scale = self._scaling()
-        mean = self.model.encode(images.to(self.model.device)).latent_dist.mean
-        return (mean - shift) * scale
+        with self._autocast():
+            encoded = self.model.encode(images.to(self.model.device))
+        if isinstance(self.model, AutoencoderTiny):
+            return Posterior((encoded.latents.float() - shift) * scale, None)
+        posterior = encoded.latent_dist
+        return Posterior((posterior.mean.float() - shift) * scale, posterior.std.float() * scale)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
@@ -152,10 +288,85 @@ class Codec:
         if self.model is None:
             return latents
         shift, scale = self._scaling()
-        return self.model.decode(latents.to(self.model.device) / scale + shift).sample
+        with self._autocast():
+            images = self.model.decode(latents.to(self.model.device) / scale + shift).sample
+        return images.float()
 
     def _scaling(self) -> tuple[float, float]:
         return self.model.config.get("shift_factor") or 0.0, self.model.config["scaling_factor"]
+
+    def _autocast(self) -> AbstractContextManager:
+        if self._precision is None:
+            return nullcontext()
+        return torch.autocast("cuda", dtype=self._precision)
+
+
+def _locate(settings: PretrainedAutoencoder) -> tuple[Callable[[str], Path], str]:
+    """Return what gives the path of one of the autoencoder's files, and what to call it."""
+    local = Path(settings.name)
+    if local.is_dir():
+        folder = local / (settings.subfolder or "")
+
+        def find_local(name: str) -> Path:
+            if not (folder / name).is_file():
+                raise InputError(
+                    f"{folder}: expected a diffusers autoencoder with {name}, found "
+                    f"{sorted(path.name for path in folder.glob('*'))}"
+                )
+            return folder / name
+
+        return find_local, str(folder)
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", settings.name) or settings.name.startswith("."):
+        raise InputError(
+            f"{settings.name}: expected a diffusers folder or a hub name (owner/name), found "
+            "no such folder"
+        )
+    if settings.revision is None:
+        raise InputError(
+            f"{settings.name}: expected a folder, or the revision of the hub's repository to take "
+            "(its commit, 40 hexadecimal digits), found neither"
+        )
+    source = "/".join(filter(None, (settings.name, settings.subfolder)))
+
+    def find_on_hub(name: str) -> Path:
+        try:
+            return Path(
+                hf_hub_download(
+                    settings.name, name, subfolder=settings.subfolder, revision=settings.revision
+                )
+            )
+        except (OSError, ValueError, EntryNotFoundError) as error:
+            raise InputError(
+                f"{source} at {settings.revision}: expected {name} on the hub or in its cache, "
+                f"found {' '.join(str(error).split())}"
+            ) from error
+
+    return find_on_hub, f"{source} at {settings.revision}"
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    config = read_json(path)
+    found = config.get("_class_name") if isinstance(config, dict) else None
+    if found not in _CLASSES:
+        raise InputError(
+            f"{path}: expected the configuration of {' or '.join(_CLASSES)}, found {found}"
+        )
+    return config
+
+
+def _small_autoencoder(shape: Shape, channels: tuple[int, ...], latents: int) -> AutoencoderKL:
+    levels = len(channels)
+    return AutoencoderKL(
+        in_channels=shape[0],
+        out_channels=shape[0],
+        sample_size=shape[1],
+        block_out_channels=channels,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        latent_channels=latents,
+        norm_num_groups=math.gcd(*channels),
+        mid_block_add_attention=False,
+    )
 
 
 def _save_pretrained(model: AutoencoderKL, path: Path) -> None:

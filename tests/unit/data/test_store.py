@@ -1,17 +1,21 @@
 import hashlib
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
-from dansm.data.store import open_store, write_store
+from dansm.data.store import Shards, finish_store, open_store, write_store
 from dansm.errors import InputError
+from dansm.files import atomic_path, receipt_sha256
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (5, 3, 4, 4), dtype=np.uint8)
 LATENTS = RNG.standard_normal((5, 4, 2, 2)).astype(np.float16)
 LABELS = np.array([3, 1, 4, 1, 5])
+ARRAY = "array-00000.npy"
 
 
 def write(path, blocks, **changes):
@@ -32,11 +36,18 @@ def alter_meta(store, **changes):
     (store.path / "meta.json").write_text(json.dumps(meta | changes))
 
 
+def joint(parts):
+    lines = [f"{part} {shard['sha256']}" for part in sorted(parts) for shard in parts[part]]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
 def alter_array(store, array):
-    """Replace the array and make its checksum right again."""
-    np.save(store.path / "array.npy", array)
-    digest = hashlib.sha256((store.path / "array.npy").read_bytes()).hexdigest()
-    alter_meta(store, sha256=digest)
+    """Replace the only shard and make its checksums right again."""
+    np.save(store.path / ARRAY, array)
+    parts = json.loads(json.dumps(store.meta["parts"]))
+    digest = hashlib.sha256((store.path / ARRAY).read_bytes()).hexdigest()
+    parts["array"][0]["sha256"] = digest
+    alter_meta(store, parts=parts, sha256=joint(parts))
 
 
 @pytest.mark.parametrize(
@@ -58,6 +69,37 @@ def test_round_trip(tmp_path, array, value_range, labels, parts):
     else:
         np.testing.assert_array_equal(store.labels, labels)
         assert store.labels.dtype == np.int64
+
+
+@pytest.mark.parametrize("rows_a_shard", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("parts", [[5], [2, 3], [1] * 5])
+def test_shards_are_of_bounded_size_and_read_as_one_array(tmp_path, rows_a_shard, parts):
+    blocks = np.split(PIXELS, np.cumsum(parts)[:-1])
+    write(tmp_path / "s", blocks, value_range=(0, 255), shard_bytes=rows_a_shard * 48 + 47)
+    shards = [np.load(path) for path in sorted((tmp_path / "s").glob("array-*.npy"))]
+    assert [len(shard) for shard in shards] == [
+        min(rows_a_shard, 5 - first) for first in range(0, 5, rows_a_shard)
+    ]
+    np.testing.assert_array_equal(np.concatenate(shards), PIXELS)
+    store = open_store(tmp_path / "s")
+    np.testing.assert_array_equal(store.array, PIXELS)
+    for rows in ([4, 0, 2, 2], [1], []):
+        rows = np.array(rows, dtype=np.int64)
+        np.testing.assert_array_equal(store.array[rows], PIXELS[rows])
+    for rows in (slice(1, 4), slice(None), slice(3, 99), slice(4, 2)):
+        np.testing.assert_array_equal(store.array[rows], PIXELS[rows])
+    assert store.array.shape == PIXELS.shape and store.array.size == PIXELS.size
+
+
+def test_a_row_larger_than_a_shard_gets_one_of_its_own(tmp_path):
+    write(tmp_path / "s", [PIXELS], value_range=(0, 255), shard_bytes=1)
+    assert len(list((tmp_path / "s").glob("array-*.npy"))) == 5
+
+
+@pytest.mark.parametrize("rows", [[5], [-1], [0, 6]])
+def test_rows_that_are_not_there_are_refused(rows):
+    with pytest.raises(IndexError, match="expected 0 to 4"):
+        Shards([PIXELS[:2], PIXELS[2:]])[np.array(rows)]
 
 
 @pytest.mark.parametrize("rows", [[0, 1, 2, 3, 4], [3, 3, 0]])
@@ -121,6 +163,13 @@ def test_unsuitable_blocks_are_refused_and_leave_no_file(tmp_path, blocks, chang
     assert [path for path in (tmp_path / "s").rglob("*") if path.is_file()] == []
 
 
+def test_blocks_that_end_early_leave_complete_shards_but_no_store(tmp_path):
+    with pytest.raises(InputError, match="expected 6 samples, found 5"):
+        write(tmp_path / "s", [PIXELS], count=6, shard_bytes=2 * 48)
+    names = sorted(path.name for path in (tmp_path / "s").iterdir() if path.is_file())
+    assert names == ["array-00000.npy", "array-00001.npy"]
+
+
 def test_an_unwritable_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="must be writable") as caught:
@@ -138,7 +187,7 @@ def flip(path):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("name", ["array.npy", "labels.npy"])
+@pytest.mark.parametrize("name", [ARRAY, "labels.npy"])
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -171,7 +220,7 @@ def test_an_altered_array_is_refused_even_with_the_right_checksum(make_store, ar
     alter_array(store, array)
     with pytest.raises(InputError, match=message) as caught:
         open_store(store.path)
-    assert str(store.path / "array.npy") in str(caught.value)
+    assert str(store.path / ARRAY) in str(caught.value)
 
 
 def test_values_out_of_range_are_refused_even_with_the_right_checksum(make_store):
@@ -184,10 +233,10 @@ def test_values_out_of_range_are_refused_even_with_the_right_checksum(make_store
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"count": 6}, r"expected shape \(6, 3, 4, 4\) of uint8 .* found \(5, 3, 4, 4\)"),
+        ({"count": 6}, "expected 6 samples in the shards of array, found 5"),
         ({"shape": [3, 4, 5]}, r"expected shape \(5, 3, 4, 5\)"),
         ({"dtype": "int8"}, "of int8 as in meta.json, found .* of uint8"),
-        ({"sha256": "0" * 64}, "expected sha256 0{64}"),
+        ({"sha256": "0" * 64}, "expected sha256 .* by those of its shards, found 0{64}"),
     ],
 )
 def test_a_description_that_does_not_fit_is_refused(make_store, changes, message):
@@ -202,7 +251,7 @@ def test_a_description_that_does_not_fit_is_refused(make_store, changes, message
     [
         (None, "expected a JSON file, found none"),
         ("{", "expected valid JSON"),
-        ('{"count": 5}', "expected keys .*'dtype', 'licence', 'sha256'"),
+        ('{"count": 5}', "expected keys .*'dtype', 'licence', 'parts', 'sha256'"),
     ],
 )
 def test_a_missing_or_damaged_description_is_refused(make_store, text, message):
@@ -218,3 +267,82 @@ def test_a_missing_or_damaged_description_is_refused(make_store, text, message):
 def test_a_wrong_number_of_labels_is_refused_when_written(tmp_path):
     with pytest.raises(InputError, match="5 labels"):
         write(tmp_path / "s", [PIXELS], labels=LABELS[:4])
+
+
+def test_a_shard_that_is_as_its_receipt_says_is_not_read(make_store):
+    store = make_store(PIXELS, (0, 255))
+    path = store.path / ARRAY
+    assert receipt_sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+    stat = path.stat()
+    flip(path)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    open_store(store.path)  # nothing shows that it was changed
+    os.utime(path)
+    with pytest.raises(InputError, match="expected sha256"):
+        open_store(store.path)
+
+
+def test_a_copied_store_is_read_through_and_opens(make_store, tmp_path):
+    store = make_store(PIXELS, (0, 255))
+    shutil.copytree(store.path, tmp_path / "copy", copy_function=shutil.copyfile)
+    assert receipt_sha256(tmp_path / "copy" / ARRAY) is None
+    np.testing.assert_array_equal(open_store(tmp_path / "copy").array, PIXELS)
+
+
+@pytest.fixture
+def latents(tmp_path):
+    """A store of latents with all parts, by name, in shards of two rows."""
+    names = ("array", "deviation", "mirrored", "mirrored_deviation")
+    arrays = {name: RNG.random((5, 4, 2, 2)).astype(np.float16) for name in names}
+    files = {name: [] for name in names}
+    for name, array in arrays.items():
+        for number, first in enumerate(range(0, 5, 2)):
+            files[name].append(tmp_path / "l" / f"{name}-{number:05d}.npy")
+            with atomic_path(files[name][-1]) as partial, open(partial, "wb") as file:
+                np.save(file, array[first : first + 2])
+    finish_store(
+        tmp_path / "l",
+        files,
+        count=5,
+        shape=(4, 2, 2),
+        dtype="float16",
+        value_range=None,
+        source="a test",
+        licence="none",
+        extra={"autoencoder": "toy"},
+    )
+    return arrays, open_store(tmp_path / "l")
+
+
+def test_latents_are_drawn_from_their_posterior_and_mirrored_images_have_their_own(latents):
+    arrays, store = latents
+    assert store.has_posterior and store.can_mirror and store.meta["autoencoder"] == "toy"
+    rows, mirrored = np.array([4, 0, 1, 0]), torch.tensor([True, False, False, True])
+    noise = torch.randn(4, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+    expected = np.empty((4, 4, 2, 2))
+    for k, (row, flip) in enumerate(zip(rows, mirrored, strict=True)):
+        mean = arrays["mirrored" if flip else "array"][row].astype(np.float64)
+        deviation = arrays["mirrored_deviation" if flip else "deviation"][row].astype(np.float64)
+        expected[k] = mean + deviation * noise[k].double().numpy()
+    np.testing.assert_allclose(store.draw(rows, mirrored, noise), expected, atol=1e-6)
+    np.testing.assert_array_equal(store.draw(rows), arrays["array"][rows].astype(np.float32))
+    np.testing.assert_array_equal(store.batch(rows), store.draw(rows))
+
+
+def test_mirrored_pixels_are_the_pixels_mirrored(make_store):
+    store = make_store(PIXELS, (0, 255))
+    mirrored = torch.tensor([False, True, True, False, False])
+    found = store.draw(np.arange(5), mirrored)
+    expected = PIXELS.copy()
+    expected[1:3] = expected[1:3, :, :, ::-1]
+    np.testing.assert_allclose(found, expected / 127.5 - 1, atol=1e-6)
+    assert store.can_mirror and not store.has_posterior
+    assert not make_store(LATENTS, name="latents").can_mirror
+
+
+def test_a_part_with_a_shard_missing_is_refused(latents):
+    _, store = latents
+    parts = {**store.meta["parts"], "deviation": store.meta["parts"]["deviation"][:2]}
+    alter_meta(store, parts=parts, sha256=joint(parts))
+    with pytest.raises(InputError, match="expected 5 samples in the shards of deviation, found 4"):
+        open_store(store.path)
