@@ -16,6 +16,7 @@ def test_all_resolves_for_every_dataset_of_the_paper(project):
     assert jobs["train_model"] == jobs["evaluate_run"] == sum(RUNS.values())
     assert jobs["collect_distances"] == jobs["measure_speed"] == len(RUNS)
     assert jobs["distance_table"] == jobs["distance_curves"] == len(RUNS)
+    assert jobs["measure_matching_cost"] == jobs["matching_cost"] == 1
 
 
 def test_the_paper_table_of_bedroom_resolves_by_name(project):
@@ -28,6 +29,14 @@ def test_the_paper_table_of_bedroom_resolves_by_name(project):
         "evaluate_run": 8,
         "collect_distances": 1,
     }
+
+
+def test_the_cost_of_matching_needs_no_data(project):
+    assert project.planned("results/figures/matching_cost.png") == {
+        "measure_matching_cost": 1,
+        "matching_cost": 1,
+    }
+    assert not {"measure_matching_cost", "matching_cost"} & set(project.planned("demo"))
 
 
 def test_semidiscrete_brings_the_fit_of_its_potentials(project):
