@@ -5,6 +5,7 @@ import re
 import pytest
 
 RUNS = {"digits": 12, "digits_latent": 2, "cifar10": 8, "bedroom": 8}
+COUPLINGS = 14  # compared on the digits, with 5 seeds each
 ROW = (
     "{dataset: digits, process: rectified_flow, coupling: greedy, match_size: 100, seeds: [0, 1], "
     "recipe: digits_flow}"
@@ -13,11 +14,15 @@ ROW = (
 
 def test_all_resolves_for_every_dataset_of_the_paper(project):
     jobs = project.planned("all")
-    assert jobs["train_model"] == jobs["evaluate_run"] == sum(RUNS.values())
+    ablation = 5 * COUPLINGS - 4 * 2  # vanilla and three match sizes of greedy are rows too
+    assert jobs["train_model"] == jobs["evaluate_run"] == sum(RUNS.values()) + ablation
+    assert jobs["fit_potentials"] == 2
+    assert jobs["collect_ablation"] == jobs["coupling_ablation"] == 1
     assert jobs["collect_distances"] == jobs["measure_speed"] == len(RUNS)
     assert jobs["distance_table"] == jobs["distance_curves"] == len(RUNS)
     assert jobs["measure_coupling_marginals"] == 1
     assert "measure_coupling_marginals" not in project.planned("demo")
+    assert jobs["measure_matching_cost"] == jobs["matching_cost"] == 1
 
 
 def test_the_paper_table_of_bedroom_resolves_by_name(project):
@@ -31,6 +36,14 @@ def test_the_paper_table_of_bedroom_resolves_by_name(project):
         "evaluate_run": 8,
         "collect_distances": 1,
     }
+
+
+def test_the_cost_of_matching_needs_no_data(project):
+    assert project.planned("results/figures/matching_cost.png") == {
+        "measure_matching_cost": 1,
+        "matching_cost": 1,
+    }
+    assert not {"measure_matching_cost", "matching_cost"} & set(project.planned("demo"))
 
 
 def test_semidiscrete_brings_the_fit_of_its_potentials(project):

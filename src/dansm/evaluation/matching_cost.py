@@ -110,7 +110,7 @@ def match_one_by_one(samples: Tensor, pool: Tensor) -> tuple[Tensor, Tensor]:
     chosen = []
     for sample in samples:
         nearest = int((pool - sample).square().sum(dim=1).argmin())
-        chosen.append(pool[nearest])
+        chosen.append(pool[nearest].clone())
         pool = torch.cat([pool[:nearest], pool[nearest + 1 :]])
     return torch.stack(chosen), pool
 
@@ -127,9 +127,8 @@ def _one_by_one(cell: Cell, seed: int) -> Iterator[Repetition]:
 
 def _greedy(cell: Cell, seed: int) -> Iterator[Repetition]:
     match_size, batch_size = cell.match_size, cell.batch_size
-    if match_size < batch_size + 2:
+    if match_size < batch_size + 2:  # not a batch after the two single samples below
         yield from _coupled(Greedy(match_size, seed), cell, seed, _filling(match_size, batch_size))
-    # The pool outlives a batch.
     samples = _samples(cell, seed)
     for k in count():
         coupling = Greedy(match_size, seed + k)
