@@ -63,9 +63,9 @@ rule encode_latents:
         ENVIRONMENT
     threads: 1
     resources:
+        **gpus(encoding_gpus),
         mem_mb=8000,
         runtime=720,
-        gpu=encoding_gpus,
     params:
         autoencoder=autoencoder_settings,
         shape=dataset_shape,
