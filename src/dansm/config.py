@@ -255,7 +255,25 @@ class Hardware(Model):
     threads: Count
     mem_mb: Count
     runtime: Count = Field(description="Minutes")
-    gpu: Annotated[StrictInt, Field(ge=0)]
+    gpu: Annotated[StrictInt, Field(ge=0, description="Training processes, each with a GPU")]
+
+
+class Cluster(Model):
+    """How jobs ask a cluster for GPUs; a site's other settings are in workflow/profiles/slurm."""
+
+    gpu_request: Literal["gpus", "gres"] = Field(
+        default="gpus", description="As --gpus=2, or as --gres=gpu:2"
+    )
+    gpu_type: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$")] | None = Field(
+        default=None, description="As the cluster names it: --gpus=a100:2, --gres=gpu:a100:2"
+    )
+
+    def request(self, gpus: int) -> dict[str, int | str | None]:
+        """Return Snakemake's resources ``gpu``, ``gpu_model`` and ``gres`` for so many GPUs."""
+        if gpus and self.gpu_request == "gres":
+            kind = "gpu" if self.gpu_type is None else f"gpu:{self.gpu_type}"
+            return {"gpu": 0, "gpu_model": None, "gres": f"{kind}:{gpus}"}
+        return {"gpu": gpus, "gpu_model": self.gpu_type if gpus else None, "gres": None}
 
 
 class Sampling(Model):
@@ -301,6 +319,15 @@ class Recipe(Model):
             raise ValueError(
                 f"budget_images {self.budget_images} must cover {self.snapshots} snapshots of at "
                 f"least one batch of {self.batch_size}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _processes_share_a_batch(self) -> "Recipe":
+        if self.hardware.gpu and self.batch_size % self.hardware.gpu:
+            raise ValueError(
+                f"batch_size {self.batch_size} must be a multiple of the {self.hardware.gpu} GPUs "
+                "that share it (hardware.gpu)"
             )
         return self
 
@@ -502,6 +529,7 @@ class Config(Model):
     coupling_marginals: CouplingMarginals
     matching_cost: MatchingCost
     demo: list[Name] = Field(description="Datasets of the target demo")
+    cluster: Cluster = Cluster()
     scales: dict[Name, Scale] = {}
     scale: Name | None = Field(default=None, description="One of scales; none: full size")
 
@@ -917,6 +945,7 @@ _SECTIONS: dict[str, type[Model]] = {
     "scales": Scale,
     "noise_sample_pairs": NoiseSamplePairs,
     "coupling_marginals": CouplingMarginals,
+    "cluster": Cluster,
 }
 
 

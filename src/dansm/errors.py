@@ -10,3 +10,7 @@ class InputError(ValueError):
 
 class TrainingError(RuntimeError):
     """Training cannot go on (for example a non-finite loss); the last good state is kept."""
+
+
+class InterruptedTraining(Exception):  # noqa: N818
+    """Training was told to end (SIGTERM) and has saved its state; the same call continues it."""

@@ -1,6 +1,8 @@
 """What every job of the workflow does around its library call."""
 
 import os
+import shutil
+import subprocess
 import sys
 import time
 import traceback
@@ -9,14 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dansm.errors import InputError, TrainingError
+from dansm.devices import gpus_asked, own_gpus
+from dansm.errors import InputError, InterruptedTraining, TrainingError
 
 
 @contextmanager
 def job(snakemake: Any) -> Iterator[None]:
-    """Run a script's work with its output in the rule's log file and the rule's thread count.
+    """Run a script's work with its output in the rule's log, and the threads and GPUs it asks for.
 
     Errors that a user can act on end the job with one line in the log; others with a traceback.
+    Training that was told to end by a cluster's scheduler goes back into the queue.
 
     Parameters
     ----------
@@ -34,10 +38,24 @@ def job(snakemake: Any) -> Iterator[None]:
         os.dup2(file.fileno(), 2)
     now = time.strftime("%Y-%m-%d %H:%M:%S")
     print(f"{now} {snakemake.rule} {dict(snakemake.wildcards)}", flush=True)
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(snakemake.threads)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(snakemake.threads)
+    gpus = gpus_asked(snakemake.resources)
+    # At a reduced scale a job does what it does on any machine, and asks for GPUs all the same.
+    full_scale = snakemake.config.get("scale") is None
     try:
-        yield
+        with own_gpus(gpus, required=full_scale):
+            if gpus and full_scale and torch is not None and not torch.cuda.is_available():
+                raise InputError(
+                    f"this job asks for GPUs, found that PyTorch {torch.__version__} cannot use "
+                    f"those of {os.uname().nodename}; expected a build that goes with the driver"
+                )
+            yield
+    except InterruptedTraining as interruption:
+        print(interruption, flush=True)
+        _requeue()
+        sys.exit(os.EX_TEMPFAIL)
     except (InputError, TrainingError) as error:
         print(f"error: {error}", flush=True)
         sys.exit(1)
@@ -47,3 +65,22 @@ def job(snakemake: Any) -> Iterator[None]:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+
+
+def _requeue() -> None:
+    """Put the surrounding Slurm job, if there is one, back into the queue under its number.
+
+    Not where Slurm is ending it for good, as after scancel: its state is then no longer RUNNING.
+    Without Slurm's commands, in a container for example, the job fails and Snakemake's retries
+    submit it again.
+    """
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None or not (shutil.which("squeue") and shutil.which("scontrol")):
+        return
+    queue = ["squeue", "--noheader", "--format=%T", f"--jobs={job}"]
+    state = subprocess.run(queue, stdout=subprocess.PIPE, text=True).stdout.strip()
+    if state != "RUNNING":
+        print(f"Slurm job {job} is {state or 'gone'}: not requeued", flush=True)
+        return
+    print(f"Slurm job {job} goes back into the queue", flush=True)
+    subprocess.run(["scontrol", "requeue", job])

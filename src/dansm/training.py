@@ -4,6 +4,7 @@ A run's folder holds, when it is finished, ``model.safetensors`` (the EMA weight
 ``snapshots/``, ``stats.jsonl`` and ``run.json``. While it runs, everything is in the subfolder
 ``training/``, which the workflow does not manage, so that an interruption loses nothing: the same
 call continues from ``training/state.pt`` and ends with the same weights, on the CPU bit for bit.
+SIGTERM, which schedulers send before they kill, saves the state at once.
 
 With several processes (torchrun, Slurm) each takes its share of every batch and has a pool of its
 own, so match size counts the noises of one process.
@@ -11,8 +12,11 @@ own, so match size counts the noises of one process.
 
 import json
 import resource
+import signal
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +33,7 @@ from tqdm import tqdm
 from dansm.config import RunSettings
 from dansm.couplings import Batch, Coupling, Pairs, Potentials, make_coupling
 from dansm.data.store import Store
-from dansm.errors import InputError, TrainingError
+from dansm.errors import InputError, InterruptedTraining, TrainingError
 from dansm.files import atomic_path, publish, sha256, write_json
 from dansm.geometry import path_length
 from dansm.models.networks import make_network, save_weights
@@ -43,8 +47,10 @@ RUN = "run.json"
 STATS = "stats.jsonl"
 SNAPSHOTS = "snapshots"
 TRAINING = "training"
+STATE = "state.pt"
 _TICKS = 100  # lines of stats.jsonl in a whole run, about
 _SAVING_SHARE = 0.02  # of the time, at most, goes into saving the state
+_AGREEING_STEPS = 10  # between two times that several processes ask each other whether to end
 
 
 class ShuffledBatches:
@@ -108,6 +114,34 @@ class Window:
     waiting_seconds: float = 0.0  # spent by training until pairs were there
     started: float = field(default_factory=time.perf_counter)
 
+    def values(self) -> tuple[list[float], list[float]]:
+        """Return losses and gradient norms."""
+        both = self.losses, self.gradient_norms
+        losses, norms = (torch.stack(values).tolist() if values else [] for values in both)
+        return losses, norms
+
+    def state(self) -> dict[str, Any]:
+        """Return all of it, for a run that is saved amid a window."""
+        losses, norms = self.values()
+        return {
+            "losses": losses,
+            "gradient_norms": norms,
+            "pairing_seconds": self.pairing_seconds,
+            "waiting_seconds": self.waiting_seconds,
+            "seconds": time.perf_counter() - self.started,
+        }
+
+    @classmethod
+    def of_state(cls, state: dict[str, Any], device: torch.device) -> "Window":
+        """Return the window that `state` described."""
+        return cls(
+            losses=list(torch.tensor(state["losses"], device=device)),
+            gradient_norms=list(torch.tensor(state["gradient_norms"], device=device)),
+            pairing_seconds=state["pairing_seconds"],
+            waiting_seconds=state["waiting_seconds"],
+            started=time.perf_counter() - state["seconds"],
+        )
+
 
 class Trainer:
     """One training run; `train` is the usual way to use it.
@@ -169,6 +203,7 @@ class Trainer:
         self.batches = ShuffledBatches(store, settings, rank, ranks)
         self.batches.device = self.accelerator.device
         self.ahead: list[Pairs] = []  # made before the state was saved, not trained on yet
+        self.window: Window | None = None  # that in which the state was saved, if amid one
         self.step = 0
         self.stats: list[dict[str, float]] = []
         self.snapshots: list[dict[str, Any]] = []
@@ -216,6 +251,8 @@ class Trainer:
         ------
         TrainingError
             If a loss or gradient is not finite; the last good state is kept.
+        InterruptedTraining
+            If told to end by SIGTERM; the state is saved.
         """
         settings = self.settings
         self.resume()
@@ -237,10 +274,13 @@ class Trainer:
             mininterval=1,
             disable=not self.accelerator.is_main_process,
         )
-        window = Window()
+        window = self.window or Window()
         started, seconds_before = time.perf_counter(), self.seconds
         pairs = self.coupling.pairs(self.batches)
-        with Prefetcher(pairs, self.accelerator.device, self.ahead) as prefetcher:
+        with (
+            heeding_sigterm() as told_to_end,
+            Prefetcher(pairs, self.accelerator.device, self.ahead) as prefetcher,
+        ):
             while self.step < settings.steps:
                 before = time.perf_counter()
                 pair, seconds = next(prefetcher)
@@ -257,7 +297,17 @@ class Trainer:
                         self.take_snapshot()
                     if self.step < settings.steps and self.is_time_to_save():
                         with prefetcher.paused() as ahead:
-                            self.save_state(ahead)
+                            self.save_state(ahead, window)
+                if self.step < settings.steps and self.must_end(bool(told_to_end)):
+                    self.seconds = seconds_before + time.perf_counter() - started
+                    self.check_finite(window)
+                    with prefetcher.paused() as ahead:
+                        self.save_state(ahead, window)
+                    self.accelerator.wait_for_everyone()  # one that left would end the others
+                    raise InterruptedTraining(
+                        f"{self.folder}: told to end after {self.images_seen} images; "
+                        f"the state is saved in {self.work / STATE}"
+                    )
         progress.close()
         if board is not None:
             board.close()
@@ -285,14 +335,29 @@ class Trainer:
         window.losses.append(loss.detach())
         window.gradient_norms.append(torch.as_tensor(norm).detach())
 
-    def tick(self, pair: Pairs, window: Window, board: SummaryWriter | None) -> None:
-        """Check that all is finite and, on the main process, add a line of statistics."""
-        losses = torch.stack(window.losses).tolist()
-        norms = torch.stack(window.gradient_norms).tolist()
+    def must_end(self, told: bool) -> bool:
+        """Tell whether any process was told to end; all hear of it at the same step."""
+        if self.accelerator.num_processes == 1:
+            return told
+        if self.step % _AGREEING_STEPS:
+            return False
+        if told:
+            self.accelerator.set_trigger()
+        return self.accelerator.check_trigger()
+
+    def check_finite(self, window: Window) -> tuple[list[float], list[float]]:
+        """Return the window's losses and gradient norms.
+
+        Raises
+        ------
+        TrainingError
+            If one is not finite.
+        """
+        losses, norms = window.values()
         for k, (loss, norm) in enumerate(zip(losses, norms, strict=True)):
             if not (abs(loss) < float("inf") and abs(norm) < float("inf")):
                 step = self.step - len(losses) + k + 1
-                state = self.work / "state.pt"
+                state = self.work / STATE
                 kept = "no state had been saved yet"
                 if state.exists():
                     kept = f"the last good state is kept in {state}"
@@ -300,6 +365,11 @@ class Trainer:
                     f"{self.folder}: at step {step} ({step * self.settings.batch_size} images) "
                     f"the loss is {loss} and the gradient norm {norm}, expected finite; {kept}"
                 )
+        return losses, norms
+
+    def tick(self, pair: Pairs, window: Window, board: SummaryWriter | None) -> None:
+        """Check that all is finite and, on the main process, add a line of statistics."""
+        losses, norms = self.check_finite(window)
         random_noise = torch.randn(
             pair.samples.shape, generator=generator(self.settings.seed, "stats", self.step)
         ).to(pair.samples)
@@ -339,11 +409,11 @@ class Trainer:
         due = [time.perf_counter() >= self._save_at]
         return broadcast_object_list(due)[0]
 
-    def save_state(self, ahead: list[Pairs]) -> None:
+    def save_state(self, ahead: list[Pairs], window: Window) -> None:
         """Replace the rolling state by the present one, atomically.
 
         ``ahead`` are the pairs that the coupling has made and training has not seen; the coupling
-        stands still meanwhile.
+        stands still meanwhile. ``window`` is what no line of statistics holds yet.
         """
         started = time.perf_counter()
         pairing = {
@@ -364,8 +434,9 @@ class Trainer:
             "stats": self.stats,
             "snapshots": self.snapshots,
             "seconds": self.seconds,
+            "window": window.state(),
         }
-        with atomic_path(self.work / "state.pt") as partial:
+        with atomic_path(self.work / STATE) as partial:
             torch.save(state, partial)
         now = time.perf_counter()
         self._save_at = now + max(self.state_seconds, (now - started) / _SAVING_SHARE)
@@ -378,7 +449,7 @@ class Trainer:
         InputError
             If the state file cannot be read.
         """
-        path = self.work / "state.pt"
+        path = self.work / STATE
         if not path.exists():
             return
         try:
@@ -406,6 +477,7 @@ class Trainer:
         self.step = state["step"]
         self.stats, self.snapshots = state["stats"], state["snapshots"]
         self.seconds = state["seconds"]
+        self.window = Window.of_state(state["window"], self.accelerator.device)
         print(f"{path}: continuing after {self.images_seen} images", flush=True)
 
     def publish(self) -> None:
@@ -429,7 +501,7 @@ class Trainer:
             **provenance(),
         }
         write_json(self.folder / RUN, run)
-        (self.work / "state.pt").unlink(missing_ok=True)
+        (self.work / STATE).unlink(missing_ok=True)
 
 
 def train(
@@ -437,6 +509,20 @@ def train(
 ) -> None:
     """Train one run, or continue it; see `Trainer` and `Trainer.run`."""
     Trainer(settings, store, folder, potentials).run()
+
+
+@contextmanager
+def heeding_sigterm() -> Iterator[list[int]]:
+    """Yield a list to which SIGTERM adds its number, in place of killing the process."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received  # only the main thread may say what a signal does
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def snapshot_description(settings: RunSettings, images_seen: int) -> dict[str, object]:

@@ -153,7 +153,7 @@ def test_semidiscrete_needs_the_potentials_of_its_dataset(store, tmp_path):
 def test_a_state_of_other_settings_is_not_continued(store, tmp_path):
     trainer = Trainer(SETTINGS, store, tmp_path)
     trainer.step = 12
-    trainer.save_state([])
+    trainer.save_state([], Window())
     other = Trainer(SETTINGS.model_copy(update={"seed": 4}), store, tmp_path)
     other.resume()
     assert other.step == 0
@@ -167,7 +167,7 @@ def test_a_state_of_other_settings_is_not_continued(store, tmp_path):
 
 def test_a_damaged_state_is_named(store, tmp_path):
     trainer = Trainer(SETTINGS, store, tmp_path)
-    trainer.save_state([])
+    trainer.save_state([], Window())
     state = tmp_path / "training" / "state.pt"
     state.write_bytes(state.read_bytes()[:1000])
     with pytest.raises(InputError, match=r"state\.pt: expected a training state, found 1000 bytes"):

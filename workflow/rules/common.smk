@@ -372,6 +372,18 @@ def pair_perplexity(wildcards):
 # Resources.
 
 
+def gpus(count):
+    """The resources, in the cluster's form, that ask for as many GPUs as a function counts."""
+
+    def resource(name):
+        def value(wildcards):
+            return CONFIG.cluster.request(count(wildcards))[name]
+
+        return value
+
+    return {name: resource(name) for name in CONFIG.cluster.request(0)}
+
+
 def run_threads(wildcards):
     return CONFIG.recipes[row_of(wildcards).recipe].hardware.threads
 
@@ -386,6 +398,14 @@ def run_minutes(wildcards):
 
 def run_gpus(wildcards):
     return CONFIG.recipes[row_of(wildcards).recipe].hardware.gpu
+
+
+def run_processes(wildcards):
+    return max(1, run_gpus(wildcards))
+
+
+def evaluation_gpus(wildcards):
+    return min(1, run_gpus(wildcards))
 
 
 def encoding_gpus(wildcards):

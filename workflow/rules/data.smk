@@ -97,9 +97,9 @@ rule encode_latents:
         ENVIRONMENT
     threads: 1
     resources:
+        **gpus(encoding_gpus),
         mem_mb=8000,
         runtime=720,
-        gpu=encoding_gpus,
     params:
         work=f"{RESULTS}/encoding/{{dataset}}",
         shape=dataset_shape,

@@ -38,9 +38,9 @@ rule compute_reference:
         ENVIRONMENT
     threads: 1
     resources:
+        **gpus(extractor_gpus),
         mem_mb=16000,
         runtime=240,
-        gpu=extractor_gpus,
     params:
         extractor=extractor_options,
     script:
@@ -64,9 +64,9 @@ rule measure_reconstruction:
         ENVIRONMENT
     threads: 1
     resources:
+        **gpus(extractor_gpus),
         mem_mb=16000,
         runtime=240,
-        gpu=extractor_gpus,
     params:
         extractor=extractor_options,
     script:
@@ -92,9 +92,9 @@ rule evaluate_run:
         ENVIRONMENT
     threads: run_threads
     resources:
+        **gpus(evaluation_gpus),
         mem_mb=run_memory,
         runtime=run_minutes,
-        gpu=run_gpus,
     params:
         settings=run_settings,
         sampling=run_sampling,

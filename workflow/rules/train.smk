@@ -23,11 +23,12 @@ rule train_model:
         ENVIRONMENT
     threads: run_threads
     resources:
+        **gpus(run_gpus),
         mem_mb=run_memory,
         runtime=run_minutes,
-        gpu=run_gpus,
     params:
         settings=run_settings,
+        processes=run_processes,
     script:
         "../scripts/train_model.py"
 

@@ -3,14 +3,15 @@
 from pathlib import Path
 
 from dansm.config import RunSettings
-from dansm.data.store import open_store
 from dansm.jobs import job
-from dansm.training import train
+from dansm.launching import launch_training
 
 with job(snakemake):
-    train(
+    launch_training(
         RunSettings.model_validate(snakemake.params.settings),
-        open_store(snakemake.input.store),
+        Path(snakemake.input.store),
         Path(snakemake.output.run).parent,
         potentials=Path(snakemake.input.potentials) if snakemake.input.potentials else None,
+        processes=snakemake.params.processes,
+        threads=snakemake.threads,
     )
