@@ -6,6 +6,7 @@ folder without it is an unfinished store.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dansm.errors import InputError
-from dansm.files import atomic_path, read_json, sha256, write_json
+from dansm.files import atomic_path, check_free_space, read_json, sha256, write_json
 
 _BLOCK_BYTES = 64 * 1024 * 1024
 _META_KEYS = {"shape", "dtype", "value_range", "count", "sha256", "source", "licence"}
@@ -111,13 +112,15 @@ def write_store(
     Raises
     ------
     InputError
-        If the blocks have another shape or number of rows, leave the value range or are not finite.
-        Nothing is left under the store's names then.
+        If the blocks have another shape or number of rows, leave the value range or are not finite,
+        or the disk is too full. Nothing is left under the store's names then.
     """
     path = Path(path)
     if labels is not None and np.shape(labels) != (count,):
         raise InputError(f"{path}: expected {count} labels, found {np.shape(labels)}")
     with atomic_path(path / "array.npy") as partial:
+        # A memory-mapped file that meets a full disk would end the process without a word.
+        check_free_space(path, count * prod(shape) * np.dtype(dtype).itemsize, path)
         array = open_memmap(partial, mode="w+", dtype=dtype, shape=(count, *shape))
         done = 0
         progress = tqdm(total=count, unit="images", desc=f"writing {path.name}", mininterval=1)

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -119,6 +120,18 @@ def test_unsuitable_blocks_are_refused_and_leave_no_file(tmp_path, blocks, chang
         write(tmp_path / "s", blocks, **changes)
     assert str(tmp_path / "s") in str(caught.value)
     assert [path for path in (tmp_path / "s").rglob("*") if path.is_file()] == []
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    free = shutil.disk_usage(tmp_path)._replace(free=LATENTS.nbytes - 1)
+    monkeypatch.setattr("dansm.files.shutil.disk_usage", lambda path: free)
+    with pytest.raises(InputError, match=r"s: expected 0\.00 GiB of free disk for it, found"):
+        write(tmp_path / "s", [LATENTS])
+    assert [path for path in (tmp_path / "s").rglob("*") if path.is_file()] == []
+    monkeypatch.setattr(
+        "dansm.files.shutil.disk_usage", lambda path: free._replace(free=LATENTS.nbytes)
+    )
+    write(tmp_path / "s", [LATENTS])
 
 
 def test_an_unwritable_folder_is_named(tmp_path):
