@@ -9,6 +9,7 @@ A store of latents may hold further parts beside ``array``, with a row for each 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dansm.errors import InputError
-from dansm.files import atomic_path, read_json, receipt_sha256, sha256, write_json
+from dansm.files import (
+    atomic_path,
+    check_free_space,
+    read_json,
+    receipt_sha256,
+    sha256,
+    write_json,
+)
 
 ARRAY = "array"
 DEVIATION = "deviation"
@@ -202,13 +210,18 @@ def write_store(
     Raises
     ------
     InputError
-        If the blocks have another shape or number of rows, leave the value range or are not finite.
-        The folder has no ``meta.json`` then, and holds no shard but complete ones.
+        If the blocks have another shape or number of rows, leave the value range or are not finite,
+        or the disk is too full. The folder has no ``meta.json`` then, and holds no shard but
+        complete ones.
     """
     path = Path(path)
     if labels is not None and np.shape(labels) != (count,):
         raise InputError(f"{path}: expected {count} labels, found {np.shape(labels)}")
-    rows = max(1, shard_bytes // (int(np.prod(shape)) * np.dtype(dtype).itemsize))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    row_bytes = prod(shape) * np.dtype(dtype).itemsize
+    # A memory-mapped file that meets a full disk would end the process without a word.
+    check_free_space(path.parent, count * row_bytes, path)
+    rows = max(1, shard_bytes // row_bytes)
     pieces = _split(_checked(path, blocks, count, shape, dtype, value_range), rows)
     files = []
     with tqdm(total=count, unit="images", desc=f"writing {path.name}", mininterval=1) as progress:
