@@ -4,7 +4,7 @@ A reproduction of *Easing Training Process of Rectified Flow Models Via Lengthen
 Distance* (ICLR 2025). Modules import only from those before them in this order: ``errors``,
 ``config``, ``files``, ``randomness``, ``geometry``, ``couplings``, ``data``, ``models``,
 ``processes``, ``provenance``, ``prefetching``, ``training``, ``evaluation``, ``figures``, ``jobs``,
-``cli``.
+``planning``, ``cli``.
 """
 
 __version__ = "0.1.0"
