@@ -6,7 +6,7 @@ A reproduction of *Easing Training Process of Rectified Flow Models Via Lengthen
 Distance* (ICLR 2025). Modules import only from those before them in this order: ``errors``,
 ``config``, ``files``, ``randomness``, ``geometry``, ``couplings``, ``data``, ``models``,
 ``processes``, ``provenance``, ``prefetching``, ``training``, ``launching``, ``evaluation``,
-``figures``, ``devices``, ``jobs``, ``cli``.
+``figures``, ``devices``, ``jobs``, ``planning``, ``cli``.
 """
 
 __version__ = "0.1.0"

@@ -53,6 +53,32 @@ def schema(
         raise typer.Exit(1)
 
 
+@app.command()
+def plan(
+    targets: Annotated[
+        list[str] | None, typer.Argument(help="As for snakemake; default: all")
+    ] = None,
+    scale: Annotated[str | None, typer.Option(help="One of the config's scales")] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="First time the networks on this machine")
+    ] = False,
+    gpu: Annotated[str | None, typer.Option(help="Plan for a GPU with this in its name")] = None,
+) -> None:
+    """Print what targets cost before they are made: jobs, hours, disk, downloads."""
+    # Imported here: they take seconds, which the other commands need not wait for.
+    from dansm import planning
+
+    try:
+        config = load_config(CONFIG, scale)
+        if calibrate:
+            planning.calibrate(config)
+        jobs = planning.planned_jobs(targets or ["all"], scale)
+        typer.echo(planning.make_plan(config, jobs, gpu=gpu).text())
+    except InputError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
 def _distances(table: pd.DataFrame, dataset: str) -> str:
     """Return the last snapshots' Fréchet distances, mean over seeds and ranges, as text."""
     frechet = table[table["metric"] == "frechet_distance"]

@@ -29,10 +29,14 @@ class Project:
         return {k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE_PROFILE")}
 
     def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.run(*self.command(*arguments)[1:])
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run Python in the project's folder, with the project's own library."""
         return subprocess.run(
-            self.command(*arguments),
+            [sys.executable, *arguments],
             cwd=self.folder,
-            env=self.environment(),
+            env=self.environment() | {"PYTHONPATH": str(self.folder / "src")},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

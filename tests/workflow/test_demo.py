@@ -1,6 +1,7 @@
 """The whole demo at smoke scale: it survives being killed, and reruns exactly what it must."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -73,6 +74,20 @@ def test_the_table_holds_every_measurement(demo):
     assert (latent["process"] == "reconstruction").sum() == 2
     assert (latent["process"] == "real_halves").sum() == 2 * 5
     assert set(latent["dataset"]) == {"digits_latent"}
+
+
+def test_the_plan_counted_the_jobs_that_were_run(demo, project):
+    """A fresh copy's plan against what the finished demo noted of its jobs."""
+    done = project.run("-m", "dansm.cli", "plan", "demo", "--scale", "smoke")
+    assert done.returncode == 0, done.stdout
+    found = len(list((results(demo) / "benchmarks").rglob("*.tsv")))
+    (total,) = re.findall(r"^ *total +(\d+) ", done.stdout, flags=re.MULTILINE)
+    assert int(total) == found + 1  # and the target itself
+
+
+def test_nothing_to_do_costs_nothing(demo):
+    done = demo.run("-m", "dansm.cli", "plan", "demo", "--scale", "smoke")
+    assert re.search(r"^ *total +0 +– +– +– +–", done.stdout, flags=re.MULTILINE), done.stdout
 
 
 def test_done_means_done(demo):

@@ -1,6 +1,7 @@
 """What Snakemake plans and refuses, without running a job."""
 
 import re
+from collections import Counter
 
 import pytest
 
@@ -67,6 +68,33 @@ def test_semidiscrete_brings_the_fit_of_its_potentials(project):
     row = ROW.replace("greedy, match_size: 100", "semidiscrete, match_size: 0")
     project.edit_config(ROW, row)
     assert project.planned("results/fid_digits.csv")["fit_potentials"] == 1
+
+
+@pytest.mark.parametrize("arguments", [["demo"], ["results/fid_bedroom.csv"]])
+def test_the_plan_counts_the_jobs_that_snakemake_would_run(project, arguments):
+    done = project.run("-m", "dansm.cli", "plan", *arguments)
+    assert done.returncode == 0, done.stdout
+    jobs = Counter()
+    for line in done.stdout.split("\n---")[0].splitlines()[1:]:
+        rule, *_, count = re.match(r" *(\w+)( +[a-z]\w*)? +(\d+) ", line).groups()
+        jobs[rule] += int(count)
+    assert jobs == project.planned(*arguments)
+    assert "The estimate rests on:" in done.stdout
+
+
+def test_snakemake_prints_the_plan_of_everything(project):
+    output = project.succeeds("plan")
+    total = sum(project.planned("all").values())
+    assert re.search(rf"^ *total +{total} ", output, flags=re.MULTILINE), output
+    assert re.search(r"train_model +bedroom +8 +\d+ ", output)
+    assert "NVIDIA" in output and "not measured" in output
+
+
+def test_the_plan_of_an_unknown_target_says_what_snakemake_says(project):
+    done = project.run("-m", "dansm.cli", "plan", "results/fid_imagenet.csv")
+    assert done.returncode == 1
+    assert "expected a list of jobs, found" in done.stdout
+    assert "unknown dataset 'imagenet'" in done.stdout
 
 
 def test_without_a_target_everything_is_planned(project):

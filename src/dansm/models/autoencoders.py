@@ -163,6 +163,37 @@ def fetch_autoencoder(
     Codec.load(path, "cpu")
 
 
+def autoencoder_skeleton(
+    settings: TrainedAutoencoder | PretrainedAutoencoder, shapes: tuple[Shape, Shape], folder: Path
+) -> "Codec":
+    """Return an autoencoder without weights, on the device ``meta``: to count what it computes.
+
+    Parameters
+    ----------
+    shapes
+        Of an image and its latents.
+    folder
+        Where the autoencoder is, or will be: a published one that is not there yet is taken to be
+        built like Stable Diffusion's.
+    """
+    images, latents = shapes
+    with torch.device("meta"):
+        if (folder / _CONFIG).exists():
+            config = _read_config(folder / _CONFIG)
+            model = _CLASSES[config["_class_name"]].from_config(config)
+        elif isinstance(settings, TrainedAutoencoder):
+            model = _small_autoencoder(images, tuple(settings.channels), latents[0])
+        else:
+            model = AutoencoderKL(
+                block_out_channels=(128, 256, 512, 512),
+                down_block_types=("DownEncoderBlock2D",) * 4,
+                up_block_types=("UpDecoderBlock2D",) * 4,
+                layers_per_block=2,
+                latent_channels=latents[0],
+            )
+    return Codec(model, {}, "meta")
+
+
 def write_random_autoencoder(images: Shape, latents: Shape, path: Path) -> None:
     """Save an AutoencoderKL of random weights: a stand-in that is small and needs no download.
 

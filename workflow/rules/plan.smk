@@ -1,0 +1,19 @@
+# What `all` costs before it is started; `dansm plan TARGET` tells it of other targets.
+
+
+# Not a script, since its output is for the terminal as well as for the log.
+rule plan:
+    log:
+        f"{RESULTS}/logs/plan/plan.log",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+        gpu=0,
+    params:
+        python=sys.executable,
+        scale=f"--scale {CONFIG.scale}" if CONFIG.scale else "",
+    shell:
+        "{params.python} -m dansm.cli plan {params.scale} 2>&1 | tee {log}"
