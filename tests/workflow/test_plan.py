@@ -49,7 +49,12 @@ def test_the_cost_of_matching_needs_no_data(project):
 
 
 def test_what_all_needs_can_be_staged(project):
-    assert project.planned("stage_data") == {"download": 2, "stage_data": 1}
+    assert project.planned("stage_data") == {
+        "download": 2,
+        "fetch_autoencoder": 1,
+        "fetch_inception": 1,
+        "stage_data": 1,
+    }
 
 
 def test_a_dataset_without_experiments_can_be_built(project):

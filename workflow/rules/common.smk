@@ -222,13 +222,16 @@ def matching_cost_batch_size(wildcards):
     return CONFIG.scaled_matching_cost().shown_batch_size
 
 
-def extractor_options(wildcards):
+def inception_settings(wildcards):
     weights = CONFIG.inception_weights
     return {
-        "classifier": classifier_settings(wildcards),
         "inception_weights": None if weights is None else str(weights),
         "inception_sha256": CONFIG.inception_sha256,
     }
+
+
+def extractor_options(wildcards):
+    return {"classifier": classifier_settings(wildcards), **inception_settings(wildcards)}
 
 
 def pair_settings(wildcards):
@@ -251,15 +254,22 @@ def downloads_of(wildcards):
 
 
 def staged():
-    """The same for everything that the target all needs."""
-    datasets = {
-        pixels_of(name) for name in [*DATASETS_WITH_EXPERIMENTS, *CONFIG.coupling_ablations]
-    }
-    return [
+    """What the target all needs and jobs would fetch: files, autoencoders, Inception."""
+    made = [*DATASETS_WITH_EXPERIMENTS, *CONFIG.coupling_ablations]
+    sources = [CONFIG.datasets[name].source for name in made]
+    autoencoders = {source.autoencoder for source in sources if isinstance(source, LatentSource)}
+    features = {name for dataset in made for name in CONFIG.datasets[dataset].features}
+    files = [
         f"{DOWNLOADS}/{name}/{file}.json"
-        for name in sorted(datasets)
+        for name in sorted({pixels_of(name) for name in made})
         for file in dataset_files(name)
     ]
+    files += [
+        f"{RESULTS}/autoencoders/{name}" for name in PUBLISHED_AUTOENCODERS if name in autoencoders
+    ]
+    if any(name.startswith("inception") for name in features):
+        files.append(f"{DOWNLOADS}/inception.json")
+    return files
 
 
 def store_of(wildcards):

@@ -5,6 +5,8 @@
 localrules:
     stage_data,
     download,
+    fetch_autoencoder,
+    fetch_inception,
 
 
 rule stage_data:
@@ -110,6 +112,27 @@ rule fetch_autoencoder:
         shapes=autoencoder_shapes,
     script:
         "../scripts/fetch_autoencoder.py"
+
+
+# Jobs look for the weights where this leaves them, so none depends on its record.
+rule fetch_inception:
+    output:
+        f"{DOWNLOADS}/inception.json",
+    log:
+        f"{RESULTS}/logs/fetch_inception/inception.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/fetch_inception/inception.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+        gpu=0,
+    params:
+        settings=inception_settings,
+    script:
+        "../scripts/fetch_inception.py"
 
 
 # Finished shards stay in `encoding/`, which is no declared output, until all are there.
