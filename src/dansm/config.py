@@ -37,6 +37,8 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Shape = tuple[Count, Count, Count]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Address = Annotated[str, Field(pattern=r"^(https?://|file:)")]
 ProcessName = Literal["rectified_flow", "diffusion"]
 CouplingName = Literal[
     "independent",
@@ -74,19 +76,50 @@ class DigitsSource(Model):
 
 
 class Cifar10Source(Model):
-    """CIFAR-10's 50 000 training images, downloaded by torchvision into ``folder``."""
+    """CIFAR-10's 50 000 training images, from the archive in ``folder`` or what it unpacks to."""
 
     kind: Literal["cifar10"]
     folder: Path
 
 
+class MnistSource(Model):
+    """The 60 000 training images of MNIST or Fashion-MNIST, from idx files, gzipped or not."""
+
+    kind: Literal["mnist", "fashion_mnist"]
+    folder: Path
+
+
 class LsunSource(Model):
-    """One LSUN category from its published LMDB in ``folder``, centre-cropped and resized."""
+    """One LSUN category from its published zip in ``folder`` or the LMDB in it, centre-cropped."""
 
     kind: Literal["lsun"]
     folder: Path
     category: str = Field(description="LMDB name without its ending, e.g. bedroom_train")
-    count: Count = Field(description="The first so many images of the database")
+    count: Count | None = Field(
+        default=None, description="The first so many images of the database; none: all"
+    )
+    sha256: Sha256 | None = Field(
+        default=None, description="Of the zip; LSUN publishes none, the download records it"
+    )
+
+
+class ImageFolderSource(Model):
+    """Every image below ``folder``, at any depth, in the order of their paths, centre-cropped."""
+
+    kind: Literal["image_folder"]
+    folder: Path
+    labels: bool = Field(
+        default=True, description="Whether the folders in it, where there are any, are classes"
+    )
+    count: Count | None = Field(default=None, description="The first so many images; none: all")
+
+
+class ImageNet64Source(Model):
+    """ImageNet's training images at 64×64, as published: ``train_data_batch_{1..10}.npz``."""
+
+    kind: Literal["imagenet64"]
+    folder: Path
+    count: Count | None = Field(default=None, description="The first so many images; none: all")
 
 
 class LatentSource(Model):
@@ -101,9 +134,10 @@ class LatentSource(Model):
     )
 
 
-Source = Annotated[
-    DigitsSource | Cifar10Source | LsunSource | LatentSource, Field(discriminator="kind")
-]
+PixelSource = (
+    DigitsSource | Cifar10Source | MnistSource | LsunSource | ImageFolderSource | ImageNet64Source
+)
+Source = Annotated[PixelSource | LatentSource, Field(discriminator="kind")]
 
 
 class Dataset(Model):
@@ -433,6 +467,10 @@ class Config(Model):
         default=None,
         description="Folder with inception-2015-12-05.pt; none: clean-fid downloads it",
     )
+    mirrors: dict[Name, Annotated[list[Address], Field(min_length=1)]] = Field(
+        default={},
+        description="By dataset: folders that hold its published files, tried before the rest",
+    )
     networks: dict[Name, Network]
     recipes: dict[Name, Recipe]
     couplings: dict[Name, CouplingVariant] = Field(
@@ -472,6 +510,13 @@ class Config(Model):
             need("demo", name, self.datasets)
         for name in self.noise_sample_pairs:
             need("noise_sample_pairs", name, self.datasets)
+        published = [
+            name
+            for name, dataset in self.datasets.items()
+            if isinstance(dataset.source, Cifar10Source | MnistSource | LsunSource)
+        ]
+        for name in self.mirrors:
+            need("mirrors", name, published)
         if self.scale is not None:
             need("scale", self.scale, self.scales)
         for name, recipe in self.recipes.items():
@@ -734,10 +779,10 @@ class Config(Model):
     def scaled_source(self, name: str) -> Source:
         """Return a dataset's source, with fewer images at a reduced scale where it has a count."""
         source = self.datasets[name].source
-        if self.scale is not None and isinstance(source, LsunSource):
-            count = min(source.count, self.scales[self.scale].images)
-            return source.model_copy(update={"count": count})
-        return source
+        if self.scale is None or "count" not in type(source).model_fields:
+            return source
+        images = self.scales[self.scale].images
+        return source.model_copy(update={"count": min(source.count or images, images)})
 
 
 def parse_config(content: Any, name: str = "config") -> Config:

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from dansm.errors import InputError
 
 RECEIPTS = ".receipts"
@@ -111,6 +113,56 @@ def publish(source: Path, target: Path) -> None:
             os.link(source, partial)
         except OSError:
             shutil.copyfile(source, partial)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Create a file's folder and keep other processes that lock the same file waiting.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be created or written to.
+    """
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise InputError(
+            f"{path.parent}: expected a folder in which {path.name} can be made; {error.strerror}"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def publish_partial(partial: Path, target: Path) -> None:
+    """Give a complete partial file its name.
+
+    For files so large that a run which follows a killed one must go on with the partial file, or
+    at least overwrite it, so that its name is fixed; all others go through `atomic_path`.
+    """
+    with open(partial, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, target)
+
+
+def check_free_space(folder: Path, size: int, path: Path) -> None:
+    """Check that so many bytes more fit on the disk of an existing folder.
+
+    Raises
+    ------
+    InputError
+        Naming ``path``, which they are for, and both sizes.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise InputError(
+            f"{path}: expected {size / 2**30:.2f} GiB of free disk for it, "
+            f"found {free / 2**30:.2f} GiB on that of {folder}"
+        )
 
 
 def unproven_files(root: Path, skip: set[str]) -> list[Path]:

@@ -256,6 +256,22 @@ WRONG = {
         [("noise_sample_pairs.moon", VALID["noise_sample_pairs"]["toy"])],
         ["noise_sample_pairs", "'moon'", "'toy'"],
     ),
+    "a mirror of nothing": (
+        [("mirrors", {"moon": ["file:/data"]})],
+        ["mirrors: unknown 'moon'; expected one of ['rooms']"],
+    ),
+    "a mirror of what is not downloaded": (
+        [("mirrors", {"toy": ["file:/data"]})],
+        ["mirrors: unknown 'toy'; expected one of ['rooms']"],
+    ),
+    "a mirror that is no address": (
+        [("mirrors", {"rooms": ["/data"]})],
+        ["mirrors.rooms.0", "match pattern", "found '/data'"],
+    ),
+    "a checksum that is none": (
+        [("datasets.rooms.source.sha256", "abc")],
+        ["datasets.rooms.source.lsun.sha256", "match pattern", "found 'abc'"],
+    ),
     "perplexity too large": (
         [("noise_sample_pairs.toy.perplexity", 10)],
         ["noise_sample_pairs.toy", "perplexity 10", "below the 10 points of 5 pairs"],
@@ -380,8 +396,8 @@ WRONG = {
         ["experiments[2]", "semidiscrete", "posterior sample of dataset 'toy_latent'"],
     ),
     "unknown source": (
-        [("datasets.toy.source.kind", "mnist")],
-        ["datasets.toy.source", "'mnist'", "'sklearn_digits', 'cifar10', 'lsun', 'latents'"],
+        [("datasets.toy.source.kind", "coco")],
+        ["datasets.toy.source", "'coco'", "'sklearn_digits', 'cifar10', 'mnist', 'fashion_mnist'"],
     ),
     "bad name": (
         [("datasets.My-Data", VALID["datasets"]["toy"])],
@@ -531,6 +547,10 @@ def test_a_scale_shrinks_every_budget_and_moves_the_results():
     assert config.scaled_autoencoder("kl").budget_images == 64
     assert config.scaled_autoencoder("sd") == config.autoencoders["sd"]
     assert config.scaled_source("rooms").count == 20
+    whole = parse_config(changed(("scale", "smoke"), ("datasets.rooms.source.count", None)))
+    assert whole.scaled_source("rooms").count == 20
+    few = parse_config(changed(("scale", "smoke"), ("datasets.rooms.source.count", 3)))
+    assert few.scaled_source("rooms").count == 3
     assert config.scaled_source("toy") == config.datasets["toy"].source
     # What says which experiment it is stays as it was.
     assert (run.match_size, run.coupling) == (0, "independent")

@@ -2,14 +2,18 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 
 import pytest
 
 from dansm.errors import InputError
 from dansm.files import (
     atomic_path,
+    check_free_space,
     check_results_folder,
+    locked,
     publish,
+    publish_partial,
     read_json,
     sha256,
     unproven_files,
@@ -145,3 +149,49 @@ def test_publish_gives_a_second_proven_name(results, monkeypatch, links):
     assert target.read_text() == (results / "fid.csv").read_text()
     assert target.samefile(results / "fid.csv") == links
     assert unproven_files(results, skip=set()) == []
+
+
+def test_a_locked_file_keeps_others_waiting(tmp_path):
+    path = tmp_path / "new" / "f"
+    seen = []
+
+    def other():
+        with locked(path):
+            seen.append(path.read_text())
+
+    with locked(path):
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive()
+        path.write_text("done")
+    thread.join()
+    assert seen == ["done"]
+
+
+def test_a_lock_in_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(InputError, match=f"{tmp_path}/file/new: expected a folder in which f can"),
+        locked(tmp_path / "file" / "new" / "f"),
+    ):
+        pytest.fail("the block must not run")
+
+
+def test_a_partial_file_gets_its_name(tmp_path):
+    (tmp_path / ".f.partial").write_text("new")
+    (tmp_path / "f").write_text("old")
+    publish_partial(tmp_path / ".f.partial", tmp_path / "f")
+    assert everything(tmp_path) == ["f"] and (tmp_path / "f").read_text() == "new"
+
+
+def test_free_space_is_compared_with_the_disks(tmp_path, monkeypatch):
+    free = shutil.disk_usage(tmp_path)._replace(free=3 * 2**30)
+    monkeypatch.setattr("dansm.files.shutil.disk_usage", lambda path: free)
+    check_free_space(tmp_path, 3 * 2**30, tmp_path / "f")
+    with pytest.raises(InputError) as caught:
+        check_free_space(tmp_path, 7 * 2**29, tmp_path / "f")
+    assert str(caught.value) == (
+        f"{tmp_path / 'f'}: expected 3.50 GiB of free disk for it, "
+        f"found 3.00 GiB on that of {tmp_path}"
+    )

@@ -11,7 +11,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from dansm.config import config_schema, load_config
+from dansm.config import config_schema, load_config, parse_config, read_yaml
 from dansm.couplings import COUPLINGS
 from dansm.processes import PROCESSES
 
@@ -91,6 +91,19 @@ def test_modules_import_only_from_those_before_them():
         imported = re.findall(r"from dansm\.(\w+)", path.read_text())
         late = [name for name in imported if order.index(name) > order.index(module)]
         assert not late, f"{path} imports {late}"
+
+
+def test_the_readme_dataset_is_one_entry():
+    readme = (ROOT / "README.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", readme, flags=re.DOTALL)
+    own = yaml.safe_load(example)
+    (name,) = own["datasets"]
+    content = read_yaml(ROOT / "config" / "config.yaml")
+    content["datasets"] |= own["datasets"]
+    content["experiments"] += own["experiments"]
+    config = parse_config(content)
+    assert [row.match_size for row in config.rows(name)] == [0, 10_000]
+    assert f"snakemake results/fid_{name}.csv" in readme
 
 
 def test_the_readme_loop_runs():

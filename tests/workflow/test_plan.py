@@ -21,6 +21,7 @@ def test_all_resolves_for_every_dataset_of_the_paper(project):
 
 def test_the_paper_table_of_bedroom_resolves_by_name(project):
     assert project.planned("results/fid_bedroom.csv") == {
+        "download": 1,
         "build_dataset": 1,
         "fetch_autoencoder": 1,
         "encode_latents": 1,
@@ -30,6 +31,22 @@ def test_the_paper_table_of_bedroom_resolves_by_name(project):
         "evaluate_run": 8,
         "collect_distances": 1,
     }
+
+
+def test_what_all_needs_can_be_staged(project):
+    assert project.planned("stage_data") == {"download": 2, "stage_data": 1}
+
+
+def test_a_dataset_without_experiments_can_be_built(project):
+    for dataset, downloads in {"mnist": 2, "church_pixels": 1, "ffhq": 0, "imagenet64": 0}.items():
+        jobs = project.planned(f"results/data/{dataset}")
+        assert jobs == {"build_dataset": 1} | ({"download": downloads} if downloads else {})
+
+
+def test_an_unknown_download_names_what_is_known(project):
+    output = project.fails("--dry-run", "resources/downloads/cifar10/cifar.zip.json")
+    assert "cifar10 has no published file 'cifar.zip'" in output
+    assert "expected one of ['cifar-10-python.tar.gz']" in output
 
 
 def test_semidiscrete_brings_the_fit_of_its_potentials(project):

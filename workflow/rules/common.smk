@@ -14,6 +14,7 @@ os.environ.update(
 from snakemake.exceptions import WorkflowError
 
 from dansm.config import SAMPLERS, LatentSource, TrainedAutoencoder, parse_config, read_yaml
+from dansm.data.published import published_files
 from dansm.errors import InputError
 from dansm.files import check_results_folder
 
@@ -39,6 +40,8 @@ TRAINED_AUTOENCODERS = [
     name for name, model in CONFIG.autoencoders.items() if isinstance(model, TrainedAutoencoder)
 ]
 PUBLISHED_AUTOENCODERS = [name for name in CONFIG.autoencoders if name not in TRAINED_AUTOENCODERS]
+# What a download's record is named after; not below results/, since all scales share the files.
+DOWNLOADS = "resources/downloads"
 RUN = "{dataset}/{process}/{coupling}-{match_size}/seed{seed}"
 ENVIRONMENT = "../../environment.yml"
 
@@ -124,7 +127,24 @@ def run_features(wildcards):
 
 
 def dataset_source(wildcards):
-    return CONFIG.scaled_source(wildcards.dataset).model_dump(mode="json")
+    # The zip's checksum is the download's business: pinning it later builds nothing again.
+    return CONFIG.scaled_source(wildcards.dataset).model_dump(mode="json", exclude={"sha256"})
+
+
+def dataset_files(name):
+    """The files of a dataset that can be downloaded, by name."""
+    return published_files(CONFIG.scaled_source(name), CONFIG.mirrors.get(name, ()))
+
+
+def download_settings(wildcards):
+    files = dataset_files(wildcards.dataset)
+    if wildcards.file not in files:
+        raise WorkflowError(
+            f"{wildcards.dataset} has no published file {wildcards.file!r}; "
+            f"expected one of {sorted(files)}"
+        )
+    file = files[wildcards.file]
+    return file._asdict() | {"path": str(file.path), "unpacked": str(file.unpacked)}
 
 
 def dataset_shape(wildcards):
@@ -183,6 +203,25 @@ def pair_settings(wildcards):
 
 
 # Inputs.
+
+
+def downloads_of(wildcards):
+    """The records of all that a dataset's source reads and that can be downloaded."""
+    return [
+        f"{DOWNLOADS}/{wildcards.dataset}/{file}.json" for file in dataset_files(wildcards.dataset)
+    ]
+
+
+def staged():
+    """The same for everything that the target all needs."""
+    datasets = {
+        pixels_of(name) for name in [*DATASETS_WITH_EXPERIMENTS, *CONFIG.coupling_ablations]
+    }
+    return [
+        f"{DOWNLOADS}/{name}/{file}.json"
+        for name in sorted(datasets)
+        for file in dataset_files(name)
+    ]
 
 
 def store_of(wildcards):

@@ -1,7 +1,45 @@
-# Datasets as stores, autoencoders, and latents.
+# Downloads, datasets as stores, autoencoders, and latents.
+
+
+# Where there is internet, and jobs may have none.
+localrules:
+    stage_data,
+    download,
+
+
+rule stage_data:
+    input:
+        staged(),
+
+
+# The file itself is no output: Snakemake would delete it before every new attempt.
+rule download:
+    output:
+        f"{DOWNLOADS}/{{dataset}}/{{file}}.json",
+    log:
+        f"{RESULTS}/logs/download/{{dataset}}/{{file}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/download/{{dataset}}/{{file}}.tsv"
+    wildcard_constraints:
+        dataset="|".join(PIXEL_DATASETS),
+        file="[^/]+",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=2880,
+        gpu=0,
+    params:
+        file=download_settings,
+    script:
+        "../scripts/download.py"
 
 
 rule build_dataset:
+    input:
+        # Other mirrors make a new record, not another file.
+        downloads=ancient(downloads_of),
     output:
         directory(f"{RESULTS}/data/{{dataset}}"),
     log:
@@ -12,7 +50,7 @@ rule build_dataset:
         dataset="|".join(PIXEL_DATASETS),
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: 4
     resources:
         mem_mb=4000,
         runtime=720,

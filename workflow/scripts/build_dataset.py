@@ -14,4 +14,5 @@ with job(snakemake):
         tuple(snakemake.params.shape),
         snakemake.params.licence,
         Path(snakemake.output[0]),
+        workers=snakemake.threads,
     )

@@ -9,6 +9,7 @@ A store of latents may hold further parts beside ``array``, with a row for each 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dansm.errors import InputError
-from dansm.files import atomic_path, read_json, receipt_sha256, sha256, write_json
+from dansm.files import (
+    atomic_path,
+    check_free_space,
+    read_json,
+    receipt_sha256,
+    sha256,
+    write_json,
+)
 
 ARRAY = "array"
 DEVIATION = "deviation"
@@ -43,7 +51,7 @@ class Shards:
         self._ends = np.cumsum([len(array) for array in arrays])
         self.shape = (int(self._ends[-1]), *arrays[0].shape[1:])
         self.dtype = arrays[0].dtype
-        self.size = int(np.prod(self.shape))
+        self.size = prod(self.shape)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -202,19 +210,23 @@ def write_store(
     Raises
     ------
     InputError
-        If the blocks have another shape or number of rows, leave the value range or are not finite.
-        The folder has no ``meta.json`` then, and holds no shard but complete ones.
+        If the blocks have another shape or number of rows, leave the value range or are not finite,
+        or the disk is too full. The folder has no ``meta.json`` then, and holds no shard but
+        complete ones.
     """
     path = Path(path)
     if labels is not None and np.shape(labels) != (count,):
         raise InputError(f"{path}: expected {count} labels, found {np.shape(labels)}")
-    rows = max(1, shard_bytes // (int(np.prod(shape)) * np.dtype(dtype).itemsize))
+    sample_bytes = prod(shape) * np.dtype(dtype).itemsize
+    rows = max(1, shard_bytes // sample_bytes)
     pieces = _split(_checked(path, blocks, count, shape, dtype, value_range), rows)
     files = []
     with tqdm(total=count, unit="images", desc=f"writing {path.name}", mininterval=1) as progress:
         for first in range(0, count, rows):
             files.append(path / shard_name(ARRAY, len(files)))
             with atomic_path(files[-1]) as partial:
+                # A memory-mapped file that meets a full disk would end the process without a word.
+                check_free_space(path, (count - first) * sample_bytes, path)
                 size = min(rows, count - first)
                 array = open_memmap(partial, mode="w+", dtype=dtype, shape=(size, *shape))
                 done = 0

@@ -170,6 +170,18 @@ def test_blocks_that_end_early_leave_complete_shards_but_no_store(tmp_path):
     assert names == ["array-00000.npy", "array-00001.npy"]
 
 
+def test_a_disk_without_room_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    free = shutil.disk_usage(tmp_path)._replace(free=LATENTS.nbytes - 1)
+    monkeypatch.setattr("dansm.files.shutil.disk_usage", lambda path: free)
+    with pytest.raises(InputError, match=r"s: expected 0\.00 GiB of free disk for it, found"):
+        write(tmp_path / "s", [LATENTS])
+    assert [path for path in (tmp_path / "s").rglob("*") if path.is_file()] == []
+    monkeypatch.setattr(
+        "dansm.files.shutil.disk_usage", lambda path: free._replace(free=LATENTS.nbytes)
+    )
+    write(tmp_path / "s", [LATENTS])
+
+
 def test_an_unwritable_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="must be writable") as caught:

@@ -1,0 +1,59 @@
+"""CIFAR-10."""
+
+import shutil
+import tarfile
+import zlib
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from dansm.config import Cifar10Source
+from dansm.data.sources.images import Images
+from dansm.errors import InputError
+
+_ARCHIVE = "cifar-10-python.tar.gz"
+_FOLDER = "cifar-10-batches-py"
+
+
+def read(source: Cifar10Source, shape: tuple[int, int, int], workers: int) -> Images:
+    """Return the 50 000 training images.
+
+    Raises
+    ------
+    InputError
+        If neither the archive nor its unpacked folder is there, or a file has another checksum.
+    """
+    if (source.folder / _FOLDER).is_dir():
+        return _read(source.folder, source.folder / _FOLDER)
+    archive = source.folder / _ARCHIVE
+    with TemporaryDirectory() as folder:
+        try:
+            shutil.unpack_archive(archive, folder, filter="data")
+        except FileNotFoundError as error:
+            raise InputError(
+                f"{source.folder}: expected {_ARCHIVE} or {_FOLDER}, found neither; "
+                "`snakemake stage_data --forcerun download` downloads it again"
+            ) from error
+        except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+            raise InputError(f"{archive}: expected a complete archive, found {error}") from error
+        return _read(Path(folder), archive)
+
+
+def _read(root: Path, where: Path) -> Images:
+    from torchvision.datasets import CIFAR10
+
+    try:
+        images = CIFAR10(root, train=True)
+    except RuntimeError as error:
+        raise InputError(
+            f"{where}: expected CIFAR-10's python version, found files that are missing or have "
+            "other checksums"
+        ) from error
+    return Images(
+        count=len(images),
+        blocks=[images.data.transpose(0, 3, 1, 2)],
+        description="CIFAR-10 python version, training batches, through torchvision",
+        labels=np.asarray(images.targets),
+        classes=images.classes,
+    )

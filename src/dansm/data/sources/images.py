@@ -1,0 +1,155 @@
+"""What every source hands over, and how image files become arrays."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import islice
+from math import prod
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from dansm.errors import InputError
+
+PREPARATION = "centre crop, Lanczos"
+
+_BLOCK_BYTES = 64 * 1024 * 1024
+_MODES = {1: "L", 3: "RGB"}
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True)
+class Images:
+    """A dataset's images on their way into a store.
+
+    Attributes
+    ----------
+    count
+        How many there are.
+    blocks
+        Consecutive arrays of them, shape ``(n, channels, height, width)``, uint8.
+    description
+        Where they come from and what was done to them.
+    highest
+        Largest value that a pixel can take.
+    labels
+        Shape ``(count,)``, from 0; or None.
+    classes
+        Names of the classes by label, where they have any.
+    """
+
+    count: int
+    blocks: Iterable[np.ndarray]
+    description: str
+    highest: int = 255
+    labels: np.ndarray | None = None
+    classes: list[str] | None = None
+
+
+def parallel_blocks(
+    decode: Callable[[_Item], np.ndarray],
+    items: Iterable[_Item],
+    shape: tuple[int, int, int],
+    workers: int,
+) -> Iterator[np.ndarray]:
+    """Decode items in threads, and yield their images in order, in blocks of bounded size.
+
+    Threads suffice, since Pillow's decoders work outside the interpreter's lock.
+    """
+    rows = max(1, _BLOCK_BYTES // prod(shape))
+    items = iter(items)
+    with ThreadPoolExecutor(workers) as pool:
+        while some := list(islice(items, rows)):
+            yield np.stack(list(pool.map(decode, some)))
+
+
+def decode_image(content: bytes, shape: tuple[int, int, int], where: str) -> np.ndarray:
+    """Turn an image file into an array: upright, in 8 bits, centre-cropped and scaled down.
+
+    Transparent pixels are laid over white, 16-bit grey is reduced to its upper 8 bits (as Pillow
+    does with 16-bit colour), other colour spaces are converted to RGB; of several frames the first
+    is taken.
+
+    Parameters
+    ----------
+    content
+        The file's bytes.
+    shape
+        Channels (1 or 3), height and width of the result.
+    where
+        The file, for messages.
+
+    Returns
+    -------
+    numpy.ndarray, of that shape, uint8
+
+    Raises
+    ------
+    InputError
+        If the bytes are no complete image, its values cannot be had in 8 bits, or it is smaller
+        than the shape.
+    """
+    try:
+        image = Image.open(BytesIO(content))
+        ImageOps.exif_transpose(image, in_place=True)
+    except Exception as error:  # on damaged bytes, Pillow's decoders raise whatever happens to them
+        raise InputError(
+            f"{where}: expected an image, found {len(content)} bytes that cannot be read ({error})"
+        ) from error
+    channels, height, width = shape
+    image = _in_mode(image, _MODES[channels], where)
+    if image.height < height or image.width < width:
+        raise InputError(
+            f"{where}: expected an image of at least {height}×{width} (height × width), "
+            f"found {image.height}×{image.width}"
+        )
+    pixels = np.asarray(centre_crop(image, (height, width)))
+    return pixels.reshape(height, width, channels).transpose(2, 0, 1)
+
+
+def check_channels(shape: tuple[int, int, int], folder: object) -> None:
+    """Check that image files can be decoded to a shape.
+
+    Raises
+    ------
+    InputError
+        If they cannot.
+    """
+    if shape[0] not in _MODES:
+        raise InputError(
+            f"{folder}: images have 1 or 3 channels, found {shape[0]} in the dataset's shape "
+            f"{tuple(shape)}"
+        )
+
+
+def centre_crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Cut the centre of ``size``'s proportions out of an image and scale it to ``size``.
+
+    Parameters
+    ----------
+    size
+        Height and width.
+    """
+    height, width = size
+    scale = min(image.height / height, image.width / width)
+    kept = (max(1, round(width * scale)), max(1, round(height * scale)))
+    # On whole pixels, so that an image which only needs cropping keeps its values.
+    left, top = (image.width - kept[0]) // 2, (image.height - kept[1]) // 2
+    cropped = image.crop((left, top, left + kept[0], top + kept[1]))
+    return cropped.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _in_mode(image: Image.Image, mode: str, where: str) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise InputError(
+            f"{where}: expected an image of 8 or 16 bits, found 32 (mode {image.mode}), whose "
+            "range is unknown"
+        )
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image if image.mode == mode else image.convert("RGB").convert(mode)

@@ -1,0 +1,99 @@
+"""LSUN: a category's published zip holds an LMDB of WebP images."""
+
+import shutil
+import zlib
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from zipfile import BadZipFile, ZipFile
+
+import lmdb
+import numpy as np
+
+from dansm.config import LsunSource
+from dansm.data.sources.images import (
+    PREPARATION,
+    Images,
+    check_channels,
+    decode_image,
+    parallel_blocks,
+)
+from dansm.errors import InputError
+from dansm.files import check_free_space, locked, publish_partial
+
+
+def read(source: LsunSource, shape: tuple[int, int, int], workers: int) -> Images:
+    """Return the first images of a category, in the order of their keys.
+
+    The zip, if there is no LMDB yet, is unpacked beside itself, once.
+
+    Raises
+    ------
+    InputError
+        If neither is there, one of them is damaged, there are fewer images than asked for, or
+        the value of a key is no image; the key is named.
+    """
+    folder = source.folder / f"{source.category}_lmdb"
+    check_channels(shape, folder)
+    _unpack(source.folder / f"{folder.name}.zip", folder / "data.mdb")
+    with _opened(folder) as database:
+        found = database.stat()["entries"]
+    count = found if source.count is None else source.count
+    if found < count or count == 0:
+        raise InputError(f"{folder}: expected {count or 'some'} images, found {found}")
+
+    def decode(item: tuple[bytes, bytes]) -> np.ndarray:
+        key, value = item
+        return decode_image(value, shape, f"{folder}, key {key.decode(errors='replace')}")
+
+    return Images(
+        count=count,
+        blocks=parallel_blocks(decode, islice(_items(folder), count), shape, workers),
+        description=f"LSUN {source.category}, first {count} images, {PREPARATION}",
+    )
+
+
+def _unpack(archive: Path, target: Path) -> None:
+    if target.is_file():
+        return
+    if not archive.is_file():
+        raise InputError(
+            f"{archive.parent}: expected {archive.name} or {target.parent.name}/{target.name}, "
+            "found neither; `snakemake stage_data --forcerun download` downloads it again"
+        )
+    with locked(target):
+        if target.is_file():  # another job has just unpacked it
+            return
+        member = f"{target.parent.name}/{target.name}"
+        partial = target.with_name(f".{target.name}.partial")
+        try:
+            with ZipFile(archive) as content, content.open(member) as packed:
+                check_free_space(target.parent, content.getinfo(member).file_size, target)
+                print(f"unpacking {archive}", flush=True)
+                with open(partial, "wb") as file:
+                    shutil.copyfileobj(packed, file, 16 * 1024 * 1024)
+        except (BadZipFile, KeyError, EOFError, OSError, zlib.error) as error:
+            partial.unlink(missing_ok=True)
+            raise InputError(f"{archive}: expected {member} in a zip, found {error}") from error
+        publish_partial(partial, target)
+
+
+def _opened(folder: Path) -> lmdb.Environment:
+    try:
+        database = lmdb.open(str(folder), readonly=True, lock=False, readahead=False)
+    except lmdb.Error as error:
+        raise InputError(f"{folder}: expected an LMDB, found {error}") from error
+    # Reading a mapped page beyond the file's end would kill the process.
+    expected = (database.info()["last_pgno"] + 1) * database.stat()["psize"]
+    found = (folder / "data.mdb").stat().st_size
+    if found < expected:
+        raise InputError(f"{folder / 'data.mdb'}: expected {expected} bytes, found {found}")
+    return database
+
+
+def _items(folder: Path) -> Iterator[tuple[bytes, bytes]]:
+    try:
+        with _opened(folder) as database, database.begin() as transaction:
+            yield from transaction.cursor()
+    except lmdb.Error as error:
+        raise InputError(f"{folder}: expected a complete LMDB, found {error}") from error

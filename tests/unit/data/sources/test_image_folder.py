@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from dansm.config import ImageFolderSource
+from dansm.data.sources import build_pixel_store
+from dansm.data.store import open_store
+from dansm.errors import InputError
+from dansm.files import read_json
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "photos"
+
+
+def paint(folder, *paths, mode="RGB", size=(8, 8)):
+    """Save images of one value each, 10 for the first, 20 for the second …"""
+    for k, path in enumerate(paths):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        colour = 10 * (k + 1)
+        bands = len(Image.new(mode, (1, 1)).getbands())
+        Image.new(mode, size, (colour,) * bands if bands > 1 else colour).save(folder / path)
+
+
+def build(folder, workers=1, shape=(3, 8, 8), **options):
+    source = ImageFolderSource(kind="image_folder", folder=folder, **options)
+    build_pixel_store(source, shape, "", folder.parent / "store", workers)
+    return open_store(folder.parent / "store")
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_first_level_folders_are_classes(folder, workers):
+    paint(folder, "dogs/b.png", "cats/z/1.png", "cats/a.png", "dogs/A.PNG")
+    store = build(folder, workers)
+    # cats/a, cats/z/1, dogs/A, dogs/b
+    assert store.array[:, 0, 0, 0].tolist() == [30, 20, 40, 10]
+    assert store.labels.tolist() == [0, 0, 1, 1]
+    assert read_json(store.path / "classes.json") == ["cats", "dogs"]
+    assert str(folder) in store.meta["source"]
+
+
+def test_images_without_folders_have_no_labels(folder):
+    paint(folder, "b.png", "a.png")
+    store = build(folder)
+    assert store.array[:, 0, 0, 0].tolist() == [20, 10] and store.labels is None
+    assert not (store.path / "classes.json").exists()
+
+
+def test_folders_need_not_be_classes(folder):
+    paint(folder, "00000/1.png", "01000/2.png", "0.png")
+    store = build(folder, labels=False)
+    assert store.array[:, 0, 0, 0].tolist() == [30, 10, 20] and store.labels is None
+    with pytest.raises(InputError, match=r"found 1 beside the folders, 0\.png for one"):
+        build(folder)
+
+
+def test_a_count_takes_the_first(folder):
+    paint(folder, "b/2.png", "a/1.png", "a/2.png")
+    store = build(folder, count=2)
+    assert store.array[:, 0, 0, 0].tolist() == [20, 30] and store.labels.tolist() == [0, 0]
+    with pytest.raises(InputError, match=f"{folder}: expected 4 images, found 3"):
+        build(folder, count=4)
+
+
+def test_links_are_followed_and_hidden_files_are_not_images(folder, tmp_path, capsys):
+    paint(tmp_path / "elsewhere", "1.png", "2.png")
+    paint(folder, "birds/._3.png", "birds/.cache/4.png", "birds/5.png")
+    (folder / "cats").symlink_to(tmp_path / "elsewhere")
+    (folder / "birds" / "README.txt").write_text("birds")
+    store = build(folder)
+    assert store.array[:, 0, 0, 0].tolist() == [30, 10, 20] and store.labels.tolist() == [0, 1, 1]
+    assert f"{folder}: 1 files are no images, birds/README.txt for one" in capsys.readouterr().out
+
+
+def test_sizes_and_modes_may_be_mixed(folder):
+    modes = {"a.png": "L", "b.png": "RGBA", "c.jpg": "CMYK", "d.gif": "P", "e.tif": "RGB"}
+    for k, (name, mode) in enumerate(modes.items()):
+        paint(folder, name, mode=mode, size=(8 + 3 * k, 20 - 3 * k))
+    assert build(folder).array.shape == (5, 3, 8, 8)
+    assert build(folder, shape=(1, 4, 6)).array.shape == (5, 1, 4, 6)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_bad_file_is_named_and_leaves_no_store(folder, workers):
+    paint(folder, *(f"{k}.png" for k in range(9)))
+    whole = (folder / "5.png").read_bytes()
+    bad = folder / "5.png"
+    bad.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=f"^{bad}: expected an image, found {len(whole) // 2} byt"):
+        build(folder, workers)
+    bad.write_text("not an image")
+    with pytest.raises(InputError, match=f"^{bad}: expected an image, found 12 bytes"):
+        build(folder, workers)
+    bad.unlink()
+    paint(folder, "5.png", size=(8, 7))
+    with pytest.raises(InputError, match=f"^{bad}: expected .* at least 8×8 .*, found 7×8$"):
+        build(folder, workers)
+    bad.unlink()
+    bad.symlink_to(folder / "nowhere")
+    with pytest.raises(InputError, match=f"^{bad}: expected an image, .*No such file"):
+        build(folder, workers)
+    assert not (folder.parent / "store" / "meta.json").exists()
+    assert not (folder.parent / "store" / "array.npy").exists()
+
+
+def test_a_folder_without_images_is_named(folder):
+    with pytest.raises(InputError, match=rf"^{folder}: expected images .*\.png.* no such folder$"):
+        build(folder)
+    folder.mkdir()
+    (folder / "notes.txt").write_text("none yet")
+    with pytest.raises(InputError, match=r"found 1 other files$"):
+        build(folder)
+
+
+def test_only_grey_and_colour_can_be_had(folder):
+    paint(folder, "a.png")
+    with pytest.raises(InputError, match="1 or 3 channels, found 2"):
+        build(folder, shape=(2, 8, 8))
+
+
+def test_the_store_is_the_same_for_any_number_of_workers(folder):
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    for k in range(30):
+        array = rng.integers(0, 256, (rng.integers(8, 40), rng.integers(8, 40), 3), dtype=np.uint8)
+        Image.fromarray(array).save(folder / f"{k}.png")
+    assert build(folder, 1).meta["sha256"] == build(folder, 5).meta["sha256"]

@@ -1,0 +1,10 @@
+"""Download a published file, unless it or what it unpacks to is there, and record what is there."""
+
+from pathlib import Path
+
+from dansm.data.download import provide
+from dansm.files import write_json
+from dansm.jobs import job
+
+with job(snakemake):
+    write_json(Path(snakemake.output[0]), provide(**snakemake.params.file))
