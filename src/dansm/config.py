@@ -54,6 +54,8 @@ COUPLING_NAMES: tuple[str, ...] = get_args(CouplingName)
 SamplerName = Literal["euler", "heun", "rk45", "ddim_original", "ddim_trailing"]
 ExtractorName = Literal["digit_classifier", "inception_legacy_tensorflow", "inception_clean"]
 
+# Of inception-2015-12-05.pt, which clean-fid and StyleGAN's metrics use.
+INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
 # Couplings whose match size counts something; the others take 0.
 SIZED_COUPLINGS = ("greedy", "hungarian", "knn")
 DIFFUSION_TIMES = 1000
@@ -280,9 +282,13 @@ class Sampling(Model):
 
     every_snapshot: dict[SamplerName, list[Count]]
     last_snapshot: dict[SamplerName, list[Count]]
-    n_samples: Count
+    # Precision and recall look at each image's third neighbour.
+    n_samples: Annotated[StrictInt, Field(ge=4)]
     batch_size: Count
     last_seed_ranges: Count = Field(description="Disjoint ranges of image seeds, last snapshot")
+    keep_png: bool = Field(
+        default=False, description="Also write the last snapshot's images as PNG, for other tools"
+    )
 
     @model_validator(mode="after")
     def _steps_match_samplers(self) -> "Sampling":
@@ -465,7 +471,10 @@ class Config(Model):
     potentials: PotentialsFit
     inception_weights: Path | None = Field(
         default=None,
-        description="Folder with inception-2015-12-05.pt; none: clean-fid downloads it",
+        description="Folder with inception-2015-12-05.pt; none: from a cache or downloaded",
+    )
+    inception_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] = Field(
+        default=INCEPTION_SHA256, description="What that file must be"
     )
     mirrors: dict[Name, Annotated[list[Address], Field(min_length=1)]] = Field(
         default={},

@@ -71,8 +71,12 @@ def test_the_table_holds_every_measurement(demo):
     original = diffusion[diffusion["sampler"] == "ddim_original"]
     assert set(original[original["steps"] == 3]["nfe"]) == {4.0}
     latent = read_table(results(demo) / "fid_digits_latent.csv")
-    assert (latent["process"] == "reconstruction").sum() == 2
-    assert (latent["process"] == "real_halves").sum() == 2 * 5
+    # Fréchet and kernel distance, precision, recall and classifier score.
+    assert (latent["process"] == "reconstruction").sum() == 5
+    assert (latent["process"] == "real_halves").sum() == 5 * 5
+    for metric in ("kernel_distance", "precision", "recall", "classifier_score"):
+        processes = table[table["metric"] == metric]["process"]
+        assert (processes == "rectified_flow").sum() == 4 * 2 * 5 * 3  # the last snapshots only
     assert set(latent["dataset"]) == {"digits_latent"}
 
 

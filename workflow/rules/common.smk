@@ -25,7 +25,8 @@ try:
         read_yaml(Path(path))
     CONFIG = parse_config(config, "config/config.yaml")
     RESULTS = CONFIG.results
-    check_results_folder(Path(RESULTS), skip={*CONFIG.scales, "reference", "training", "encoding"})
+    skip = {*CONFIG.scales, "reference", "training", "encoding", "png"}
+    check_results_folder(Path(RESULTS), skip=skip)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
@@ -190,6 +191,7 @@ def extractor_options(wildcards):
     return {
         "classifier": classifier_settings(wildcards),
         "inception_weights": None if weights is None else str(weights),
+        "inception_sha256": CONFIG.inception_sha256,
     }
 
 

@@ -84,6 +84,7 @@ rule evaluate_run:
     output:
         distances=f"{RESULTS}/runs/{RUN}/distances.csv",
         samples=f"{RESULTS}/runs/{RUN}/samples.npz",
+        description=f"{RESULTS}/runs/{RUN}/evaluation.json",
     log:
         f"{RESULTS}/logs/evaluate_run/{RUN}.log",
     benchmark:

@@ -9,15 +9,16 @@ from dansm.jobs import job
 
 with job(snakemake):
     store = open_store(snakemake.input.store)
-    name = snakemake.wildcards.extractor
     extractor = make_extractor(
-        name, store, classifier_path=snakemake.input.classifier, **snakemake.params.extractor
+        snakemake.wildcards.extractor,
+        store,
+        classifier_path=snakemake.input.classifier,
+        **snakemake.params.extractor,
     )
     compute_reference(
         store,
         extractor,
         dataset=snakemake.wildcards.dataset,
-        name=name,
         features=Path(snakemake.output.features),
         floor=Path(snakemake.output.floor),
     )

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from dansm.config import RunSettings, Sampling
 from dansm.data.store import open_store
-from dansm.evaluation.features import ReferenceFeatures, make_extractor
+from dansm.evaluation.features import make_extractor
 from dansm.evaluation.runs import Metric, RunEvaluator
+from dansm.evaluation.statistics import ReferenceFeatures
 from dansm.jobs import job
 from dansm.models.autoencoders import Codec
 
@@ -16,7 +17,7 @@ with job(snakemake):
         extractor = make_extractor(
             name, store, classifier_path=snakemake.input.classifier, **snakemake.params.extractor
         )
-        metrics[name] = Metric(extractor, ReferenceFeatures.load(reference))
+        metrics[name] = Metric(extractor, ReferenceFeatures.load(reference, extractor.identity))
     RunEvaluator(
         RunSettings.model_validate(snakemake.params.settings),
         Sampling.model_validate(snakemake.params.sampling),
@@ -24,4 +25,8 @@ with job(snakemake):
         store,
         Codec.load(snakemake.input.autoencoder).decode,
         metrics,
-    ).evaluate(Path(snakemake.output.distances), Path(snakemake.output.samples))
+    ).evaluate(
+        Path(snakemake.output.distances),
+        Path(snakemake.output.samples),
+        Path(snakemake.output.description),
+    )

@@ -3,24 +3,26 @@
 from pathlib import Path
 
 from dansm.data.store import open_store
-from dansm.evaluation.features import ReferenceFeatures, make_extractor
+from dansm.evaluation.features import make_extractor
 from dansm.evaluation.reference import measure_reconstruction
+from dansm.evaluation.statistics import ReferenceFeatures
 from dansm.jobs import job
 from dansm.models.autoencoders import Codec
 
 with job(snakemake):
     store = open_store(snakemake.input.store)
-    name = snakemake.wildcards.extractor
     extractor = make_extractor(
-        name, store, classifier_path=snakemake.input.classifier, **snakemake.params.extractor
+        snakemake.wildcards.extractor,
+        store,
+        classifier_path=snakemake.input.classifier,
+        **snakemake.params.extractor,
     )
     measure_reconstruction(
         store,
         open_store(snakemake.input.latents),
         Codec.load(snakemake.input.autoencoder).decode,
         extractor,
-        ReferenceFeatures.load(snakemake.input.reference),
+        ReferenceFeatures.load(snakemake.input.reference, extractor.identity),
         dataset=snakemake.wildcards.dataset,
-        name=name,
         path=Path(snakemake.output[0]),
     )

@@ -160,10 +160,11 @@ class Store:
         low, high = self.value_range
         return (values - low) * (2 / (high - low)) - 1
 
-    def to_stored_range(self, images: Tensor) -> np.ndarray:
+    def to_stored_range(self, images: Tensor) -> Tensor:
         """Turn images in [-1, 1] into what the store would hold: clipped, and rounded if integer.
 
-        Published distances compare 8-bit images; this does the same for any integer type.
+        They stay on their device. Published distances compare 8-bit images; this does the same for
+        any integer type.
 
         Raises
         ------
@@ -178,7 +179,7 @@ class Store:
         values = (images.clamp(-1, 1) + 1) * ((high - low) / 2) + low
         if np.issubdtype(self.array.dtype, np.integer):
             values = values.round()
-        return values.cpu().numpy().astype(self.array.dtype)
+        return values.to(torch.from_numpy(np.empty(0, self.array.dtype)).dtype)
 
 
 def write_store(

@@ -14,6 +14,8 @@ from dansm.files import write_json
 from dansm.models.networks import load_weights, save_weights
 from dansm.randomness import generator, stream_seed
 
+WEIGHTS = "model.safetensors"
+
 
 class DigitClassifier(nn.Module):
     """Two convolutions, one hidden layer (the features) and ten classes."""
@@ -85,7 +87,7 @@ def train_classifier(settings: Classifier, store: Store, path: Path) -> dict[str
         "images_trained_on": len(training),
         "settings": settings.model_dump(mode="json"),
     }
-    save_weights(path / "model.safetensors", model.state_dict(), _description(settings))
+    save_weights(path / WEIGHTS, model.state_dict(), _description(settings))
     write_json(path / "report.json", report)
     return report
 
@@ -101,7 +103,7 @@ def load_classifier(
         If its weights are missing, damaged or of other settings.
     """
     model = DigitClassifier(settings, shape)
-    load_weights(path / "model.safetensors", model, _description(settings))
+    load_weights(path / WEIGHTS, model, _description(settings))
     return model.eval().requires_grad_(False)
 
 

@@ -1,25 +1,86 @@
-"""Feature extractors and the statistics of features."""
+"""Feature extractors: what turns images into features and class probabilities."""
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
+from typing import Any, NamedTuple
+from urllib.error import URLError
 
 import numpy as np
 import torch
+from cleanfid.downloads_helper import inception_url
+from cleanfid.inception_torchscript import InceptionV3W
+from PIL import Image
 from torch import Tensor
 
-from dansm.config import Classifier
+from dansm.config import INCEPTION_SHA256, Classifier
 from dansm.data.store import Store
 from dansm.errors import InputError
-from dansm.evaluation.classifier import load_classifier
-from dansm.files import atomic_path
-
-# (images in the store's own type and range, shape (n, channels, height, width)) -> (n, features)
-Extractor = Callable[[np.ndarray], np.ndarray]
+from dansm.evaluation.classifier import WEIGHTS, load_classifier
+from dansm.files import sha256
 
 INCEPTION_FILE = "inception-2015-12-05.pt"
+_INCEPTION_SIDE = 299
+_BATCH = 250
+
+
+class Features(NamedTuple):
+    """What an extractor finds in n images.
+
+    ``features`` has shape (n, d), ``probabilities`` of the extractor's classes (n, classes);
+    float32.
+    """
+
+    features: np.ndarray
+    probabilities: np.ndarray
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Features]") -> "Features":
+        """Return the parts as one."""
+        return cls(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A network that turns images into features and class probabilities.
+
+    Attributes
+    ----------
+    name
+        As tables give it.
+    weights
+        SHA-256 of the weights' file.
+    device
+        Where it computes.
+    forward
+        From images in the store's own type and range, shape (n, channels, height, width), to
+        features (n, d) and probabilities (n, classes).
+    """
+
+    name: str
+    weights: str
+    device: torch.device
+    forward: Callable[[Tensor], tuple[Tensor, Tensor]]
+
+    @property
+    def identity(self) -> str:
+        """Name and weights: features of another identity are not comparable."""
+        return f"{self.name} with weights {self.weights}"
+
+    @property
+    def score(self) -> str:
+        """What its `classifier_score` is called: only Inception's is an inception score."""
+        return "inception_score" if self.name.startswith("inception") else "classifier_score"
+
+    def __call__(self, images: Tensor) -> Features:
+        """Return what is found in images, wherever they are; only that leaves the device."""
+        # TensorFloat-32 would make features differ between devices in their third digit.
+        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        with torch.no_grad(), exact:
+            parts = [self.forward(part.to(self.device)) for part in images.split(_BATCH)]
+            features, probabilities = (torch.cat(part) for part in zip(*parts, strict=True))
+        return Features(features.cpu().numpy(), probabilities.cpu().numpy())
 
 
 def make_extractor(
@@ -29,8 +90,9 @@ def make_extractor(
     classifier: Classifier | dict[str, Any] | None = None,
     classifier_path: str | Path | None = None,
     inception_weights: str | Path | None = None,
+    inception_sha256: str = INCEPTION_SHA256,
 ) -> Extractor:
-    """Return a feature extractor for images of a store's type and range.
+    """Return a feature extractor for images of a store's type and range, on the GPU if there is.
 
     Parameters
     ----------
@@ -38,28 +100,27 @@ def make_extractor(
         ``digit_classifier``, ``inception_legacy_tensorflow`` or ``inception_clean``.
     classifier, classifier_path
         Settings (also as a dictionary) and folder, for ``digit_classifier``.
-    inception_weights
-        Folder holding clean-fid's Inception file; None lets clean-fid download it.
+    inception_weights, inception_sha256
+        See `find_inception`.
 
     Raises
     ------
     InputError
-        If weights are missing, or the store's images do not suit the extractor.
+        If weights are missing or others, or the store's images do not suit the extractor.
     """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "digit_classifier":
         if classifier is None or not classifier_path:
             raise ValueError("digit_classifier: expected its settings and folder")
-        model = load_classifier(
-            Classifier.model_validate(classifier),
-            tuple(store.array.shape[1:]),
-            Path(classifier_path),
-        )
+        folder = Path(classifier_path)
+        shape = tuple(store.array.shape[1:])
+        model = load_classifier(Classifier.model_validate(classifier), shape, folder).to(device)
 
-        def classifier_features(images: np.ndarray) -> np.ndarray:
-            with torch.no_grad():
-                return model.features(store.to_model_range(torch.from_numpy(images))).numpy()
+        def forward(images: Tensor) -> tuple[Tensor, Tensor]:
+            features = model.features(store.to_model_range(images))
+            return features, model.head(features).softmax(dim=1)
 
-        return classifier_features
+        return Extractor(name, sha256(folder / WEIGHTS), device, forward)
     if store.value_range != (0, 255) or store.array.dtype != np.uint8:
         raise InputError(
             f"{store.path}: {name} takes 8-bit images, found {store.array.dtype} "
@@ -70,90 +131,94 @@ def make_extractor(
             f"{store.path}: {name} takes grey or colour images, found "
             f"{store.array.shape[1]} channels"
         )
-    return _inception(name.removeprefix("inception_"), inception_weights)
+    path = find_inception(inception_weights, inception_sha256)
+    return Extractor(name, inception_sha256, device, _inception(name, path, device))
 
 
-def _inception(mode: str, weights: str | Path | None) -> Extractor:
-    from cleanfid.inception_torchscript import InceptionV3W
-    from cleanfid.resize import build_resizer
+def find_inception(weights: str | Path | None, expected: str = INCEPTION_SHA256) -> Path:
+    """Return the path of the file with Inception's weights, downloaded if need be.
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    folder = Path(weights) if weights is not None else Path(torch.hub.get_dir()) / "clean-fid"
-    if weights is not None and not (folder / INCEPTION_FILE).is_file():
-        raise InputError(f"{folder / INCEPTION_FILE}: expected Inception weights, found no file")
-    folder.mkdir(parents=True, exist_ok=True)
-    # In mode legacy_tensorflow the network resizes by itself; in mode clean clean-fid's resizer
-    # (antialiased bicubic, PIL) does it before.
-    model = InceptionV3W(
-        str(folder), download=weights is None, resize_inside=mode == "legacy_tensorflow"
-    )
-    model = model.to(device).eval()
-    resize = build_resizer(mode)
-
-    def features(images: np.ndarray) -> np.ndarray:
-        colour = images if images.shape[1] == 3 else np.repeat(images, 3, axis=1)
-        resized = [resize(image) for image in colour.transpose(0, 2, 3, 1)]
-        batch: Tensor = torch.from_numpy(np.stack(resized).transpose(0, 3, 1, 2).copy())
-        with torch.no_grad():
-            return model(batch.float().to(device)).cpu().numpy()
-
-    return features
-
-
-def extract(extractor: Extractor, images: np.ndarray, batch_size: int = 250) -> np.ndarray:
-    """Return the features of all images in float64, shape (n, features)."""
-    parts = [
-        extractor(np.ascontiguousarray(images[first : first + batch_size]))
-        for first in range(0, len(images), batch_size)
-    ]
-    return np.concatenate(parts).astype(np.float64)
-
-
-@dataclass(frozen=True)
-class ReferenceFeatures:
-    """Features of a dataset's real images, with mean and covariance in float64.
-
-    Attributes
+    Parameters
     ----------
-    features
-        Shape ``(n, d)``.
-    mean, covariance
-        Shapes ``(d,)`` and ``(d, d)``.
+    weights
+        Folder that holds `INCEPTION_FILE`. None looks in torch's cache, then where clean-fid puts
+        it, and downloads it into torch's cache if a file with the checksum is in neither.
+    expected
+        SHA-256 of the file.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, has another checksum, or cannot be downloaded.
     """
-
-    features: np.ndarray
-    mean: np.ndarray
-    covariance: np.ndarray
-
-    @classmethod
-    def of(cls, features: np.ndarray) -> "ReferenceFeatures":
-        """Compute mean and covariance of features, shape ``(n, d)``."""
-        features = features.astype(np.float64)
-        return cls(features, features.mean(axis=0), np.cov(features, rowvar=False))
-
-    def save(self, path: Path) -> None:
-        """Write the features; mean and covariance follow from them."""
-        with atomic_path(path) as partial, open(partial, "wb") as file:
-            np.savez(file, features=self.features)
-
-    @classmethod
-    def load(cls, path: Path) -> "ReferenceFeatures":
-        """Read features written by `save`.
-
-        Raises
-        ------
-        InputError
-            If the file is missing, damaged or holds values that are not finite.
-        """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                features = file["features"]
-        except FileNotFoundError as error:
-            raise InputError(f"{path}: expected reference features, found no file") from error
-        except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile) as error:
-            raise InputError(f"{path}: expected reference features, found {error}") from error
-        if features.ndim != 2 or not np.isfinite(features).all():
+    if weights is not None:
+        path = Path(weights) / INCEPTION_FILE
+        if not path.is_file():
+            raise InputError(f"{path}: expected Inception weights, found no file")
+        found = sha256(path)
+        if found != expected:
             raise InputError(
-                f"{path}: expected finite features of shape (n, d), found shape {features.shape}"
+                f"{path}: expected Inception weights of sha256 {expected}, found {found} "
+                f"({path.stat().st_size} bytes)"
             )
-        return cls.of(features)
+        return path
+    cache = Path(torch.hub.get_dir()) / "clean-fid"
+    for path in (cache / INCEPTION_FILE, Path(tempfile.gettempdir()) / INCEPTION_FILE):
+        if path.is_file():
+            if sha256(path) == expected:
+                return path
+            print(f"{path}: passed over, its sha256 is not {expected}", flush=True)
+    path = cache / INCEPTION_FILE
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(inception_url, str(path), expected, progress=False)
+    except (URLError, OSError, RuntimeError) as error:
+        raise InputError(
+            f"{inception_url}: expected to download Inception weights of sha256 {expected} to "
+            f"{path}, found {error}; inception_weights in the configuration names a folder that "
+            f"has {INCEPTION_FILE}"
+        ) from error
+    return path
+
+
+def _inception(
+    name: str, path: Path, device: torch.device
+) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Return clean-fid's Inception in one of its modes, named by ``inception_MODE``."""
+    clean = name == "inception_clean"
+    # In mode legacy_tensorflow the network itself resizes, without antialiasing as TensorFlow did.
+    model = InceptionV3W(str(path.parent), download=False, resize_inside=not clean)
+    model = model.to(device).eval()
+
+    def forward(images: Tensor) -> tuple[Tensor, Tensor]:
+        colour = images.expand(-1, 3, -1, -1).float()
+        features = model(clean_resize(colour) if clean else colour)
+        # Without the bias, as the inception score has been computed from the first.
+        return features, (features @ model.base.output.weight.T).softmax(dim=1)
+
+    return forward
+
+
+def clean_resize(images: Tensor) -> Tensor:
+    """Resize images to Inception's size as clean-fid does, with the images where they are.
+
+    clean-fid resizes each channel of each image by PIL, bicubic with antialiasing, unrounded and
+    then clipped. That is linear before the clip, so PIL's own weights are taken from its resizing
+    of an identity matrix.
+
+    Parameters
+    ----------
+    images
+        float32, values in [0, 255], shape (n, channels, height, width).
+    """
+    vertical, horizontal = (
+        torch.from_numpy(
+            np.array(
+                Image.fromarray(np.eye(side, dtype=np.float32)).resize(
+                    (side, _INCEPTION_SIDE), Image.Resampling.BICUBIC
+                )
+            )
+        ).to(images)
+        for side in images.shape[2:]
+    )
+    return (vertical @ (images @ horizontal.T)).clamp(0, 255)

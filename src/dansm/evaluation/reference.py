@@ -1,5 +1,6 @@
-"""Features of the real images, and the distances that no model can undercut."""
+"""Statistics of the real images' features, and the distances that no model can undercut."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,45 +10,62 @@ import torch
 from tqdm import tqdm
 
 from dansm.data.store import Store
-from dansm.evaluation.distances import frechet_distance, kernel_distance
-from dansm.evaluation.features import Extractor, ReferenceFeatures, extract
-from dansm.evaluation.sampling import Decode
+from dansm.evaluation.distances import measure
+from dansm.evaluation.features import Extractor, Features
+from dansm.evaluation.sampling import DECODED_AT_ONCE, Decode
+from dansm.evaluation.statistics import ReferenceFeatures, chosen_rows
 from dansm.evaluation.table import write_table
 from dansm.randomness import generator
 
+# How many images the halves are drawn from: their features are held in memory.
+_FLOOR_IMAGES = 100_000
 _SPLITS = 5
 _BATCH = 250
 
 
 def compute_reference(
-    store: Store, extractor: Extractor, *, dataset: str, name: str, features: Path, floor: Path
+    store: Store, extractor: Extractor, *, dataset: str, features: Path, floor: Path
 ) -> None:
-    """Save the features of all real images, and the distance between random halves of them.
+    """Save statistics of the real images' features, and the distances between random halves.
 
     The distance of one half to the other is the floor: what a perfect model would get with that
-    many samples.
+    many samples. Of more than 100 000 images the halves are of that many, drawn at random.
 
     Parameters
     ----------
-    name
-        Name of the feature extractor.
     features, floor
-        Files to write: reference features, and a table with a row per random split.
+        Files to write: reference features, and a table with rows for each random split.
     """
-    batches = tqdm(range(0, len(store), _BATCH), desc=f"features of {dataset}", mininterval=1)
-    all_features = np.concatenate(
-        [extract(extractor, store.array[first : first + _BATCH]) for first in batches]
+    rows = chosen_rows(len(store), _FLOOR_IMAGES, "floor")
+    held: list[Features] = []
+
+    def batches() -> Iterator[np.ndarray]:
+        with tqdm(
+            total=len(store), unit="images", desc=f"features of {dataset}", mininterval=1
+        ) as progress:
+            for first in range(0, len(store), _BATCH):
+                found = extractor(torch.from_numpy(np.array(store.array[first : first + _BATCH])))
+                begin, end = np.searchsorted(rows, [first, first + _BATCH])
+                held.append(Features(*(part[rows[begin:end] - first] for part in found)))
+                progress.update(len(found.features))
+                yield found.features
+
+    reference = ReferenceFeatures.gather(batches(), len(store), extractor.identity)
+    reference.save(features)
+    print(
+        f"{features}: mean and covariance over {reference.count} images, features of "
+        f"{len(reference.features)} kept",
+        flush=True,
     )
-    ReferenceFeatures.of(all_features).save(features)
-    half = len(all_features) // 2
-    rows = []
+    found = Features.joined(held)
+    half = len(rows) // 2
+    measured = []
     for split in range(_SPLITS):
-        order = torch.randperm(len(all_features), generator=generator(split, "halves")).numpy()
-        reference = ReferenceFeatures.of(all_features[order[half:]])
-        rows += _rows(
-            all_features[order[:half]], reference, dataset, "real_halves", name, seed_range=split
-        )
-    write_table(floor, pd.DataFrame(rows))
+        order = torch.randperm(len(rows), generator=generator(split, "halves")).numpy()
+        other = ReferenceFeatures.of(found.features[order[half:]])
+        mine = Features(*(part[order[:half]] for part in found))
+        measured += _rows(mine, other, extractor, dataset, "real_halves", seed_range=split)
+    write_table(floor, pd.DataFrame(measured))
 
 
 def measure_reconstruction(
@@ -58,40 +76,34 @@ def measure_reconstruction(
     reference: ReferenceFeatures,
     *,
     dataset: str,
-    name: str,
     path: Path,
 ) -> None:
     """Write the distance of decoded latents to the real images: the autoencoder's share."""
     parts = []
-    for first in tqdm(range(0, len(latents), _BATCH), desc="decoding", mininterval=1):
-        rows = np.arange(first, min(first + _BATCH, len(latents)))
-        images = store.to_stored_range(decode(latents.batch(rows)))
-        parts.append(extract(extractor, images))
-    features = np.concatenate(parts)
-    write_table(path, pd.DataFrame(_rows(features, reference, dataset, "reconstruction", name)))
+    with tqdm(total=len(latents), unit="images", desc="decoding", mininterval=1) as progress:
+        for first in range(0, len(latents), DECODED_AT_ONCE):
+            rows = np.arange(first, min(first + DECODED_AT_ONCE, len(latents)))
+            parts.append(extractor(store.to_stored_range(decode(latents.batch(rows)))))
+            progress.update(len(rows))
+    measured = _rows(Features.joined(parts), reference, extractor, dataset, "reconstruction")
+    write_table(path, pd.DataFrame(measured))
 
 
 def _rows(
-    features: np.ndarray,
+    found: Features,
     reference: ReferenceFeatures,
+    extractor: Extractor,
     dataset: str,
     process: str,
-    extractor: str,
     seed_range: int = 0,
 ) -> list[dict[str, Any]]:
-    values = {
-        "frechet_distance": frechet_distance(features, reference),
-        "kernel_distance": kernel_distance(features, reference),
-    }
     return [
         {
             "dataset": dataset,
             "process": process,
             "seed_range": seed_range,
-            "metric": metric,
-            "feature_extractor": extractor,
-            "n_samples": len(features),
-            "value": value,
+            "feature_extractor": extractor.name,
+            **measurement._asdict(),
         }
-        for metric, value in values.items()
+        for measurement in measure(found, reference, extractor, everything=True)
     ]

@@ -1,6 +1,7 @@
 """Evaluating a run: every snapshot sampled, its distances to the real images computed."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,15 +15,19 @@ from tqdm import tqdm
 from dansm.config import RunSettings, Sampling
 from dansm.data.store import Store
 from dansm.errors import InputError
-from dansm.evaluation.distances import frechet_distance, kernel_distance
-from dansm.evaluation.features import Extractor, ReferenceFeatures, extract
+from dansm.evaluation.distances import measure
+from dansm.evaluation.features import Extractor, Features
+from dansm.evaluation.png import kept_as_png
 from dansm.evaluation.sampling import Decode, Images, generate
+from dansm.evaluation.statistics import ReferenceFeatures
 from dansm.evaluation.table import write_table
-from dansm.files import atomic_path, read_json, sha256
+from dansm.files import atomic_path, read_json, sha256, write_json
 from dansm.models.networks import load_weights, make_network
 from dansm.processes import PROCESSES
+from dansm.provenance import provenance
 from dansm.training import RUN, SNAPSHOTS, snapshot_description
 
+PNG = "png"
 GRID_IMAGES = 64
 
 
@@ -47,6 +52,11 @@ class Task(NamedTuple):
     def key(self) -> str:
         """Identify the task among those of its run."""
         return f"{self.file} {self.sampler} {self.steps} {self.seed_range}"
+
+    @property
+    def png_folder(self) -> str:
+        """Where its images are kept, below the run's `PNG`."""
+        return f"{self.sampler}-{self.steps}/range{self.seed_range}"
 
 
 class RunEvaluator:
@@ -111,65 +121,96 @@ class RunEvaluator:
                         )
         return tasks
 
-    def evaluate(self, table: Path, samples: Path) -> None:
+    def evaluate(self, table: Path, samples: Path, description: Path) -> None:
         """Write the table of distances and the images for the sample grids.
 
-        Sets of samples that are measured are noted in ``evaluation.jsonl`` beside the table until
-        it is complete, so an interrupted evaluation continues.
+        The description says what the table was measured with. If the sampling asks to keep images,
+        the run's folder ``png`` holds those of the last snapshot, a folder for each set. Sets of
+        samples that are measured are noted in ``evaluation.jsonl`` beside the table until it is
+        complete, so an interrupted evaluation continues.
         """
         notes = Path(table).parent / "training" / "evaluation.jsonl"
-        identity = sha256(self.folder / RUN) + self.sampling.model_dump_json()
+        identity = json.dumps(self.description(), sort_keys=True)
         done = _read_notes(notes, identity)
+        if not done:
+            # Images of an earlier evaluation would mix with those of this one.
+            shutil.rmtree(self.folder / PNG, ignore_errors=True)
         rows: list[dict[str, Any]] = []
-        tasks = self.tasks()
-        total = len(tasks) * self.sampling.n_samples
-        with tqdm(total=total, unit="images", desc="sampling", mininterval=1) as progress:
+        tasks, count = self.tasks(), self.sampling.n_samples
+        finished = count * sum(task.key in done for task in tasks)
+        with tqdm(
+            total=len(tasks) * count,
+            initial=finished,
+            unit="images",
+            desc="sampling",
+            mininterval=1,
+        ) as progress:
             for task in tasks:
                 if task.key not in done:
-                    done[task.key] = self.measure(task)
+                    done[task.key] = self.measure(task, progress)
                     _append_note(notes, identity, task.key, done[task.key])
                 rows += done[task.key]
-                progress.update(self.sampling.n_samples)
         self.save_grids(samples)
+        write_json(description, {**self.description(), "provenance": provenance()})
         write_table(table, pd.DataFrame(rows))
         notes.unlink(missing_ok=True)
 
-    def measure(self, task: Task) -> list[dict[str, Any]]:
-        """Return one row per metric and feature extractor."""
-        features: dict[str, list[np.ndarray]] = {name: [] for name in self.metrics}
+    def description(self) -> dict[str, Any]:
+        """Return what the run is measured with, and which run it is."""
+        return {
+            "run_sha256": sha256(self.folder / RUN),
+            "sampling": self.sampling.model_dump(mode="json"),
+            "features": {
+                name: {
+                    "weights_sha256": metric.extractor.weights,
+                    "real_images": metric.reference.count,
+                    "real_images_kept": len(metric.reference.features),
+                }
+                for name, metric in self.metrics.items()
+            },
+        }
+
+    def measure(self, task: Task, progress: tqdm) -> list[dict[str, Any]]:
+        """Return one row per metric and feature extractor, advancing the progress by images.
+
+        Images go from the network to the extractors on their device; only features leave it, and
+        the images themselves where PNG files are to be kept.
+        """
+        found: dict[str, list[Features]] = {name: [] for name in self.metrics}
         evaluations = []
         count = self.sampling.n_samples
-        for images, nfe in self._generate(task, task.seed_range * count, count):
+        batches = self._generate(task, task.seed_range * count, count)
+        if self.sampling.keep_png and task.last:
+            batches = kept_as_png(batches, self.folder / PNG / task.png_folder, self.store)
+        for images, nfe in batches:
             evaluations.append(nfe)
             for name, metric in self.metrics.items():
-                features[name].append(extract(metric.extractor, images))
-        rows = []
-        for name, metric in self.metrics.items():
-            generated = np.concatenate(features[name])
-            values = {"frechet_distance": frechet_distance(generated, metric.reference)}
-            if task.last:
-                values["kernel_distance"] = kernel_distance(generated, metric.reference)
-            rows += [
-                {
-                    "dataset": self.settings.dataset,
-                    "process": self.settings.process,
-                    "coupling": self.settings.coupling,
-                    "match_size": self.settings.match_size,
-                    "seed": self.settings.seed,
-                    "images_seen": task.images_seen,
-                    "sampler": task.sampler,
-                    "steps": task.steps or None,
-                    # Adaptive samplers may take another number for each batch.
-                    "nfe": float(np.mean(evaluations)),
-                    "seed_range": task.seed_range,
-                    "metric": key,
-                    "feature_extractor": name,
-                    "n_samples": count,
-                    "value": value,
-                }
-                for key, value in values.items()
-            ]
-        return rows
+                found[name].append(metric.extractor(images))
+            progress.update(len(images))
+        return [
+            {
+                "dataset": self.settings.dataset,
+                "process": self.settings.process,
+                "coupling": self.settings.coupling,
+                "match_size": self.settings.match_size,
+                "seed": self.settings.seed,
+                "images_seen": task.images_seen,
+                "sampler": task.sampler,
+                "steps": task.steps or None,
+                # Adaptive samplers may take another number for each batch.
+                "nfe": float(np.mean(evaluations)),
+                "seed_range": task.seed_range,
+                "feature_extractor": name,
+                **measurement._asdict(),
+            }
+            for name, metric in self.metrics.items()
+            for measurement in measure(
+                Features.joined(found[name]),
+                metric.reference,
+                metric.extractor,
+                everything=task.last,
+            )
+        ]
 
     def save_grids(self, path: Path) -> None:
         """Save the first images of each sampler and step count of the last snapshot."""
@@ -179,7 +220,7 @@ class RunEvaluator:
                 count = min(GRID_IMAGES, self.sampling.n_samples)
                 batches = list(self._generate(task, 0, count))
                 key = f"{task.sampler}-{task.steps}"
-                grids[key] = np.concatenate([batch.images for batch in batches])
+                grids[key] = torch.cat([batch.images for batch in batches]).cpu().numpy()
                 grids[f"{key}-nfe"] = np.mean([batch.nfe for batch in batches])
         with atomic_path(path) as partial, open(partial, "wb") as file:
             np.savez_compressed(file, **grids)

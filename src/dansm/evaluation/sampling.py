@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,11 +13,17 @@ from dansm.randomness import image_noises
 # Latents (n, ...) -> images in [-1, 1]; for pixel datasets the identity.
 Decode = Callable[[Tensor], Tensor]
 
+# A batch of latents takes far less memory than its images do inside a large decoder.
+DECODED_AT_ONCE = 25
+
 
 class Images(NamedTuple):
-    """Generated images in the store's own type and range, and network evaluations per image."""
+    """Generated images in the store's own type and range, and network evaluations per image.
 
-    images: np.ndarray
+    The images stay on the network's device.
+    """
+
+    images: Tensor
     nfe: int
 
 
@@ -60,5 +65,7 @@ def generate(
         noise = image_noises(start, size, shape).to(device)
         with torch.inference_mode():
             samples, nfe = process.sample(predict, noise, sampler, steps)
-            images = store.to_stored_range(decode(samples))
-        yield Images(images, nfe)
+            images = [
+                store.to_stored_range(decode(part)) for part in samples.split(DECODED_AT_ONCE)
+            ]
+        yield Images(torch.cat(images), nfe)

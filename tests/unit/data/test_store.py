@@ -126,8 +126,8 @@ def test_images_are_clipped_and_rounded(make_store):
     store = make_store(np.array([0, 16], np.uint8).reshape(2, 1, 1, 1), (0, 16))
     images = torch.tensor([-3.0, -1.0, -0.95, -0.93, 0.0, 0.99, 7.0]).reshape(-1, 1, 1, 1)
     found = store.to_stored_range(images)
-    assert found.dtype == np.uint8
-    assert found.ravel().tolist() == [0, 0, 0, 1, 8, 16, 16]
+    assert found.dtype == torch.uint8
+    assert found.flatten().tolist() == [0, 0, 0, 1, 8, 16, 16]
 
 
 def test_latents_have_no_stored_range(make_store):

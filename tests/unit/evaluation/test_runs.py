@@ -5,12 +5,14 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dansm.config import Network, RunSettings, Sampling
 from dansm.errors import InputError
-from dansm.evaluation.distances import frechet_distance
-from dansm.evaluation.features import ReferenceFeatures
+from dansm.evaluation.distances import frechet_distance, measure
+from dansm.evaluation.features import Extractor, Features
 from dansm.evaluation.runs import Metric, RunEvaluator
+from dansm.evaluation.statistics import ReferenceFeatures
 from dansm.evaluation.table import read_table
 from dansm.files import read_json, sha256, write_json
 from dansm.models.networks import load_weights, make_network
@@ -45,8 +47,19 @@ SAMPLING = Sampling(
 
 
 def pixels(images):
-    """Features: the pixels themselves."""
-    return images.reshape(len(images), -1).astype(float)[:, :5]
+    """Features: five pixels."""
+    return images.reshape(len(images), -1)[:, :5].float()
+
+
+def shares(images):
+    """Probabilities of classes: the shares of the brightness that the rows have."""
+    rows = images.float().sum(dim=(1, 3)) + 1
+    return rows / rows.sum(dim=1, keepdim=True)
+
+
+EXTRACTOR = Extractor(
+    "digit_classifier", "0123", torch.device("cpu"), lambda x: (pixels(x), shares(x))
+)
 
 
 @pytest.fixture
@@ -59,21 +72,18 @@ def run(tmp_path, make_store):
 
 def evaluator(run, settings=SETTINGS, sampling=SAMPLING):
     store, folder = run
-    reference = ReferenceFeatures.of(pixels(np.asarray(store.array)))
-    metrics = {"digit_classifier": Metric(pixels, reference)}
+    reference = ReferenceFeatures.of(pixels(torch.tensor(store.array)).numpy())
+    metrics = {"digit_classifier": Metric(EXTRACTOR, reference)}
     return RunEvaluator(settings, sampling, folder, store, lambda latents: latents, metrics)
 
 
-def test_the_table_holds_what_sampling_by_hand_gives(run, tmp_path):
-    ours = evaluator(run)
-    ours.evaluate(tmp_path / "distances.csv", tmp_path / "samples.npz")
-    table = read_table(tmp_path / "distances.csv")
-    frechet = table[table["metric"] == "frechet_distance"]
-    assert len(frechet) == 2 + 3 * 2
-    assert (table["metric"] == "kernel_distance").sum() == 3 * 2
-    assert (frechet[frechet["steps"].notna()]["nfe"] == frechet["steps"].dropna()).all()
-    assert (frechet[frechet["sampler"] == "rk45"]["nfe"] > 5).all()
-    # By hand, all in one batch: the last snapshot, 3 steps, the second range of image seeds.
+def evaluate(ours, folder):
+    ours.evaluate(folder / "distances.csv", folder / "samples.npz", folder / "evaluation.json")
+    return read_table(folder / "distances.csv")
+
+
+def sampled_by_hand(run):
+    """All in one batch: the last snapshot, 3 steps, the second range of image seeds."""
     store, folder = run
     network = make_network(SETTINGS.network, SETTINGS.shape).eval()
     load_weights(folder / "model.safetensors", network, {})
@@ -81,43 +91,122 @@ def test_the_table_holds_what_sampling_by_hand_gives(run, tmp_path):
         samples, _ = PROCESSES["rectified_flow"].sample(
             lambda x, t: network(x, t).sample, image_noises(20, 20, (1, 4, 4)), "euler", 3
         )
-    expected = frechet_distance(
-        pixels(store.to_stored_range(samples)), ours.metrics["digit_classifier"].reference
-    )
+    return store.to_stored_range(samples)
+
+
+def test_the_table_holds_what_sampling_by_hand_gives(run, tmp_path):
+    ours = evaluator(run)
+    table = evaluate(ours, tmp_path)
+    frechet = table[table["metric"] == "frechet_distance"]
+    assert len(frechet) == 2 + 3 * 2
+    for metric in ("kernel_distance", "precision", "recall", "classifier_score"):
+        of_metric = table[table["metric"] == metric]
+        assert len(of_metric) == 3 * 2
+        assert (of_metric["images_seen"] == 32).all()
+    assert (frechet[frechet["steps"].notna()]["nfe"] == frechet["steps"].dropna()).all()
+    assert (frechet[frechet["sampler"] == "rk45"]["nfe"] > 5).all()
+    images = sampled_by_hand(run)
+    reference = ours.metrics["digit_classifier"].reference
+    by_hand = Features(pixels(images).numpy(), shares(images).numpy())
+    expected = measure(by_hand, reference, EXTRACTOR, everything=True)
+    assert expected[0].value == frechet_distance(by_hand.features, reference)
     chosen = (table["steps"] == 3) & (table["seed_range"] == 1) & (table["images_seen"] == 32)
-    found = table[chosen & (table["metric"] == "frechet_distance")]["value"].item()
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    found = table[chosen].set_index("metric")
+    assert len(found) == len(expected)
+    for metric, value, count in expected:
+        assert found.loc[metric, "value"] == pytest.approx(value, rel=1e-6)
+        assert found.loc[metric, "n_samples"] == count == 20
     with np.load(tmp_path / "samples.npz") as grids:
         assert set(grids) >= {"euler-2", "euler-3", "rk45-0", "euler-3-nfe", "value_range"}
         assert grids["euler-3"].shape == (20, 1, 4, 4)
         assert grids["euler-3"].dtype == np.uint8
 
 
+def test_the_description_names_run_weights_and_references(run, tmp_path):
+    evaluate(evaluator(run), tmp_path)
+    found = read_json(tmp_path / "evaluation.json")
+    assert found["run_sha256"] == sha256(run[1] / "run.json")
+    assert found["sampling"] == SAMPLING.model_dump(mode="json")
+    assert found["features"] == {
+        "digit_classifier": {
+            "weights_sha256": "0123",
+            "real_images": 40,
+            "real_images_kept": 40,
+        }
+    }
+    assert set(found["provenance"]) >= {"commit", "versions", "hardware"}
+
+
 def test_an_interrupted_evaluation_goes_on(run, tmp_path, monkeypatch):
-    table = run[1] / "distances.csv"
     ours = evaluator(run)
     measure, measured = ours.measure, []
 
-    def interrupted(task):
+    def interrupted(task, progress):
         if len(measured) == 4:
             raise KeyboardInterrupt
         measured.append(task.key)
-        return measure(task)
+        return measure(task, progress)
 
     monkeypatch.setattr(ours, "measure", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        ours.evaluate(table, tmp_path / "samples.npz")
+        evaluate(ours, run[1])
     notes = run[1] / "training" / "evaluation.jsonl"
     notes.write_text(notes.read_text()[:-7])  # the last line was cut short, too
     again = evaluator(run)
     measured_again = []
     real = again.measure
-    monkeypatch.setattr(again, "measure", lambda t: (measured_again.append(t.key), real(t))[1])
-    again.evaluate(table, tmp_path / "samples.npz")
+    monkeypatch.setattr(again, "measure", lambda *a: (measured_again.append(a[0].key), real(*a))[1])
+    evaluate(again, run[1])
     assert measured_again == [task.key for task in again.tasks()][3:]
-    whole = tmp_path / "whole" / "distances.csv"
-    evaluator(run).evaluate(whole, tmp_path / "samples.npz")
-    assert table.read_bytes() == whole.read_bytes()
+    whole = tmp_path / "whole"
+    evaluate(evaluator(run), whole)
+    table = (run[1] / "distances.csv").read_bytes()
+    assert table == (whole / "distances.csv").read_bytes()
+
+
+KEEPING = SAMPLING.model_copy(update={"keep_png": True})
+
+
+def test_kept_images_are_those_that_were_measured(run, tmp_path):
+    kept = run[1] / "png"
+    (kept / "euler-9").mkdir(parents=True)  # of an evaluation with other step counts
+    table = evaluate(evaluator(run, sampling=KEEPING), tmp_path / "kept")
+    folders = {path.relative_to(kept).as_posix() for path in kept.glob("*/*")}
+    assert folders == {f"{s}/range{r}" for s in ("euler-2", "euler-3", "rk45-0") for r in (0, 1)}
+    assert not (kept / "euler-9").exists()
+    files = sorted((kept / "euler-3" / "range1").iterdir())
+    assert [path.name for path in files] == [f"{k:06d}.png" for k in range(20)]
+    expected = sampled_by_hand(run)[:, 0].numpy().astype(float)
+    found = np.stack([np.asarray(Image.open(path)) for path in files])
+    assert np.ptp(found) > 17
+    np.testing.assert_array_equal(np.rint(found * (16 / 255)), expected)
+    without = evaluate(evaluator(run), tmp_path / "without")
+    assert table.equals(without)
+    assert not kept.exists()  # the evaluation that keeps none has none
+
+
+def test_sets_of_images_that_are_whole_survive_an_interruption(run, tmp_path, monkeypatch):
+    ours = evaluator(run, sampling=KEEPING)
+    measure, done = ours.measure, []
+
+    def interrupted(task, progress):
+        done.append(task)
+        if len(done) == 5:  # two of the first snapshot, two of the last, then this
+            cut = task.png_folder
+            (run[1] / "png" / cut).mkdir(parents=True)
+            (run[1] / "png" / cut / "000099.png").touch()
+            raise KeyboardInterrupt
+        return measure(task, progress)
+
+    monkeypatch.setattr(ours, "measure", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(ours, run[1])
+    whole = run[1] / "png" / done[3].png_folder
+    before = {path: path.stat().st_mtime_ns for path in whole.iterdir()}
+    assert len(before) == 20
+    evaluate(evaluator(run, sampling=KEEPING), run[1])
+    assert {path: path.stat().st_mtime_ns for path in whole.iterdir()} == before
+    assert all(len(list(folder.iterdir())) == 20 for folder in (run[1] / "png").glob("*/*"))
 
 
 def test_a_snapshot_cut_short_is_named(run):
@@ -147,7 +236,7 @@ def test_a_snapshot_of_another_network_is_refused_even_with_a_fitting_checksum(r
     record["snapshots"][1]["sha256"] = sha256(folder / "snapshots" / name)
     write_json(folder / "run.json", record)
     with pytest.raises(InputError, match=f"{name}: weights of another run or network"):
-        evaluator(run).evaluate(tmp_path / "d.csv", tmp_path / "s.npz")
+        evaluate(evaluator(run), tmp_path)
 
 
 def test_the_folder_of_another_run_is_refused(run):

@@ -1,0 +1,165 @@
+"""Images a second of sampling and measuring a run: without PNG files, and by way of them.
+
+    python benchmarks/sample_without_png.py --dataset cifar10 --images 2000 --steps 10
+
+The network is that of the dataset's first row in the configuration, with random weights: speed does
+not depend on them. Without ``--inception`` the features are those of a network of Inception's
+architecture with random weights, for the same reason. By way of PNG files means: sample and write
+all images, then let clean-fid read the folder.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from cleanfid.fid import get_folder_features
+from cleanfid.inception_torchscript import InceptionV3W
+from torch import Tensor, nn
+from torchvision.models import inception_v3
+
+from dansm.config import LatentSource, load_config
+from dansm.data.store import Store, open_store, write_store
+from dansm.evaluation.features import INCEPTION_FILE, make_extractor
+from dansm.evaluation.png import kept_as_png
+from dansm.evaluation.sampling import generate
+from dansm.files import sha256
+from dansm.models.autoencoders import Codec
+from dansm.models.networks import make_network
+from dansm.processes import PROCESSES
+
+
+class RandomInception(nn.Module):
+    """Inception's architecture behind the interface of the published file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = inception_v3(weights=None, aux_logits=False, init_weights=False)
+        self.layers.fc = nn.Identity()
+        self.output = nn.Linear(2048, 1008)
+
+    def forward(self, img: Tensor, return_features: bool = False) -> Tensor:
+        """Resize, and return the features; the other outputs are not asked for here."""
+        assert return_features
+        x = nn.functional.interpolate(img, [299, 299], mode="bilinear")
+        return self.layers((x - 128) / 128)
+
+
+def main(
+    dataset: str = "cifar10",
+    images: int = 500,
+    steps: int = 10,
+    mode: Annotated[str, typer.Option(help="legacy_tensorflow or clean")] = "legacy_tensorflow",
+    inception: Annotated[Path | None, typer.Option(help="Folder with the published file")] = None,
+    workers: Annotated[int, typer.Option(help="clean-fid's readers")] = torch.get_num_threads(),
+) -> None:
+    """Measure and print."""
+    config = load_config(Path("config/config.yaml"))
+    row = config.rows(dataset)[0]
+    settings, sampling = config.run_settings(row, seed=0), config.sampling(row)
+    source = config.datasets[dataset].source
+    latent = isinstance(source, LatentSource)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        store = _store(work / "store", config.datasets[source.of if latent else dataset].shape)
+        if inception is None:
+            inception = work
+            torch.manual_seed(0)
+            torch.jit.script(RandomInception().eval()).save(str(work / INCEPTION_FILE))
+        extractor = make_extractor(
+            f"inception_{mode}",
+            store,
+            inception_weights=inception,
+            inception_sha256=sha256(inception / INCEPTION_FILE),
+        )
+        theirs = InceptionV3W(str(inception), download=False, resize_inside=mode != "clean")
+        theirs = theirs.to(device).eval()
+        autoencoder = config.autoencoders[source.autoencoder].model_dump() if latent else None
+        decode = Codec.load(autoencoder, None).decode
+        network = make_network(settings.network, settings.shape, seed=0).to(device).eval()
+        process = PROCESSES[settings.process]
+        sampler = next(iter(sampling.last_snapshot))
+
+        def batches(count: int):  # noqa: ANN202
+            return generate(
+                network,
+                process,
+                store,
+                decode,
+                shape=settings.shape,
+                sampler=sampler,
+                steps=steps,
+                first=0,
+                count=count,
+                batch_size=sampling.batch_size,
+            )
+
+        def without(count: int) -> np.ndarray:
+            return np.concatenate([extractor(batch.images).features for batch in batches(count)])
+
+        def kept(count: int) -> np.ndarray:
+            passed = kept_as_png(batches(count), work / "png", store)
+            return np.concatenate([extractor(batch.images).features for batch in passed])
+
+        def by_way(count: int) -> np.ndarray:
+            for _ in kept_as_png(batches(count), work / "png", store):
+                pass
+            return get_folder_features(
+                str(work / "png"),
+                theirs,
+                num_workers=workers,
+                batch_size=min(count, 250),
+                device=device,
+                mode=mode,
+                verbose=False,
+            )
+
+        print(
+            f"{dataset}, {sampler}, {steps} steps, {images} images, inception_{mode} features, "
+            f"{torch.cuda.get_device_name() if device.type == 'cuda' else 'CPU'}, "
+            f"{torch.get_num_threads()} threads, {workers} readers"
+        )
+        seconds = {}
+        found = {}
+        for name, way in {
+            "without PNG": without,
+            "without PNG, images kept": kept,
+            "by way of PNG": by_way,
+        }.items():
+            seconds[name], found[name] = _timed(way, images, min(images, sampling.batch_size))
+            print(f"{name:26}{seconds[name]:9.2f} s {images / seconds[name]:9.1f} images/s")
+        ratio = seconds["by way of PNG"] / seconds["without PNG"]
+        largest = np.abs(found["without PNG"]).max()
+        difference = np.abs(found["by way of PNG"] - found["without PNG"]).max() / largest
+        print(f"ratio {ratio:.2f}; features differ by {difference:.1e} of the largest at most")
+
+
+def _store(path: Path, shape: tuple[int, int, int]) -> Store:
+    """Return a pixel store of one black image: it stands for the images' shape and range."""
+    write_store(
+        path,
+        [np.zeros((1, *shape), np.uint8)],
+        count=1,
+        shape=shape,
+        dtype="uint8",
+        value_range=(0, 255),
+        source="none",
+        licence="none",
+    )
+    return open_store(path)
+
+
+def _timed(way: Callable[[int], np.ndarray], count: int, warm_up: int) -> tuple[float, np.ndarray]:
+    way(warm_up)
+    started = time.perf_counter()
+    found = way(count)
+    return time.perf_counter() - started, found
+
+
+if __name__ == "__main__":
+    typer.run(main)
