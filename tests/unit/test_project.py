@@ -1,7 +1,10 @@
 """Files that must agree with each other: dependencies, lock, environment, schema, Makefile."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -104,6 +107,19 @@ def test_the_readme_dataset_is_one_entry():
     config = parse_config(content)
     assert [row.match_size for row in config.rows(name)] == [0, 10_000]
     assert f"snakemake results/fid_{name}.csv" in readme
+
+
+def test_reading_lsun_can_be_measured():
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "read_lsun.py", "--count", "3", "--rounds", "1"],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    rates = re.findall(r"^(LMDB), .* (\d+) images/s .*ratio ([\d.]+)$", done.stdout, re.M)
+    rates += re.findall(r"^(PNG) files.* (\d+) images/s .*ratio (1\.00)$", done.stdout, re.M)
+    assert sorted(name for name, _, _ in rates) == ["LMDB", "LMDB", "PNG"]
 
 
 def test_the_readme_loop_runs():
