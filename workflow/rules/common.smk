@@ -25,8 +25,8 @@ try:
         read_yaml(Path(path))
     CONFIG = parse_config(config, "config/config.yaml")
     RESULTS = CONFIG.results
-    WORK_FOLDERS = {"reference", "training", "encoding", "png"}
-    check_results_folder(Path(RESULTS), skip={*CONFIG.scales, *WORK_FOLDERS})
+    skip = {*CONFIG.scales, "reference", "training", "encoding", "png"}
+    check_results_folder(Path(RESULTS), skip=skip)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 

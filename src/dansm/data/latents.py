@@ -33,7 +33,7 @@ from dansm.data.store import (
     shard_name,
 )
 from dansm.errors import InputError
-from dansm.files import atomic_path, publish, read_json
+from dansm.files import atomic_path, check_free_space, publish, read_json
 
 SHARD_IMAGES = 4096
 DECODED_IMAGES = 16
@@ -120,7 +120,8 @@ def write_latents(encoding: Encoding, path: Path, decoding: Path, processes: int
     Raises
     ------
     InputError
-        If the latents have another shape, have no deviations to store, or are not finite.
+        If the latents have another shape, have no deviations to store, or are not finite, or the
+        disk is too full.
     """
     store = open_store(encoding.store)
     devices = [f"cuda:{k}" for k in range(min(processes, torch.cuda.device_count()))] or ["cpu"]
@@ -133,6 +134,9 @@ def write_latents(encoding: Encoding, path: Path, decoding: Path, processes: int
         for shard in range(len(files[ARRAY]))
         if not all(shards[shard].exists() for shards in files.values())
     ]
+    sample_bytes = 2 * math.prod(encoding.shape) * len(encoding.parts)
+    size = min(len(store), len(missing) * encoding.shard_images) * sample_bytes
+    check_free_space(encoding.work, size, path)
     started = time.perf_counter()
     if len(devices) == 1:
         images = _encode_shards(encoding, devices[0], missing, autoencoder)

@@ -51,7 +51,7 @@ class Shards:
         self._ends = np.cumsum([len(array) for array in arrays])
         self.shape = (int(self._ends[-1]), *arrays[0].shape[1:])
         self.dtype = arrays[0].dtype
-        self.size = int(np.prod(self.shape))
+        self.size = prod(self.shape)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -218,17 +218,16 @@ def write_store(
     path = Path(path)
     if labels is not None and np.shape(labels) != (count,):
         raise InputError(f"{path}: expected {count} labels, found {np.shape(labels)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    row_bytes = prod(shape) * np.dtype(dtype).itemsize
-    # A memory-mapped file that meets a full disk would end the process without a word.
-    check_free_space(path.parent, count * row_bytes, path)
-    rows = max(1, shard_bytes // row_bytes)
+    sample_bytes = prod(shape) * np.dtype(dtype).itemsize
+    rows = max(1, shard_bytes // sample_bytes)
     pieces = _split(_checked(path, blocks, count, shape, dtype, value_range), rows)
     files = []
     with tqdm(total=count, unit="images", desc=f"writing {path.name}", mininterval=1) as progress:
         for first in range(0, count, rows):
             files.append(path / shard_name(ARRAY, len(files)))
             with atomic_path(files[-1]) as partial:
+                # A memory-mapped file that meets a full disk would end the process without a word.
+                check_free_space(path, (count - first) * sample_bytes, path)
                 size = min(rows, count - first)
                 array = open_memmap(partial, mode="w+", dtype=dtype, shape=(size, *shape))
                 done = 0
