@@ -61,11 +61,11 @@ def coupling_ablation(table: pd.DataFrame) -> Figure:
     height = 0.19 * len(methods)
     figure = Figure(figsize=(7, height + 3.7), layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=(height + 0.5, 2.9))
-    panels = upper.subplots(1, len(counts), sharey=True, squeeze=False)[0]
+    panels = upper.subplots(1, len(counts), sharex=True, sharey=True, squeeze=False)[0]
     for axes, steps in zip(panels, counts, strict=True):
         _draw_final(axes, summary[summary["steps"] == steps], looks)
         axes.set_title(steps_name(steps))
-        axes.set_xlabel("Distance after training")
+    upper.supxlabel("Distance after training", fontsize=8)
     panels[0].set_yticks(range(len(methods)), [method_name(*method) for method in methods])
     panels[0].invert_yaxis()
     curves = rows[(rows["steps"] == counts[0]) & (rows["seed_range"] == 0)]
