@@ -123,6 +123,26 @@ def config(tmp_path, monkeypatch):
             },
             "recipes": {"flow": recipe},
             "experiments": rows,
+            "coupling_ablations": {
+                "rooms": {
+                    "process": "rectified_flow",
+                    "recipe": "flow",
+                    "seeds": [0],
+                    "methods": [{"coupling": "knn", "match_size": 4}],
+                }
+            },
+            "coupling_marginals": {"dataset": "rooms", "count": 100, "batch_size": 10, "seed": 0},
+            "matching_cost": {
+                "match_sizes": [10],
+                "dimensions": [4],
+                "batch_sizes": [5],
+                "seconds": 1,
+                "repetitions": 1,
+                "limit_seconds": 1,
+                "memory_mb": 100,
+                "threads": 1,
+                "seed": 0,
+            },
             "demo": ["rooms"],
         }
     )
