@@ -54,7 +54,8 @@ COUPLING_NAMES: tuple[str, ...] = get_args(CouplingName)
 SamplerName = Literal["euler", "heun", "rk45", "ddim_original", "ddim_trailing"]
 ExtractorName = Literal["digit_classifier", "inception_legacy_tensorflow", "inception_clean"]
 
-# Of inception-2015-12-05.pt, which clean-fid and StyleGAN's metrics use.
+# The weights that clean-fid and StyleGAN's metrics use.
+INCEPTION_FILE = "inception-2015-12-05.pt"
 INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
 # Couplings whose match size counts something; the others take 0.
 SIZED_COUPLINGS = ("greedy", "hungarian", "knn")
@@ -82,6 +83,9 @@ class Cifar10Source(Model):
 
     kind: Literal["cifar10"]
     folder: Path
+    published: bool = Field(
+        default=True, description="Whether the files must be the published ones, by checksum"
+    )
 
 
 class MnistSource(Model):
@@ -912,6 +916,22 @@ class Config(Model):
             return source
         images = self.scales[self.scale].images
         return source.model_copy(update={"count": min(source.count or images, images)})
+
+    def standin_source(self, name: str, folder: Path) -> Source:
+        """Return the source of a dataset's stand-in: as published, in another folder."""
+        source = self.scaled_source(name)
+        published = {"published": False} if isinstance(source, Cifar10Source) else {}
+        return source.model_copy(update={"folder": folder, **published})
+
+    def features(self, name: str) -> list[str]:
+        """Return a dataset's feature extractors; at a reduced scale Inception has random weights.
+
+        That is in its name, so that no such distance is taken for a FID.
+        """
+        features = self.datasets[name].features
+        if self.scale is None:
+            return list(features)
+        return [f"random_{f}" if f.startswith("inception") else f for f in features]
 
 
 def parse_config(content: Any, name: str = "config") -> Config:

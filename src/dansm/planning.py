@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,9 +27,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dansm.config import (
+    INCEPTION_FILE,
     Config,
     Experiment,
     LatentSource,
+    LsunSource,
     Network,
     PretrainedAutoencoder,
     RunSettings,
@@ -37,8 +39,10 @@ from dansm.config import (
     Shape,
     TrainedAutoencoder,
 )
+from dansm.data.published import files_are_there, published_files
 from dansm.errors import InputError
 from dansm.evaluation.runs import GRID_IMAGES
+from dansm.evaluation.statistics import KEPT_FEATURES
 from dansm.files import read_json, write_json
 from dansm.models.autoencoders import Codec, autoencoder_skeleton
 from dansm.models.networks import make_network
@@ -64,7 +68,9 @@ CPU = "CPU"
 _CPU_FLOPS = 50e9
 _JOB_SECONDS = 6.0
 _NOTEBOOK_SECONDS = 12.0
-_STATISTICS_SECONDS = {"inception": 4.0, "digit": 0.1}
+# The Fréchet distance alone, and all metrics, of Inception's features; other features are few.
+_FRECHET_SECONDS = 4.0
+_METRICS_SECONDS = 40.0
 _PIXEL_SECONDS = 4e-8
 _DISK_BYTES_PER_SECOND = 300e6
 _INCEPTION_FLOPS = 11.4e9
@@ -84,11 +90,13 @@ _PUBLISHED_IMAGES = {
     "church_outdoor_train": 126_227,
 }
 _PUBLISHED_BYTES = {
-    "cifar10": 170_498_071,
-    "mnist": 9_941_303,
-    "fashion_mnist": 26_451_395,
-    "bedroom_train": 45_900_000_000,
-    "church_outdoor_train": 2_450_000_000,
+    "cifar10/cifar-10-python.tar.gz": 170_498_071,
+    "mnist/train-images-idx3-ubyte.gz": 9_912_422,
+    "mnist/train-labels-idx1-ubyte.gz": 28_881,
+    "fashion_mnist/train-images-idx3-ubyte.gz": 26_421_880,
+    "fashion_mnist/train-labels-idx1-ubyte.gz": 29_515,
+    "lsun/bedroom_train_lmdb.zip": 45_900_000_000,
+    "lsun/church_outdoor_train_lmdb.zip": 2_450_000_000,
     "autoencoder": 334_643_276,
     "inception": 95_628_359,
 }
@@ -116,13 +124,13 @@ class Work(NamedTuple):
 class Load:
     """What a job does, whatever the device.
 
-    ``seconds`` come on top of the work, ``disk`` stays, in bytes; ``downloads`` are bytes by file.
+    ``seconds`` come on top of the work; ``disk`` is what stays, in bytes, and ``download`` too.
     """
 
     work: tuple[Work, ...] = ()
     seconds: float = 0.0
     disk: float = 0.0
-    downloads: dict[str, int] = field(default_factory=dict)
+    download: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -169,7 +177,6 @@ def make_plan(
         name = _choose_gpu(gpu, list(measured["devices"]), config)
         rates["GPU"] = Rates(name, measured["devices"].get(name, [])) if name else rates[CPU]
     rows: dict[tuple[str, str], dict[str, Any]] = {}
-    seen: set[str] = set()
     unknown: Counter[str] = Counter()
     for job in jobs:
         load = load_of(config, job)
@@ -181,17 +188,15 @@ def make_plan(
         seconds = 0.0 if job.rule in _TARGETS else _JOB_SECONDS + load.seconds + load.disk / disk
         working = sum(device.seconds(work) for work in load.work)
         hours = (seconds + (working / job.gpus if on_gpu else working)) / 3600
-        new = {name: size for name, size in load.downloads.items() if name not in seen}
-        seen |= set(new)
         key = (job.rule, _subject(job))
         row = rows.setdefault(
-            key, {"jobs": 0, "gpu_hours": 0.0, "cpu_hours": 0.0, "disk": 0.0, "download": 0}
+            key, {"jobs": 0, "gpu_hours": 0.0, "cpu_hours": 0.0, "disk": 0.0, "download": 0.0}
         )
         row["jobs"] += 1
         row["gpu_hours"] += hours * job.gpus if on_gpu else 0
         row["cpu_hours"] += hours * job.threads
         row["disk"] += load.disk
-        row["download"] += sum(new.values())
+        row["download"] += load.download
     order = [*_LOADS, *unknown]
     table = pd.DataFrame(
         [
@@ -284,22 +289,40 @@ def load_of(config: Config, job: Job) -> Load | None:
 
 def _dataset_load(config: Config, wildcards: dict[str, str]) -> Load:
     name = wildcards["dataset"]
-    source, shape = config.scaled_source(name), config.datasets[name].shape
-    count = _image_count(config, name)
-    kept = getattr(source, "category", source.kind)
-    there = getattr(source, "folder", None) is not None and source.folder.exists()
-    downloads = {} if there or kept not in _PUBLISHED_BYTES else {kept: _PUBLISHED_BYTES[kept]}
+    shape, count = config.datasets[name].shape, _image_count(config, name)
     return Load(
         seconds=count * shape[1] * shape[2] * _PIXEL_SECONDS,
-        disk=count * math.prod(shape) + sum(downloads.values()),
-        downloads=downloads,
+        disk=count * math.prod(shape) + _unpacked_bytes(config, name),
     )
+
+
+def _unpacked_bytes(config: Config, name: str) -> float:
+    """Return what LSUN's zip, which stays, takes once more when it is unpacked."""
+    source = config.scaled_source(name)
+    if not isinstance(source, LsunSource) or _has_standin(config, name):
+        return 0
+    ((file, published),) = published_files(source).items()
+    return 0 if published.unpacked.exists() else _PUBLISHED_BYTES.get(f"lsun/{file}", 0)
+
+
+def _download_load(config: Config, wildcards: dict[str, str]) -> Load:
+    source = config.scaled_source(wildcards["dataset"])
+    file = published_files(source)[wildcards["file"]]
+    there = file.path.exists() or file.unpacked.exists()
+    size = 0 if there else _PUBLISHED_BYTES.get(f"{source.kind}/{wildcards['file']}", 0)
+    return Load(disk=size, download=size)
 
 
 def _fetch_load(config: Config, wildcards: dict[str, str]) -> Load:
     size = _PUBLISHED_BYTES["autoencoder"]
     local = Path(config.autoencoders[wildcards["autoencoder"]].name).is_dir()
-    return Load(disk=size, downloads={} if local else {wildcards["autoencoder"]: size})
+    return Load(disk=size, download=0 if local else size)
+
+
+def _inception_load(config: Config, wildcards: dict[str, str]) -> Load:
+    size = _PUBLISHED_BYTES["inception"]
+    cached = (Path(torch.hub.get_dir()) / "clean-fid" / INCEPTION_FILE).exists()
+    return Load(disk=size, download=0 if config.inception_weights or cached else size)
 
 
 def _encode_load(config: Config, wildcards: dict[str, str]) -> Load:
@@ -345,24 +368,25 @@ def _evaluate_load(config: Config, wildcards: dict[str, str]) -> Load:
     works = [Work("evaluate", _network_name(settings), seen + grid * shown, flops)]
     if isinstance(dataset.source, LatentSource):
         works.append(_autoencoder_work(config, row.dataset, images)[1])
-    works += _feature_work(dataset.features, sampling.n_samples * len(sets))
+    features = config.features(row.dataset)
+    works += _feature_work(features, sampling.n_samples * len(sets))
+    last_sets = sum(is_last for _, _, is_last in sets)
     pixels = config.datasets[_pixels_of(config, row.dataset)].shape
     return Load(
         tuple(works),
-        seconds=len(sets) * sum(_statistics_seconds(name) for name in dataset.features),
+        seconds=_statistics_seconds(features, len(sets) - last_sets, last_sets),
         disk=grid * len(last) * math.prod(pixels),
     )
 
 
 def _reference_load(config: Config, wildcards: dict[str, str]) -> Load:
     count = _image_count(config, wildcards["dataset"])
-    extractor = wildcards["extractor"]
-    inception = "inception" in extractor
+    extractors = [wildcards["extractor"]]
+    stored = 4 * min(count, KEPT_FEATURES) + 8 * _INCEPTION_FEATURES
     return Load(
-        tuple(_feature_work([extractor], count)),
-        seconds=_FLOOR_SPLITS * _statistics_seconds(extractor),
-        disk=8 * (count + _INCEPTION_FEATURES) * _INCEPTION_FEATURES if inception else 0,
-        downloads=_inception_download(config) if inception else {},
+        tuple(_feature_work(extractors, count)),
+        seconds=_statistics_seconds(extractors, 0, _FLOOR_SPLITS),
+        disk=stored * _INCEPTION_FEATURES if "inception" in extractors[0] else 0,
     )
 
 
@@ -370,7 +394,8 @@ def _reconstruction_load(config: Config, wildcards: dict[str, str]) -> Load:
     count = _image_count(config, wildcards["dataset"])
     _, decoding = _autoencoder_work(config, wildcards["dataset"], count)
     features = _feature_work([wildcards["extractor"]], count)
-    return Load((decoding, *features), seconds=_statistics_seconds(wildcards["extractor"]))
+    seconds = _statistics_seconds([wildcards["extractor"]], 0, 1)
+    return Load((decoding, *features), seconds=seconds)
 
 
 def _potentials_load(config: Config, wildcards: dict[str, str]) -> Load:
@@ -389,10 +414,15 @@ def _notebook_load(config: Config, wildcards: dict[str, str]) -> Load:
 
 
 # Rules that only name others' results.
-_TARGETS = ("demo", "all")
+_TARGETS = ("stage_data", "demo", "all")
 _LOADS: dict[str, Callable[[Config, dict[str, str]], Load]] = {
+    "download": _download_load,
+    "make_smoke_dataset": _nothing,
     "build_dataset": _dataset_load,
     "fetch_autoencoder": _fetch_load,
+    "fetch_inception": _inception_load,
+    "make_smoke_autoencoder": _nothing,
+    "make_smoke_inception": _nothing,
     "train_autoencoder": _train_autoencoder_load,
     "encode_latents": _encode_load,
     "train_model": _train_load,
@@ -458,7 +488,13 @@ def _image_count(config: Config, name: str) -> int:
         return read_json(meta)["count"]
     source = config.scaled_source(name)
     count = getattr(source, "count", None)
+    if _has_standin(config, name):
+        count = config.scales[config.scale].images
     return count or _PUBLISHED_IMAGES.get(getattr(source, "category", source.kind), 0)
+
+
+def _has_standin(config: Config, name: str) -> bool:
+    return config.scale is not None and not files_are_there(config.scaled_source(name))
 
 
 def _pixels_of(config: Config, name: str) -> str:
@@ -471,7 +507,10 @@ def _autoencoder_work(config: Config, dataset: str, images: int) -> tuple[Work, 
     name = config.datasets[dataset].source.autoencoder
     shapes = config.latent_shapes(name)[dataset]
     folder = Path(config.results) / "autoencoders" / name
-    encoding, decoding = autoencoder_flops(config.autoencoders[name], shapes, folder)
+    settings: TrainedAutoencoder | PretrainedAutoencoder | None = config.autoencoders[name]
+    if config.scale is not None and isinstance(settings, PretrainedAutoencoder):
+        settings = None
+    encoding, decoding = autoencoder_flops(settings, shapes, folder)
     return (
         Work("evaluate", f"encoder of {name}", images, encoding),
         Work("evaluate", f"decoder of {name}", images, decoding),
@@ -479,23 +518,18 @@ def _autoencoder_work(config: Config, dataset: str, images: int) -> tuple[Work, 
 
 
 def _feature_work(extractors: Iterable[str], images: int) -> list[Work]:
-    # The digits' classifier is too small to matter.
+    # The digits' classifier and the stand-ins are too small to matter.
     return [
         Work("evaluate", "Inception", images, _INCEPTION_FLOPS)
         for name in extractors
-        if "inception" in name
+        if name.startswith("inception")
     ]
 
 
-def _statistics_seconds(extractor: str) -> float:
-    return _STATISTICS_SECONDS["inception" if "inception" in extractor else "digit"]
-
-
-def _inception_download(config: Config) -> dict[str, int]:
-    cached = Path(torch.hub.get_dir()) / "clean-fid"
-    if config.inception_weights is not None or cached.exists():
-        return {}
-    return {"inception": _PUBLISHED_BYTES["inception"]}
+def _statistics_seconds(extractors: Iterable[str], frechet: int, everything: int) -> float:
+    """Return how long it takes to compare sets by the Fréchet distance, and by all metrics."""
+    large = sum(name.startswith("inception") for name in extractors)
+    return large * (frechet * _FRECHET_SECONDS + everything * _METRICS_SECONDS)
 
 
 def _network_name(settings: RunSettings) -> str:
@@ -518,9 +552,14 @@ def network_size(network: Network, shape: Shape) -> tuple[int, int]:
 
 
 def autoencoder_flops(
-    settings: TrainedAutoencoder | PretrainedAutoencoder, shapes: tuple[Shape, Shape], folder: Path
+    settings: TrainedAutoencoder | PretrainedAutoencoder | None,
+    shapes: tuple[Shape, Shape],
+    folder: Path,
 ) -> tuple[int, int]:
-    """Return the FLOPs of encoding an image and of decoding its latents."""
+    """Return the FLOPs of encoding an image and of decoding its latents.
+
+    Parameters are those of `autoencoder_skeleton`.
+    """
     codec = autoencoder_skeleton(settings, shapes, folder)
     images, latents = (torch.empty(1, *shape, device="meta") for shape in shapes)
     with FlopCounterMode(display=False) as encoding:

@@ -1,5 +1,6 @@
 import json
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 import yaml
@@ -598,6 +599,28 @@ def test_an_autoencoder_knows_the_shapes_of_its_datasets():
     config = parse_config(VALID)
     assert config.latent_shapes("kl") == {"toy_latent": ((1, 8, 8), (4, 4, 4))}
     assert config.latent_shapes("sd") == {}
+
+
+def test_only_a_reduced_scale_has_features_of_random_weights():
+    names = ["digit_classifier", "inception_clean"]
+    changes = [
+        ("datasets.toy.features", names),
+        ("datasets.toy.source", {"kind": "sklearn_digits"}),
+    ]
+    assert parse_config(changed(*changes)).features("toy") == names
+    smoke = parse_config(changed(*changes, ("scale", "smoke")))
+    assert smoke.features("toy") == ["digit_classifier", "random_inception_clean"]
+
+
+def test_a_standin_is_a_source_in_another_folder():
+    cifar10 = {"kind": "cifar10", "folder": "resources/cifar10"}
+    config = parse_config(changed(("datasets.rooms.source", cifar10), ("scale", "smoke")))
+    source = config.standin_source("rooms", Path("elsewhere"))
+    assert source.folder == Path("elsewhere") and not source.published
+    assert config.datasets["rooms"].source.published
+    smoke = parse_config(changed(("scale", "smoke")))
+    rooms = smoke.standin_source("rooms", Path("elsewhere"))
+    assert rooms == smoke.scaled_source("rooms").model_copy(update={"folder": Path("elsewhere")})
 
 
 def test_without_a_scale_nothing_shrinks():

@@ -194,7 +194,7 @@ def test_training_is_three_passes_over_the_images_and_weights_for_each_snapshot(
     (work,) = load.work
     # 1 050 images are 11 batches of 100.
     assert (work.kind, work.images, work.flops) == ("train", 1100, 3 * flops)
-    assert load.disk == 4 * parameters * 4 and load.downloads == {}
+    assert load.disk == 4 * parameters * 4 and load.download == 0
 
 
 def test_evaluation_counts_every_evaluation_decoding_and_feature(config):
@@ -212,7 +212,8 @@ def test_evaluation_counts_every_evaluation_decoding_and_feature(config):
     assert (decoder.images, decoder.flops) == (50 * sets + in_grid * 3, decoding)
     assert [(f.name, f.images) for f in features] == [("Inception", 50 * sets)] * 2
     assert load.disk == in_grid * 3 * 3 * 16 * 16
-    assert load.seconds == sets * 2 * 4.0
+    # Of both extractors: the Fréchet distance of three sets, all metrics of the last six.
+    assert load.seconds == 2 * (3 * 4 + 6 * 40)
 
 
 def test_latents_are_stored_for_all_that_is_asked(config):
@@ -222,17 +223,21 @@ def test_latents_are_stored_for_all_that_is_asked(config):
     assert load.disk == 600 * (4 * 2 * 2) * 2 * (2 * 2)  # half precision, with deviations
 
 
-def test_data_sets_take_their_bytes_and_downloads(config, tmp_path):
-    job = Job("build_dataset", {"dataset": "rooms"}, 1, 0)
-    load = load_of(config, job)
-    (download,) = load.downloads.values()
-    assert download > 40e9  # LSUN publishes the whole category only
-    assert load.disk == 600 * 3 * 16 * 16 + download
-    (tmp_path / "lsun").mkdir()
-    assert load_of(config, job).downloads == {}
-    assert load_of(config, job).disk == 600 * 3 * 16 * 16
+def test_downloads_and_data_sets_take_their_bytes(config, tmp_path):
+    job = Job("download", {"dataset": "rooms", "file": "bedroom_train_lmdb.zip"}, 1, 0)
+    build = Job("build_dataset", {"dataset": "rooms"}, 1, 0)
+    download = load_of(config, job).download
+    assert 45e9 < download < 46e9  # LSUN publishes the whole category only
+    assert load_of(config, job).disk == download
+    # The zip is unpacked beside itself.
+    assert load_of(config, build).disk == 600 * 3 * 16 * 16 + download
+    lmdb = tmp_path / "lsun" / "bedroom_train_lmdb"
+    lmdb.mkdir(parents=True)
+    (lmdb / "data.mdb").touch()
+    assert load_of(config, job).download == load_of(config, job).disk == 0
+    assert load_of(config, build).disk == 600 * 3 * 16 * 16
     digits = load_of(config, Job("build_dataset", {"dataset": "digits"}, 1, 0))
-    assert digits.disk == 1797 * 64 and digits.downloads == {}
+    assert digits.disk == 1797 * 64 and digits.download == 0
 
 
 def test_a_finished_data_set_knows_how_many_images_it_has(config, tmp_path):
@@ -243,11 +248,33 @@ def test_a_finished_data_set_knows_how_many_images_it_has(config, tmp_path):
     assert load.work[0].images == 2 * 77
 
 
-def test_a_local_autoencoder_is_copied_not_downloaded(config, tmp_path):
+def test_a_reduced_scale_makes_do_with_standins(config):
+    bounds = ("batch_size", "batches", "channels", "layers_per_block", "snapshots")
+    bounds += ("n_samples", "images", "epochs", "seeds")
+    scales = {"smoke": dict.fromkeys(bounds, 4)}
+    smoke = parse_config(config.model_dump() | {"scales": scales, "scale": "smoke"})
+    job = Job("encode_latents", {"dataset": "room_latents"}, 1, 0)
+    small, large = (load_of(c, job).work[0] for c in (smoke, config))
+    assert small.images == 2 * 4 and small.flops < large.flops / 100
+    evaluation = load_of(smoke, Job("evaluate_run", {"dataset": "rooms", **RUN}, 1, 0))
+    assert [work.name for work in evaluation.work if "nception" in work.name] == []
+    build = load_of(smoke, Job("build_dataset", {"dataset": "rooms"}, 1, 0))
+    assert build.disk == 4 * 3 * 16 * 16
+    assert load_of(smoke, Job("make_smoke_dataset", {"dataset": "rooms"}, 1, 0)).disk == 0
+
+
+def test_weights_are_downloaded_unless_they_are_here(config, tmp_path):
     job = Job("fetch_autoencoder", {"autoencoder": "vae"}, 1, 0)
-    assert load_of(config, job).downloads == {"vae": load_of(config, job).disk}
+    assert load_of(config, job).download == load_of(config, job).disk > 3e8
     (tmp_path / "somebody" / "vae").mkdir(parents=True)
-    assert load_of(config, job).downloads == {} and load_of(config, job).disk > 3e8
+    assert load_of(config, job).download == 0 and load_of(config, job).disk > 3e8
+    job = Job("fetch_inception", {}, 1, 0)
+    assert load_of(config, job).download == load_of(config, job).disk == 95_628_359
+    named = parse_config(config.model_dump() | {"inception_weights": "folder"})
+    assert load_of(named, job).download == 0
+    (tmp_path / "no cache" / "clean-fid").mkdir(parents=True)
+    (tmp_path / "no cache" / "clean-fid" / "inception-2015-12-05.pt").touch()
+    assert load_of(config, job).download == 0 and load_of(config, job).disk == 95_628_359
 
 
 def test_the_autoencoder_trained_here_sees_its_budget(config):
@@ -262,9 +289,10 @@ def test_references_reconstructions_and_potentials(config):
         config, Job("compute_reference", {"dataset": "rooms", "extractor": "inception_clean"}, 1, 1)
     )
     assert [(w.name, w.images) for w in reference.work] == [("Inception", 600)]
-    assert set(reference.downloads) == {"inception"}
+    # All 600 images' features are kept, in single precision, with their covariance in double.
+    assert reference.disk == 600 * 2048 * 4 + 2048 * 2048 * 8 and reference.seconds == 5 * 40
     digits = {"dataset": "digits", "extractor": "digit_classifier"}
-    assert load_of(config, Job("compute_reference", digits, 1, 0)).downloads == {}
+    assert load_of(config, Job("compute_reference", digits, 1, 0)) == planning.Load()
     latents = {"dataset": "room_latents", "extractor": "inception_clean"}
     works = load_of(config, Job("measure_reconstruction", latents, 1, 1)).work
     assert [(w.name, w.images) for w in works] == [("decoder of vae", 600), ("Inception", 600)]
@@ -325,12 +353,10 @@ def test_a_plan_adds_up(config, tmp_path, monkeypatch):
     gpu = [{"kind": "train", "name": name, "flops": 3 * flops, "images_per_second": 11.0}]
     write_calibration(tmp_path / "c.json", **{"NVIDIA Toy": gpu})
     job = Job("train_model", {"dataset": "rooms", **RUN}, 4, 2)
-    clean = {"dataset": "rooms", "extractor": "inception_clean"}
     jobs = [
         job,
+        Job("fetch_inception", {}, 1, 0),
         job,
-        Job("compute_reference", clean, 1, 0),
-        Job("compute_reference", {**clean, "extractor": "inception_legacy_tensorflow"}, 1, 0),
         Job("build_dataset", {"dataset": "digits"}, 3, 0),
         Job("something_new", {}, 2, 0),
         Job("all", {}, 1, 0),
@@ -339,12 +365,12 @@ def test_a_plan_adds_up(config, tmp_path, monkeypatch):
     rows = plan.jobs.set_index(["rule", "dataset"])
     assert list(rows.index) == [
         ("build_dataset", "digits"),
+        ("fetch_inception", ""),
         ("train_model", "rooms"),
-        ("compute_reference", "rooms"),
         ("all", ""),
         ("something_new", ""),
     ]
-    assert rows["jobs"].tolist() == [1, 2, 2, 1, 1]
+    assert rows["jobs"].tolist() == [1, 1, 2, 1, 1]
     # 1 100 images at 11 a second and GPU, on two GPUs; 16 bytes a weight at 1 MB/s; 6 s to start.
     seconds = 1100 / 11 / 2 + 16 * parameters / 1e6 + 6
     trained = rows.loc["train_model", "rooms"]
@@ -354,15 +380,14 @@ def test_a_plan_adds_up(config, tmp_path, monkeypatch):
     digits = rows.loc["build_dataset", "digits"]
     expected = 3 * (6 + 1797 * 64 * 4e-8 + 1797 * 64 / 1e6) / 3600
     assert digits["gpu_hours"] == 0 and digits["cpu_hours"] == pytest.approx(expected)
-    # Both jobs need Inception, which is downloaded once.
-    assert rows.loc["compute_reference", "rooms"]["download"] == 95_628_359
+    assert rows["download"].tolist() == [0, 95_628_359, 0, 0, 0]
     assert rows.loc["something_new", ""]["cpu_hours"] == pytest.approx(2 * 6 / 3600)
     assert rows.loc["all", ""]["cpu_hours"] == 0
     text = plan.text()
     total = text.splitlines()[1 + len(rows) + 1].split()
-    assert total[:2] == ["total", "7"]
+    assert total[:2] == ["total", "6"] and total[-2:] == ["95.6", "MB"]
     assert f"{rows['gpu_hours'].sum():.2g}" in total
-    for line in ("NVIDIA Toy: 1 networks", "CPU, not measured", "writes 1 MB/s (measured)"):
+    for line in ("NVIDIA Toy: 1 networks as measured", "writes 1 MB/s (measured)"):
         assert line in text
     assert "not estimated but for their start: something_new (1)" in text
 

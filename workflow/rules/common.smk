@@ -13,8 +13,15 @@ os.environ.update(
 
 from snakemake.exceptions import WorkflowError
 
-from dansm.config import SAMPLERS, LatentSource, TrainedAutoencoder, parse_config, read_yaml
-from dansm.data.published import published_files
+from dansm.config import (
+    INCEPTION_FILE,
+    SAMPLERS,
+    LatentSource,
+    TrainedAutoencoder,
+    parse_config,
+    read_yaml,
+)
+from dansm.data.published import files_are_there, published_files
 from dansm.errors import InputError
 from dansm.files import check_results_folder
 
@@ -43,8 +50,14 @@ TRAINED_AUTOENCODERS = [
 PUBLISHED_AUTOENCODERS = [name for name in CONFIG.autoencoders if name not in TRAINED_AUTOENCODERS]
 # What a download's record is named after; not below results/, since all scales share the files.
 DOWNLOADS = "resources/downloads"
+INCEPTION = f"{RESULTS}/inception/{INCEPTION_FILE}"
 RUN = "{dataset}/{process}/{coupling}-{match_size}/seed{seed}"
 ENVIRONMENT = "../../environment.yml"
+
+
+def one_of(names):
+    """The pattern of a wildcard that is one of some names; without any, it matches nothing."""
+    return "|".join(names) or "(?!)"
 
 
 def rows_of(dataset):
@@ -73,6 +86,11 @@ def pixels_of(name):
     """The dataset whose images are compared: of latents, the one they were encoded from."""
     source = dataset_of(name).source
     return source.of if isinstance(source, LatentSource) else name
+
+
+def features_of(name):
+    dataset_of(name)
+    return CONFIG.features(name)
 
 
 def results_of(datasets):
@@ -132,17 +150,29 @@ def run_sampling(wildcards):
 
 
 def run_features(wildcards):
-    return list(dataset_of(wildcards.dataset).features)
+    return features_of(wildcards.dataset)
 
 
 def dataset_source(wildcards):
+    name = wildcards.dataset
+    has = has_standin(name)
+    source = CONFIG.standin_source(name, standin_of(name)) if has else CONFIG.scaled_source(name)
     # The zip's checksum is the download's business: pinning it later builds nothing again.
-    return CONFIG.scaled_source(wildcards.dataset).model_dump(mode="json", exclude={"sha256"})
+    return source.model_dump(mode="json", exclude={"sha256"})
 
 
 def dataset_files(name):
     """The files of a dataset that can be downloaded, by name."""
     return published_files(CONFIG.scaled_source(name), CONFIG.mirrors.get(name, ()))
+
+
+def has_standin(name):
+    """Whether a dataset's files are made up: at a reduced scale, where the published are not."""
+    return CONFIG.scale is not None and not files_are_there(CONFIG.scaled_source(name))
+
+
+def standin_of(name):
+    return f"{RESULTS}/standins/{name}"
 
 
 def download_settings(wildcards):
@@ -165,17 +195,25 @@ def dataset_licence(wildcards):
 
 
 def autoencoder_settings(wildcards):
-    return CONFIG.scaled_autoencoder(autoencoder_name(wildcards)).model_dump(mode="json")
+    # How many GPUs share an encoding does not make it another one.
+    settings = CONFIG.scaled_autoencoder(wildcards.autoencoder)
+    return settings.model_dump(mode="json", exclude={"gpus"})
 
 
 def autoencoder_name(wildcards):
-    if "autoencoder" in wildcards.keys():
-        return wildcards.autoencoder
     return dataset_of(wildcards.dataset).source.autoencoder
 
 
-def autoencoder_shapes(wildcards):
+def fetched_shapes(wildcards):
     return CONFIG.latent_shapes(wildcards.autoencoder)
+
+
+def standin_shapes(wildcards):
+    return next(iter(CONFIG.latent_shapes(wildcards.autoencoder).values()))
+
+
+def standin_images(wildcards):
+    return CONFIG.scales[CONFIG.scale].images
 
 
 def keeps_posterior(wildcards):
@@ -222,16 +260,20 @@ def matching_cost_batch_size(wildcards):
     return CONFIG.scaled_matching_cost().shown_batch_size
 
 
-def inception_settings(wildcards):
-    weights = CONFIG.inception_weights
+def extractor_options(wildcards):
     return {
-        "inception_weights": None if weights is None else str(weights),
+        "classifier": classifier_settings(wildcards),
+        "inception_weights": f"{RESULTS}/inception",
         "inception_sha256": CONFIG.inception_sha256,
     }
 
 
-def extractor_options(wildcards):
-    return {"classifier": classifier_settings(wildcards), **inception_settings(wildcards)}
+def inception_settings(wildcards):
+    weights = CONFIG.inception_weights
+    return {
+        "weights": None if weights is None else str(weights),
+        "expected": CONFIG.inception_sha256,
+    }
 
 
 def pair_settings(wildcards):
@@ -248,27 +290,28 @@ def pair_settings(wildcards):
 
 def downloads_of(wildcards):
     """The records of all that a dataset's source reads and that can be downloaded."""
-    return [
-        f"{DOWNLOADS}/{wildcards.dataset}/{file}.json" for file in dataset_files(wildcards.dataset)
-    ]
+    return records_of(wildcards.dataset)
+
+
+def records_of(name):
+    if has_standin(name):
+        return [standin_of(name)]
+    return [f"{DOWNLOADS}/{name}/{file}.json" for file in dataset_files(name)]
 
 
 def staged():
-    """What the target all needs and jobs would fetch: files, autoencoders, Inception."""
-    made = [*DATASETS_WITH_EXPERIMENTS, *CONFIG.coupling_ablations]
-    sources = [CONFIG.datasets[name].source for name in made]
-    autoencoders = {source.autoencoder for source in sources if isinstance(source, LatentSource)}
-    features = {name for dataset in made for name in CONFIG.datasets[dataset].features}
+    """The same for everything that the target all needs, with the weights that it needs."""
+    names = [*DATASETS_WITH_EXPERIMENTS, *CONFIG.coupling_ablations]
     files = [
-        f"{DOWNLOADS}/{name}/{file}.json"
-        for name in sorted({pixels_of(name) for name in made})
-        for file in dataset_files(name)
+        file for name in sorted({pixels_of(name) for name in names}) for file in records_of(name)
     ]
     files += [
-        f"{RESULTS}/autoencoders/{name}" for name in PUBLISHED_AUTOENCODERS if name in autoencoders
+        f"{RESULTS}/autoencoders/{autoencoder}"
+        for autoencoder in PUBLISHED_AUTOENCODERS
+        if not set(CONFIG.latent_shapes(autoencoder)).isdisjoint(names)
     ]
-    if any(name.startswith("inception") for name in features):
-        files.append(f"{DOWNLOADS}/inception.json")
+    if any("inception" in extractor for name in names for extractor in features_of(name)):
+        files.append(INCEPTION)
     return files
 
 
@@ -316,17 +359,23 @@ def classifier_images(wildcards):
 def classifier_for(wildcards):
     """The classifier, if it is the extractor asked for or among those of the dataset."""
     names = (
-        [wildcards.extractor]
-        if "extractor" in wildcards.keys()
-        else dataset_of(wildcards.dataset).features
+        [wildcards.extractor] if "extractor" in wildcards.keys() else features_of(wildcards.dataset)
     )
     return f"{RESULTS}/classifier" if "digit_classifier" in names else []
+
+
+def inception_for(wildcards):
+    """Inception's weights, likewise."""
+    names = (
+        [wildcards.extractor] if "extractor" in wildcards.keys() else features_of(wildcards.dataset)
+    )
+    return INCEPTION if any("inception" in name for name in names) else []
 
 
 def reference_features_of(wildcards):
     return [
         f"{RESULTS}/features/{pixels_of(wildcards.dataset)}/{extractor}.npz"
-        for extractor in dataset_of(wildcards.dataset).features
+        for extractor in features_of(wildcards.dataset)
     ]
 
 
@@ -338,7 +387,7 @@ def tables_of(wildcards):
         for row in rows_of(dataset)
         for seed in CONFIG.seeds(row)
     ]
-    for extractor in dataset_of(dataset).features:
+    for extractor in features_of(dataset):
         tables.append(f"{RESULTS}/features/{pixels_of(dataset)}/{extractor}.floor.csv")
         if isinstance(dataset_of(dataset).source, LatentSource):
             tables.append(f"{RESULTS}/features/{dataset}/{extractor}.reconstruction.csv")

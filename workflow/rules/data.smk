@@ -5,8 +5,6 @@
 localrules:
     stage_data,
     download,
-    fetch_autoencoder,
-    fetch_inception,
 
 
 rule stage_data:
@@ -75,7 +73,7 @@ rule train_autoencoder:
     benchmark:
         f"{RESULTS}/benchmarks/train_autoencoder/{{autoencoder}}.tsv"
     wildcard_constraints:
-        autoencoder="|".join(TRAINED_AUTOENCODERS),
+        autoencoder=one_of(TRAINED_AUTOENCODERS),
     conda:
         ENVIRONMENT
     threads: 1
@@ -87,52 +85,6 @@ rule train_autoencoder:
         settings=autoencoder_settings,
     script:
         "../scripts/train_autoencoder.py"
-
-
-rule fetch_autoencoder:
-    output:
-        directory(f"{RESULTS}/autoencoders/{{autoencoder}}"),
-    log:
-        f"{RESULTS}/logs/fetch_autoencoder/{{autoencoder}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/fetch_autoencoder/{{autoencoder}}.tsv"
-    wildcard_constraints:
-        autoencoder="|".join(PUBLISHED_AUTOENCODERS),
-    # What is wrong with it should be known before a large dataset is built.
-    priority: 1
-    conda:
-        ENVIRONMENT
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=120,
-        gpu=0,
-    params:
-        settings=autoencoder_settings,
-        shapes=autoencoder_shapes,
-    script:
-        "../scripts/fetch_autoencoder.py"
-
-
-# Jobs look for the weights where this leaves them, so none depends on its record.
-rule fetch_inception:
-    output:
-        f"{DOWNLOADS}/inception.json",
-    log:
-        f"{RESULTS}/logs/fetch_inception/inception.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/fetch_inception/inception.tsv"
-    conda:
-        ENVIRONMENT
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=60,
-        gpu=0,
-    params:
-        settings=inception_settings,
-    script:
-        "../scripts/fetch_inception.py"
 
 
 # Finished shards stay in `encoding/`, which is no declared output, until all are there.

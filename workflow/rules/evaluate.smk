@@ -27,6 +27,7 @@ rule compute_reference:
     input:
         store=store_of,
         classifier=classifier_for,
+        inception=inception_for,
     output:
         features=f"{RESULTS}/features/{{dataset}}/{{extractor}}.npz",
         floor=f"{RESULTS}/features/{{dataset}}/{{extractor}}.floor.csv",
@@ -53,6 +54,7 @@ rule measure_reconstruction:
         latents=store_of,
         autoencoder=decoder_of,
         classifier=classifier_for,
+        inception=inception_for,
         reference=reference_of_pixels,
     output:
         f"{RESULTS}/features/{{dataset}}/{{extractor}}.reconstruction.csv",
@@ -80,6 +82,7 @@ rule evaluate_run:
         store=pixel_store_of,
         autoencoder=decoder_of,
         classifier=classifier_for,
+        inception=inception_for,
         reference=reference_features_of,
     output:
         distances=f"{RESULTS}/runs/{RUN}/distances.csv",

@@ -1,13 +1,9 @@
-"""Find the Inception weights, or download them, where there is internet."""
+"""Copy Inception's weights into the results, from a folder, a cache or a download."""
 
 from pathlib import Path
 
-from dansm.evaluation.features import find_inception
-from dansm.files import write_json
+from dansm.evaluation.features import fetch_inception
 from dansm.jobs import job
 
 with job(snakemake):
-    settings = snakemake.params.settings
-    found = find_inception(settings["inception_weights"], settings["inception_sha256"])
-    record = {"file": str(found), "sha256": settings["inception_sha256"]}
-    write_json(Path(snakemake.output[0]), record)
+    fetch_inception(**snakemake.params.settings, path=Path(snakemake.output[0]))

@@ -49,6 +49,12 @@ _IDX_MD5 = {
 }
 
 
+def files_are_there(source: Source) -> bool:
+    """Tell whether all that a source reads is there, packed or unpacked, if it is published."""
+    files = published_files(source).values()
+    return all(file.path.exists() or file.unpacked.exists() for file in files)
+
+
 def published_files(source: Source, mirrors: Iterable[str] = ()) -> dict[str, PublishedFile]:
     """Return the published files that a source reads, by name; none for a folder of one's own.
 

@@ -61,7 +61,8 @@ def frechet_distance(features: np.ndarray, reference: ReferenceFeatures) -> floa
 
     It is called FID only if the features are Inception's (Heusel et al., 2017). The trace of
     ``(Σ₁ Σ₂)^½`` is that of ``(Σ₂^½ Σ₁ Σ₂^½)^½``, whose eigenvalues are real and cost a tenth of a
-    general matrix's square root.
+    general matrix's square root. Of fewer features than dimensions they are singular values of the
+    centred features times ``Σ₂^½``, which cost next to nothing.
 
     Parameters
     ----------
@@ -75,8 +76,13 @@ def frechet_distance(features: np.ndarray, reference: ReferenceFeatures) -> floa
     """
     _check(features)
     mine = ReferenceFeatures.of(features)
-    product = reference.root @ torch.from_numpy(mine.covariance) @ reference.root
-    cross = torch.linalg.eigvalsh(product).clamp(min=0).sqrt().sum().item()
+    count, dimensions = features.shape
+    if count < dimensions:
+        centred = torch.from_numpy(features - mine.mean)
+        cross = torch.linalg.svdvals(centred @ reference.root).sum().item() / (count - 1) ** 0.5
+    else:
+        product = reference.root @ torch.from_numpy(mine.covariance) @ reference.root
+        cross = torch.linalg.eigvalsh(product).clamp(min=0).sqrt().sum().item()
     means = np.square(mine.mean - reference.mean).sum()
     traces = np.trace(mine.covariance) + np.trace(reference.covariance)
     return float(means + traces - 2 * cross)

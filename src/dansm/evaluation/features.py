@@ -1,5 +1,6 @@
 """Feature extractors: what turns images into features and class probabilities."""
 
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,13 +15,12 @@ from cleanfid.inception_torchscript import InceptionV3W
 from PIL import Image
 from torch import Tensor
 
-from dansm.config import INCEPTION_SHA256, Classifier
+from dansm.config import INCEPTION_FILE, INCEPTION_SHA256, Classifier
 from dansm.data.store import Store
 from dansm.errors import InputError
 from dansm.evaluation.classifier import WEIGHTS, load_classifier
-from dansm.files import sha256
+from dansm.files import atomic_path, sha256
 
-INCEPTION_FILE = "inception-2015-12-05.pt"
 _INCEPTION_SIDE = 299
 _BATCH = 250
 
@@ -97,7 +97,8 @@ def make_extractor(
     Parameters
     ----------
     name
-        ``digit_classifier``, ``inception_legacy_tensorflow`` or ``inception_clean``.
+        ``digit_classifier``, ``inception_legacy_tensorflow`` or ``inception_clean``; or of the
+        latter two with ``random_`` before it, for weights that are not Inception's.
     classifier, classifier_path
         Settings (also as a dictionary) and folder, for ``digit_classifier``.
     inception_weights, inception_sha256
@@ -131,6 +132,8 @@ def make_extractor(
             f"{store.path}: {name} takes grey or colour images, found "
             f"{store.array.shape[1]} channels"
         )
+    if name.startswith("random") and inception_weights is not None:
+        inception_sha256 = sha256(Path(inception_weights) / INCEPTION_FILE)
     path = find_inception(inception_weights, inception_sha256)
     return Extractor(name, inception_sha256, device, _inception(name, path, device))
 
@@ -181,11 +184,17 @@ def find_inception(weights: str | Path | None, expected: str = INCEPTION_SHA256)
     return path
 
 
+def fetch_inception(weights: str | Path | None, expected: str, path: Path) -> None:
+    """Copy the file with Inception's weights from where `find_inception` finds it."""
+    with atomic_path(path) as partial:
+        shutil.copyfile(find_inception(weights, expected), partial)
+
+
 def _inception(
     name: str, path: Path, device: torch.device
 ) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     """Return clean-fid's Inception in one of its modes, named by ``inception_MODE``."""
-    clean = name == "inception_clean"
+    clean = name.endswith("inception_clean")
     # In mode legacy_tensorflow the network itself resizes, without antialiasing as TensorFlow did.
     model = InceptionV3W(str(path.parent), download=False, resize_inside=not clean)
     model = model.to(device).eval()

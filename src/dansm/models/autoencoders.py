@@ -164,12 +164,16 @@ def fetch_autoencoder(
 
 
 def autoencoder_skeleton(
-    settings: TrainedAutoencoder | PretrainedAutoencoder, shapes: tuple[Shape, Shape], folder: Path
+    settings: TrainedAutoencoder | PretrainedAutoencoder | None,
+    shapes: tuple[Shape, Shape],
+    folder: Path,
 ) -> "Codec":
     """Return an autoencoder without weights, on the device ``meta``: to count what it computes.
 
     Parameters
     ----------
+    settings
+        None for the stand-in of `write_random_autoencoder`.
     shapes
         Of an image and its latents.
     folder
@@ -181,6 +185,8 @@ def autoencoder_skeleton(
         if (folder / _CONFIG).exists():
             config = _read_config(folder / _CONFIG)
             model = _CLASSES[config["_class_name"]].from_config(config)
+        elif settings is None:
+            model = _standin(images, latents)
         elif isinstance(settings, TrainedAutoencoder):
             model = _small_autoencoder(images, tuple(settings.channels), latents[0])
         else:
@@ -202,10 +208,9 @@ def write_random_autoencoder(images: Shape, latents: Shape, path: Path) -> None:
     images, latents
         Shape of an image and of its latents, whose sides differ by a power of two.
     """
-    levels = int(math.log2(images[1] // latents[1])) + 1
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(0, "random-autoencoder"))
-        model = _small_autoencoder(images, (8,) * levels, latents[0])
+        model = _standin(images, latents)
         noise = torch.rand(8, *images) * 2 - 1
     with torch.no_grad():
         deviation = model.encode(noise).latent_dist.mean.std().item()
@@ -383,6 +388,11 @@ def _read_config(path: Path) -> dict[str, Any]:
             f"{path}: expected the configuration of {' or '.join(_CLASSES)}, found {found}"
         )
     return config
+
+
+def _standin(images: Shape, latents: Shape) -> AutoencoderKL:
+    levels = int(math.log2(images[1] // latents[1])) + 1
+    return _small_autoencoder(images, (8,) * levels, latents[0])
 
 
 def _small_autoencoder(shape: Shape, channels: tuple[int, ...], latents: int) -> AutoencoderKL:
