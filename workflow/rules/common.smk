@@ -36,7 +36,7 @@ PIXEL_DATASETS = [
 ]
 LATENT_DATASETS = [name for name in CONFIG.datasets if name not in PIXEL_DATASETS]
 RUN = "{dataset}/{process}/{coupling}-{match_size}/seed{seed}"
-ENVIRONMENT = "../../environment.yml"
+ENVIRONMENT = "../envs/dansm.yml"
 
 
 def rows_of(dataset):
