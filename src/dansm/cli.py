@@ -1,6 +1,8 @@
 """The command line: ``dansm --help``."""
 
 import json
+import os
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +10,7 @@ import pandas as pd
 import typer
 
 from dansm.config import config_schema, load_config
-from dansm.errors import InputError
+from dansm.errors import InputError, InterruptedTraining, TrainingError
 from dansm.evaluation.table import read_table
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -36,6 +38,37 @@ def summary(datasets: list[str]) -> None:
     typer.echo("\nPictures (PDF beside each):")
     for path in figures:
         typer.echo(f"  {path}")
+
+
+@app.command()
+def train(folder: Path) -> None:
+    """Train the run of a folder, or continue it, beside Snakemake.
+
+    For torchrun across nodes; docs/cluster.md shows how. FOLDER is
+    results/runs/DATASET/PROCESS/COUPLING-MATCH_SIZE/seedSEED, its dataset is in results/data.
+    """
+    # Here, since the other commands are quick without PyTorch.
+    from dansm import training
+    from dansm.data.store import open_store
+
+    try:
+        results, dataset, process, coupling, match_size, seed = _parts(folder)
+        scale = results.name if results.parent.name == "results" else None
+        config = load_config(CONFIG, scale)
+        row = config.row(dataset, process, coupling, match_size)
+        potentials = results / "potentials" / dataset / f"{coupling}.npz"
+        training.train(
+            config.run_settings(row, seed),
+            open_store(results / "data" / dataset),
+            folder,
+            potentials if config.kind(coupling) == "semidiscrete" else None,
+        )
+    except (InputError, TrainingError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    except InterruptedTraining as interruption:
+        typer.echo(interruption)
+        raise typer.Exit(os.EX_TEMPFAIL) from None
 
 
 @app.command()
@@ -77,6 +110,19 @@ def plan(
     except InputError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+def _parts(folder: Path) -> tuple[Path, str, str, str, int, int]:
+    """Return the results folder, dataset, process, coupling, match size and seed of a run's."""
+    found = re.fullmatch(
+        r"(.+)/runs/([^/]+)/([^/]+)/([^/]+)-(\d+)/seed(\d+)", folder.as_posix().rstrip("/")
+    )
+    if found is None:
+        raise InputError(
+            f"{folder}: expected results/runs/DATASET/PROCESS/COUPLING-MATCH_SIZE/seedSEED"
+        )
+    results, dataset, process, coupling, match_size, seed = found.groups()
+    return Path(results), dataset, process, coupling, int(match_size), int(seed)
 
 
 def _distances(table: pd.DataFrame, dataset: str) -> str:

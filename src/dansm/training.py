@@ -254,6 +254,10 @@ class Trainer:
         InterruptedTraining
             If told to end by SIGTERM; the state is saved.
         """
+        with heeding_sigterm() as told_to_end:
+            self._run(told_to_end)
+
+    def _run(self, told_to_end: list[int]) -> None:
         settings = self.settings
         self.resume()
         schedule = set(settings.snapshot_steps())
@@ -277,10 +281,7 @@ class Trainer:
         window = self.window or Window()
         started, seconds_before = time.perf_counter(), self.seconds
         pairs = self.coupling.pairs(self.batches)
-        with (
-            heeding_sigterm() as told_to_end,
-            Prefetcher(pairs, self.accelerator.device, self.ahead) as prefetcher,
-        ):
+        with Prefetcher(pairs, self.accelerator.device, self.ahead) as prefetcher:
             while self.step < settings.steps:
                 before = time.perf_counter()
                 pair, seconds = next(prefetcher)

@@ -35,6 +35,7 @@ JobAcctGatherType=jobacct_gather/none
 MpiDefault=none
 ReturnToService=2
 GresTypes=gpu
+SchedulerParameters=sched_interval=2,bf_interval=2
 NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=64000 Gres=gpu:2
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
@@ -53,7 +54,15 @@ class Slurm:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.environment = {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": _path()}
+        config = str(folder / "slurm.conf")
+        # Snakemake's plugin hides SLURM_CONF from the srun inside a job, where elsewhere Slurm's
+        # configuration is in its usual place.
+        srun = folder / "bin" / "srun"
+        srun.parent.mkdir()
+        srun.write_text(f'#!/bin/sh\nSLURM_CONF={config} exec {shutil.which("srun")} "$@"\n')
+        srun.chmod(0o755)
+        path = os.pathsep.join([str(srun.parent), _path()])
+        self.environment = {"SLURM_CONF": config, "PATH": path}
 
     def command(self, *words: str) -> str:
         done = subprocess.run(

@@ -9,9 +9,11 @@ import yaml
 from typer.testing import CliRunner
 
 from dansm.cli import app
-from dansm.config import load_config
+from dansm.config import DigitsSource, load_config
+from dansm.data.sources import build_pixel_store
 from dansm.evaluation.speed import write_speed_table
 from dansm.evaluation.table import COLUMNS, write_table
+from dansm.files import read_json
 
 from .test_project import ROOT
 
@@ -34,6 +36,37 @@ def test_schema_is_written_and_checked(folder):
     assert run(app, ["schema", "--check"]).exit_code == 0
     path.write_text("{}")
     assert "out of date" in run(app, ["schema", "--check"]).output
+
+
+def test_train_trains_the_run_of_a_folder(folder):
+    results = folder / "results" / "smoke"
+    run_folder = "results/smoke/runs/digits/rectified_flow/greedy-100/seed1"
+    missing = run(app, ["train", run_folder])
+    assert missing.exit_code == 1
+    assert "results/smoke/data/digits/meta.json: expected a JSON file" in missing.output
+    build_pixel_store(
+        DigitsSource(kind="sklearn_digits"), (1, 8, 8), "none", results / "data" / "digits"
+    )
+    done = run(app, ["train", run_folder])
+    assert done.exit_code == 0, done.output
+    config = load_config(folder / "config" / "config.yaml").model_copy(update={"scale": "smoke"})
+    row = config.row("digits", "rectified_flow", "greedy", 100)
+    settings = read_json(folder / run_folder / "run.json")["settings"]
+    assert settings == config.run_settings(row, 1).model_dump(mode="json")
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("results/digits", "expected results/runs/DATASET/PROCESS"),
+        ("results/tiny/runs/digits/rectified_flow/greedy-100/seed1", "scale: unknown 'tiny'"),
+        ("results/runs/digits/rectified_flow/greedy-7/seed1", "no experiment row for digits"),
+    ],
+)
+def test_train_names_what_is_wrong_with_the_folder(folder, path, message):
+    done = run(app, ["train", path])
+    assert done.exit_code == 1
+    assert message in done.output
 
 
 def test_summary_prints_means_savings_and_pictures(folder):

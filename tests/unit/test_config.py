@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dansm.config import config_schema, load_config, parse_config
+from dansm.config import Cluster, config_schema, load_config, parse_config
 from dansm.errors import InputError
 
 VALID = {
@@ -678,3 +678,39 @@ def test_a_key_given_twice_is_refused(tmp_path):
     path.write_text(yaml.safe_dump(VALID) + "demo: [toy]\n")
     with pytest.raises(InputError, match="the key 'demo' twice"):
         load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "gpus", "request_"),
+    [
+        ({}, 0, {"gpu": 0, "gpu_model": None, "gres": None}),
+        ({}, 2, {"gpu": 2, "gpu_model": None, "gres": None}),
+        ({"gpu_type": "a100"}, 2, {"gpu": 2, "gpu_model": "a100", "gres": None}),
+        ({"gpu_type": "a100"}, 0, {"gpu": 0, "gpu_model": None, "gres": None}),
+        ({"gpu_request": "gres"}, 2, {"gpu": 0, "gpu_model": None, "gres": "gpu:2"}),
+        (
+            {"gpu_request": "gres", "gpu_type": "a100"},
+            4,
+            {"gpu": 0, "gpu_model": None, "gres": "gpu:a100:4"},
+        ),
+        ({"gpu_request": "gres"}, 0, {"gpu": 0, "gpu_model": None, "gres": None}),
+    ],
+)
+def test_gpus_are_asked_for_in_the_clusters_form(settings, gpus, request_):
+    assert Cluster(**settings).request(gpus) == request_
+
+
+def test_processes_must_be_able_to_share_a_batch():
+    content = deepcopy(VALID)
+    content["recipes"]["flow"]["hardware"]["gpu"] = 3
+    with pytest.raises(InputError, match="batch_size 100 must be a multiple of the 3 GPUs"):
+        parse_config(content)
+    content["recipes"]["flow"]["hardware"]["gpu"] = 4
+    assert parse_config(content).recipes["flow"].hardware.gpu == 4
+
+
+@pytest.mark.parametrize("gpu_type", ["", "a100:2", "-x", "a b"])
+def test_a_gpu_type_is_a_name(gpu_type):
+    content = {**deepcopy(VALID), "cluster": {"gpu_type": gpu_type}}
+    with pytest.raises(InputError, match=r"cluster\.gpu_type"):
+        parse_config(content)

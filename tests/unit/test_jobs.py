@@ -1,18 +1,25 @@
 """What surrounds a job: its log, its threads, its exit code."""
 
+import os
 import subprocess
 import sys
 
 import pytest
+import torch
 
 SCRIPT = """
 import os, sys, types
 import torch
-from dansm.errors import InputError
+from dansm.errors import InputError, InterruptedTraining
 from dansm.jobs import job
 
 snakemake = types.SimpleNamespace(
-    log=[sys.argv[1]], rule="train_model", wildcards={"seed": "3"}, threads=2
+    log=[sys.argv[1]],
+    rule="train_model",
+    wildcards={"seed": "3"},
+    threads=2,
+    resources={"gpu": int(os.getenv("GPU", 0))},
+    config={"scale": os.getenv("SCALE")},
 )
 with job(snakemake):
     print("from Python, threads", torch.get_num_threads())
@@ -47,3 +54,67 @@ def test_a_second_run_appends(tmp_path):
     for _ in range(2):
         subprocess.run([sys.executable, "-c", SCRIPT, str(log), "pass"], check=True)
     assert log.read_text().count("from a child process") == 2
+
+
+def with_gpu(log, **environment):
+    command = [sys.executable, "-c", SCRIPT, str(log), "print('went on')"]
+    environment = {"GPU": "1", "TMPDIR": str(log.parent), **environment}
+    done = subprocess.run(command, env=os.environ | environment)
+    return done.returncode, log.read_text()
+
+
+def test_a_job_that_asks_for_a_gpu_does_not_train_on_the_cpu(tmp_path):
+    code, log = with_gpu(tmp_path / "job.log", CUDA_VISIBLE_DEVICES="")
+    assert code == 1
+    assert "error: this job needs as many GPUs as it asks for, 1" in log
+    assert "went on" not in log
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without GPU")
+def test_a_gpu_that_pytorch_cannot_use_is_named(tmp_path):
+    code, log = with_gpu(tmp_path / "job.log", CUDA_VISIBLE_DEVICES="0")
+    assert code == 1
+    assert "found that PyTorch" in log
+    assert "cannot use" in log
+    assert "went on" not in log
+
+
+def test_at_a_reduced_scale_the_cpu_will_do(tmp_path):
+    code, log = with_gpu(tmp_path / "job.log", CUDA_VISIBLE_DEVICES="0,1", SCALE="smoke")
+    assert code == 0, log
+    assert "GPU 0\n" in log
+    assert "went on" in log
+
+
+@pytest.mark.parametrize(
+    ("state", "line", "requeued"),
+    [
+        ("RUNNING", "Slurm job 7 goes back into the queue", True),
+        ("COMPLETING", "Slurm job 7 is COMPLETING: not requeued", False),
+        ("", "Slurm job 7 is gone: not requeued", False),
+    ],
+)
+def test_interrupted_training_is_requeued_unless_slurm_cancels_it(tmp_path, state, line, requeued):
+    calls = tmp_path / "calls"
+    for name, action in (("squeue", f"echo {state}"), ("scontrol", f'echo "$@" >> {calls}')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{action}\n")
+        (tmp_path / name).chmod(0o755)
+    path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
+    statement = "raise InterruptedTraining('the state is saved')"
+    log = tmp_path / "job.log"
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(log), statement],
+        env=os.environ | {"PATH": path, "SLURM_JOB_ID": "7"},
+    )
+    assert done.returncode == os.EX_TEMPFAIL
+    assert f"the state is saved\n{line}\n" in log.read_text()
+    assert "Traceback" not in log.read_text()
+    assert (calls.exists() and calls.read_text() == "requeue 7\n") is requeued
+
+
+def test_interrupted_training_without_slurm_only_fails(tmp_path):
+    log = tmp_path / "job.log"
+    environment = {key: value for key, value in os.environ.items() if key != "SLURM_JOB_ID"}
+    command = [sys.executable, "-c", SCRIPT, str(log), "raise InterruptedTraining('saved')"]
+    assert subprocess.run(command, env=environment).returncode == os.EX_TEMPFAIL
+    assert log.read_text().endswith("saved\n")

@@ -1,5 +1,6 @@
 """Files that must agree with each other: dependencies, lock, environment, schema, Makefile."""
 
+import hashlib
 import json
 import os
 import re
@@ -49,6 +50,23 @@ def test_conda_users_get_the_same_versions():
     assert pip == {"pip": ["-r requirements.lock"]}
 
 
+def test_snakemake_and_containers_get_the_same_versions():
+    by_hand = yaml.safe_load((ROOT / "environment.yml").read_text())
+    rules = yaml.safe_load((ROOT / "workflow" / "envs" / "dansm.yml").read_text())
+    assert rules["channels"] == by_hand["channels"]
+    assert rules["dependencies"] == by_hand["dependencies"][:-1]
+    script = (ROOT / "workflow" / "envs" / "dansm.post-deploy.sh").read_text()
+    digest = hashlib.sha256(LOCK.encode()).hexdigest()
+    assert digest in script, (
+        f"workflow/envs/dansm.post-deploy.sh: expected the lock's sum, {digest}"
+    )
+    assert "pip install --require-hashes -r requirements.lock" in script
+    image = (ROOT / "workflow" / "envs" / "dansm.def").read_text()
+    assert "requirements.lock /opt/requirements.lock" in image
+    version = re.search(r"From: python:(\S+?)-slim", image)[1]
+    assert SpecifierSet(PROJECT["requires-python"]).contains(version)
+
+
 def test_the_schema_is_that_of_the_models():
     assert json.loads((ROOT / "config" / "config.schema.json").read_text()) == json.loads(
         config_schema()
@@ -73,6 +91,14 @@ def test_config_names_what_the_library_has():
     assert set(get_args(CouplingName)) == set(COUPLINGS) - {"paired"}
     assert set(get_args(ProcessName)) == set(PROCESSES) == set(SAMPLERS)
     assert all(PROCESSES[name].samplers == samplers for name, samplers in SAMPLERS.items())
+
+
+def test_every_rule_asks_for_gpus_in_the_clusters_form():
+    rules = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
+    asked = re.findall(r"^ +gpu=(.*),$", rules, flags=re.MULTILINE)
+    assert len(asked) > 5
+    assert set(asked) == {"0"}, "expected gpu=0 or **gpus(...), which knows of --gres"
+    assert len(re.findall(r"^ +\*\*gpus\(\w+\),$", rules, flags=re.MULTILINE)) >= 5
 
 
 def test_the_makefile_has_the_entries_of_the_readme():

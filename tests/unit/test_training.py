@@ -5,19 +5,16 @@ import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from dansm.config import Network, RunSettings
 from dansm.couplings import fit_potentials
 from dansm.data.store import finish_store, open_store, write_store
-from dansm.errors import InputError, TrainingError
+from dansm.errors import InputError, InterruptedTraining, TrainingError
 from dansm.files import read_json, sha256
 from dansm.training import ShuffledBatches, Trainer, Window, train
 
@@ -103,13 +100,57 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(finished, store,
     for name in ("model.safetensors", *(f"snapshots/{n:010d}.safetensors" for n in (320, 640))):
         assert sha256(folder / name) == sha256(finished / name)
     assert not list(folder.rglob("*.partial*"))
-    kept = ("images_seen", "loss", "gradient_norm", "path_length_random", "path_length_matched")
-
-    def science(path):
-        lines = [json.loads(line) for line in (path / "stats.jsonl").read_text().splitlines()]
-        return [{key: line[key] for key in kept} for line in lines]
-
     assert science(folder) == science(finished)
+
+
+def science(run):
+    """Return the statistics that do not depend on the machine."""
+    kept = ("images_seen", "loss", "gradient_norm", "path_length_random", "path_length_matched")
+    lines = [json.loads(line) for line in (run / "stats.jsonl").read_text().splitlines()]
+    return [{key: line[key] for key in kept} for line in lines]
+
+
+def test_sigterm_saves_the_state_of_that_step(finished, store, tmp_path):
+    # Ticks come every step of 120; a longer run has them further apart, and ends between two.
+    settings = SETTINGS.model_copy(update={"budget_images": 8 * 300, "snapshots": 1})
+    train(settings, store, tmp_path / "whole")
+    handler = signal.getsignal(signal.SIGTERM)
+    for step in (100, 200):
+        stopped = Trainer(settings, store, tmp_path / "stopped", state_seconds=1e6)
+        advance = stopped.advance
+
+        def told(pair, window, stopped=stopped, advance=advance, step=step):
+            advance(pair, window)
+            if stopped.step == step:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        stopped.advance = told
+        with pytest.raises(InterruptedTraining, match=rf"told to end after {8 * step} images"):
+            stopped.run()
+        state = torch.load(tmp_path / "stopped" / "training" / "state.pt", weights_only=True)
+        assert state["step"] == step
+        assert len(state["window"]["losses"]) == step % 3 > 0
+    assert signal.getsignal(signal.SIGTERM) is handler
+    train(settings, store, tmp_path / "stopped")
+    assert science(tmp_path / "stopped") == science(tmp_path / "whole")
+    models = [sha256(tmp_path / run / "model.safetensors") for run in ("whole", "stopped")]
+    assert models[0] == models[1]
+
+
+def test_sigterm_does_not_save_a_state_that_is_not_finite(store, tmp_path):
+    trainer = Trainer(SETTINGS, store, tmp_path, state_seconds=1e6)
+    advance = trainer.advance
+
+    def spoilt(pair, window):
+        advance(pair, window)
+        if trainer.step == 5:
+            window.losses[-1] = torch.tensor(float("inf"))
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    trainer.advance = spoilt
+    with pytest.raises(TrainingError, match="at step 5"):
+        trainer.run()
+    assert not (tmp_path / "training" / "state.pt").exists()
 
 
 @pytest.mark.parametrize(
@@ -282,32 +323,3 @@ def test_ema_follows_its_formula(store, tmp_path):
             mean.mul_(decay).add_((1 - decay) * value.detach().double())
     for ours, mean in zip(trainer.ema.shadow_params, expected, strict=True):
         torch.testing.assert_close(ours.double(), mean, rtol=1e-5, atol=1e-7)
-
-
-def test_two_processes_train_together(store, tmp_path):
-    script = tmp_path / "two.py"
-    script.write_text(
-        "import sys, torch\n"
-        "from dansm.config import RunSettings\n"
-        "from dansm.data.store import open_store\n"
-        "from dansm.training import train\n"
-        "torch.set_num_threads(1)\n"
-        "settings = RunSettings.model_validate_json(sys.argv[1])\n"
-        "train(settings, open_store(sys.argv[2]), sys.argv[3])\n"
-    )
-    settings = SETTINGS.model_copy(update={"budget_images": 96})
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
-    command += ["--master_port=29713", str(script), settings.canonical_json()]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, str(store.path), str(tmp_path / "run")],
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    run = read_json(tmp_path / "run" / "run.json")
-    assert run["processes"] == 2
-    assert [s["images_seen"] for s in run["snapshots"]] == [32, 64, 96]
-    weights = load_file(tmp_path / "run" / "model.safetensors")
-    assert all(value.isfinite().all() for value in weights.values())

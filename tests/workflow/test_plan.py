@@ -154,3 +154,58 @@ def test_a_results_folder_that_cannot_be_written_is_named(project):
     (project.folder / "results").write_text("a file where the folder should be")
     output = project.fails("demo")
     assert re.search(r"results: the results folder must be writable", output), output
+
+
+SLURM = ("--profile", "slurm", "--dry-run", "--quiet", "host")
+
+
+def resources_of(output, rule):
+    """Return the threads and resources of a rule's jobs in a dry run, each as a dictionary."""
+    jobs = []
+    for block in re.split(r"\n(?=\[)", output):
+        if f"\nrule {rule}:\n" in block:
+            fields = dict(re.findall(r"^    (threads|resources): (.*)$", block, re.MULTILINE))
+            pairs = (pair.split("=", 1) for pair in fields["resources"].split(", "))
+            jobs.append({"threads": fields.get("threads", "1"), **dict(pairs)})
+    return jobs
+
+
+def test_the_slurm_profile_plans_every_job_with_its_resources(project):
+    output = project.succeeds(*SLURM, "all")
+    training = resources_of(output, "train_model")
+    paper = [job for job in training if job["runtime"] == "2880"]
+    assert len(paper) == RUNS["cifar10"] + RUNS["bedroom"]
+    for job in paper:
+        # Not capped by the cores of this machine.
+        assert (job["threads"], job["gpu"], job["mem_mb"]) == ("8", "1", "32000")
+    for job in training:
+        assert job["slurm_extra"] == "--signal=TERM@120 --open-mode=append"
+    assert {job["gpu"] for job in resources_of(output, "build_dataset")} == {"0"}
+    for rule in ("encode_latents", "compute_reference", "evaluate_run", "collect_distances"):
+        for job in resources_of(output, rule):
+            assert {"mem_mb", "runtime", "gpu", "nodes"} <= set(job)
+
+
+def test_gpus_of_a_type_as_gres_by_one_setting(project):
+    project.edit_config(
+        "cluster: {gpu_request: gpus}", "cluster: {gpu_request: gres, gpu_type: a100}"
+    )
+    output = project.succeeds(*SLURM, "results/fid_bedroom.csv")
+    for rule in ("train_model", "evaluate_run", "encode_latents", "compute_reference"):
+        for job in resources_of(output, rule):
+            assert (job["gpu"], job["gres"]) == ("0", "gpu:a100:1")
+            assert "gpu_model" not in job
+
+
+def test_several_gpus_train_together_and_one_evaluates(project):
+    project.edit_config(
+        "hardware: {threads: 8, mem_mb: 32_000, runtime: 2880, gpu: 1}",
+        "hardware: {threads: 32, mem_mb: 128_000, runtime: 2880, gpu: 5}",
+    )
+    project.edit_config(
+        "cluster: {gpu_request: gpus}", "cluster: {gpu_request: gpus, gpu_type: h100}"
+    )
+    output = project.succeeds(*SLURM, "results/fid_bedroom.csv")
+    for rule, gpus in (("train_model", "5"), ("evaluate_run", "1")):
+        for job in resources_of(output, rule):
+            assert (job["gpu"], job["gpu_model"], job["threads"]) == (gpus, "h100", "32")

@@ -52,7 +52,7 @@ PUBLISHED_AUTOENCODERS = [name for name in CONFIG.autoencoders if name not in TR
 DOWNLOADS = "resources/downloads"
 INCEPTION = f"{RESULTS}/inception/{INCEPTION_FILE}"
 RUN = "{dataset}/{process}/{coupling}-{match_size}/seed{seed}"
-ENVIRONMENT = "../../environment.yml"
+ENVIRONMENT = "../envs/dansm.yml"
 
 
 def one_of(names):
