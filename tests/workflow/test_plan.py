@@ -31,6 +31,7 @@ def test_the_paper_table_of_bedroom_resolves_by_name(project):
         "download": 1,
         "build_dataset": 1,
         "fetch_autoencoder": 1,
+        "fetch_inception": 1,
         "encode_latents": 1,
         "compute_reference": 2,
         "measure_reconstruction": 2,
@@ -55,6 +56,18 @@ def test_what_all_needs_can_be_staged(project):
         "fetch_inception": 1,
         "stage_data": 1,
     }
+
+
+def test_a_reduced_scale_makes_up_what_is_published_and_full_scale_cannot(project):
+    smoke = project.planned("results/smoke/fid_bedroom.csv", "--config", "scale=smoke")
+    made = {rule for rule in smoke if rule.startswith("make_smoke")}
+    assert made == {"make_smoke_dataset", "make_smoke_autoencoder", "make_smoke_inception"}
+    assert not {"download", "fetch_autoencoder", "fetch_inception"} & set(smoke)
+    (project.folder / "resources" / "lsun" / "bedroom_train_lmdb").mkdir(parents=True)
+    (project.folder / "resources" / "lsun" / "bedroom_train_lmdb" / "data.mdb").touch()
+    there = project.planned("results/smoke/fid_bedroom.csv", "--config", "scale=smoke")
+    assert "make_smoke_dataset" not in there and there["download"] == 1  # which finds it
+    assert "No rule to produce" in project.fails("--dry-run", "results/standins/bedroom_pixels")
 
 
 def test_a_dataset_without_experiments_can_be_built(project):
@@ -156,7 +169,7 @@ def test_a_results_folder_that_cannot_be_written_is_named(project):
     assert re.search(r"results: the results folder must be writable", output), output
 
 
-SLURM = ("--profile", "slurm", "--dry-run", "--quiet", "host")
+SLURM = ("--profile", "slurm", "--dry-run", "--quiet", "host", "--")
 
 
 def resources_of(output, rule):
