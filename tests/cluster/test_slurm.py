@@ -60,7 +60,14 @@ class ClusterProject(Project):
             {**row, "coupling": "greedy", "match_size": 100},
         ]
         content["demo"] = ["digits"]
-        content["coupling_ablations"] = {}
+        content["coupling_ablations"] = {
+            "digits": {
+                "process": row["process"],
+                "recipe": row["recipe"],
+                "seeds": row["seeds"],
+                "methods": [{"coupling": "independent"}],
+            }
+        }
         content["scales"]["smoke"]["batches"] = STEPS
         self.write(content)
 
