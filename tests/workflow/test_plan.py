@@ -24,6 +24,7 @@ def test_the_paper_table_of_bedroom_resolves_by_name(project):
         "download": 1,
         "build_dataset": 1,
         "fetch_autoencoder": 1,
+        "fetch_inception": 1,
         "encode_latents": 1,
         "compute_reference": 2,
         "measure_reconstruction": 2,
@@ -34,7 +35,24 @@ def test_the_paper_table_of_bedroom_resolves_by_name(project):
 
 
 def test_what_all_needs_can_be_staged(project):
-    assert project.planned("stage_data") == {"download": 2, "stage_data": 1}
+    assert project.planned("stage_data") == {
+        "download": 2,
+        "fetch_autoencoder": 1,
+        "fetch_inception": 1,
+        "stage_data": 1,
+    }
+
+
+def test_a_reduced_scale_makes_up_what_is_published_and_full_scale_cannot(project):
+    smoke = project.planned("results/smoke/fid_bedroom.csv", "--config", "scale=smoke")
+    made = {rule for rule in smoke if rule.startswith("make_smoke")}
+    assert made == {"make_smoke_dataset", "make_smoke_autoencoder", "make_smoke_inception"}
+    assert not {"download", "fetch_autoencoder", "fetch_inception"} & set(smoke)
+    (project.folder / "resources" / "lsun" / "bedroom_train_lmdb").mkdir(parents=True)
+    (project.folder / "resources" / "lsun" / "bedroom_train_lmdb" / "data.mdb").touch()
+    there = project.planned("results/smoke/fid_bedroom.csv", "--config", "scale=smoke")
+    assert "make_smoke_dataset" not in there and there["download"] == 1  # which finds it
+    assert "No rule to produce" in project.fails("--dry-run", "results/standins/bedroom_pixels")
 
 
 def test_a_dataset_without_experiments_can_be_built(project):
@@ -73,6 +91,14 @@ def test_snakemake_prints_the_plan_of_everything(project):
     assert re.search(rf"^ *total +{total} ", output, flags=re.MULTILINE), output
     assert re.search(r"train_model +bedroom +8 +\d+ ", output)
     assert "NVIDIA" in output and "not measured" in output
+
+
+def test_the_plan_is_that_of_the_whole_configuration(project):
+    vanilla = ROW.replace("greedy, match_size: 100", "independent, match_size: 0")
+    (project.folder / "site.yaml").write_text(f"experiments: [{vanilla}]\n")
+    output = project.succeeds("plan", "--configfile", "site.yaml")
+    assert re.search(r"train_model +digits +\d+ ", output), output
+    assert "bedroom" not in output and "cifar10" not in output
 
 
 def test_the_plan_of_an_unknown_target_says_what_snakemake_says(project):
