@@ -455,5 +455,10 @@ def encoding_gpus(wildcards):
     return CONFIG.autoencoders[name].gpus if published else 0
 
 
+def extractor_threads(wildcards):
+    """More for Inception, whose 2 048 features make large matrices."""
+    return 4 if wildcards.extractor.startswith("inception") else 1
+
+
 def extractor_gpus(wildcards):
     return 1 if wildcards.extractor.startswith("inception") else 0

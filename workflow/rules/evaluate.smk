@@ -37,7 +37,7 @@ rule compute_reference:
         f"{RESULTS}/benchmarks/compute_reference/{{dataset}}/{{extractor}}.tsv"
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: extractor_threads
     resources:
         mem_mb=16000,
         runtime=240,
@@ -64,7 +64,7 @@ rule measure_reconstruction:
         f"{RESULTS}/benchmarks/measure_reconstruction/{{dataset}}/{{extractor}}.tsv"
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: extractor_threads
     resources:
         mem_mb=16000,
         runtime=240,
