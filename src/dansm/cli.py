@@ -9,7 +9,7 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from dansm.config import config_schema, load_config
+from dansm.config import config_schema, load_config, parse_config, read_yaml
 from dansm.errors import InputError, InterruptedTraining, TrainingError
 from dansm.evaluation.table import read_table
 
@@ -54,7 +54,7 @@ def train(folder: Path) -> None:
     try:
         results, dataset, process, coupling, match_size, seed = _parts(folder)
         scale = results.name if results.parent.name == "results" else None
-        config = load_config(CONFIG, scale)
+        config = parse_config({**read_yaml(CONFIG), "scale": scale}, str(CONFIG))
         row = config.row(dataset, process, coupling, match_size)
         potentials = results / "potentials" / dataset / f"{coupling}.npz"
         training.train(
@@ -96,16 +96,27 @@ def plan(
         bool, typer.Option("--calibrate", help="First time the networks on this machine")
     ] = False,
     gpu: Annotated[str | None, typer.Option(help="Plan for a GPU with this in its name")] = None,
+    configfile: Annotated[
+        list[Path] | None, typer.Option(help="As for snakemake: more configuration")
+    ] = None,
 ) -> None:
     """Print what targets cost before they are made: jobs, hours, disk, downloads."""
     # Imported here: they take seconds, which the other commands need not wait for.
+    from snakemake.utils import update_config
+
     from dansm import planning
 
+    more = configfile or []
     try:
-        config = load_config(CONFIG, scale)
+        content = read_yaml(CONFIG)
+        for path in more:
+            update_config(content, read_yaml(path))
+        if scale is not None:
+            content["scale"] = scale
+        config = parse_config(content, " with ".join(map(str, (CONFIG, *more))))
         if calibrate:
             planning.calibrate(config)
-        jobs = planning.planned_jobs(targets or ["all"], scale)
+        jobs = planning.planned_jobs(targets or ["all"], scale, more)
         typer.echo(planning.make_plan(config, jobs, gpu=gpu).text())
     except InputError as error:
         typer.echo(f"error: {error}", err=True)

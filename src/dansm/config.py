@@ -953,18 +953,15 @@ def parse_config(content: Any, name: str = "config") -> Config:
         raise InputError(f"{name} is not valid:\n  " + "\n  ".join(lines)) from error
 
 
-def load_config(path: Path, scale: str | None = None) -> Config:
-    """Read and validate a configuration file, for one of its scales if one is named.
+def load_config(path: Path) -> Config:
+    """Read and validate a configuration file.
 
     Raises
     ------
     InputError
         If the file is missing, is not YAML or is not valid.
     """
-    content = read_yaml(path)
-    if scale is not None and isinstance(content, dict):
-        content["scale"] = scale
-    return parse_config(content, str(path))
+    return parse_config(read_yaml(path), str(path))
 
 
 def read_yaml(path: Path) -> Any:

@@ -222,8 +222,17 @@ def total_row(jobs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame([{"rule": "total", "dataset": "", **sums}]).astype({"jobs": int})
 
 
-def planned_jobs(targets: Sequence[str], scale: str | None = None) -> list[Job]:
+def planned_jobs(
+    targets: Sequence[str], scale: str | None = None, configfiles: Sequence[Path] = ()
+) -> list[Job]:
     """Ask Snakemake which jobs the targets still need.
+
+    Parameters
+    ----------
+    scale
+        One of the configuration's scales.
+    configfiles
+        Configuration beside ``config/config.yaml``.
 
     Raises
     ------
@@ -231,6 +240,7 @@ def planned_jobs(targets: Sequence[str], scale: str | None = None) -> list[Job]:
         If Snakemake refuses the targets, or its output is not understood.
     """
     settings = ["--config", f"scale={scale}"] if scale else []
+    settings += ["--configfile", *map(str, configfiles)] if configfiles else []
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--nocolor", "--quiet", "host"]
     # So many cores that no rule's threads are cut down to this machine's.
     command += ["--cores", "1000", *settings, "--", *targets]
@@ -678,11 +688,10 @@ def calibrate(config: Config, path: Path = CALIBRATION, seconds: float = 2.0) ->
         name = torch.cuda.get_device_name() if device == "cuda" else CPU
         found[name] += _measure_network(settings, sampling_batch, device, seconds)
     if torch.cuda.is_available() and config.scale is None:
-        for autoencoder, settings in config.autoencoders.items():
+        for name, settings in config.autoencoders.items():
             if isinstance(settings, PretrainedAutoencoder):
-                found[torch.cuda.get_device_name()] += _measure_autoencoder(
-                    config, autoencoder, seconds
-                )
+                measured = _measure_autoencoder(config, name, "cuda", seconds)
+                found[torch.cuda.get_device_name()] += measured
     for device, measured in found.items():
         names = {(m["kind"], m["name"]) for m in measured}
         kept = [
@@ -748,29 +757,24 @@ def _measure_network(
     ]
 
 
-def _measure_autoencoder(config: Config, name: str, seconds: float) -> list[dict[str, Any]]:
-    settings = config.autoencoders[name]
-    folder = Path(config.results) / "autoencoders" / name
+def _measure_autoencoder(
+    config: Config, name: str, device: str, seconds: float
+) -> list[dict[str, Any]]:
     found = []
     for dataset, shapes in list(config.latent_shapes(name).items())[:1]:
-        model = autoencoder_skeleton(settings, shapes, folder).model.to_empty(device="cuda")
+        settings = config.autoencoders[name]
+        folder = Path(config.results) / "autoencoders" / name
+        model = autoencoder_skeleton(settings, shapes, folder).model.to_empty(device=device)
         for parameter in model.parameters():
             nn.init.normal_(parameter, std=0.02)
-        codec = Codec(model, {"mixed_precision": settings.mixed_precision}, "cuda")
-        calls = (codec.encode, codec.decode)
-        for shape, call, work in zip(
-            shapes, calls, _autoencoder_work(config, dataset, 1), strict=True
-        ):
-            batch = torch.randn(_AUTOENCODER_BATCH, *shape, device="cuda")
-            rate = len(batch) * _per_second(partial(call, batch), "cuda", seconds)
-            found.append(
-                {
-                    "kind": "evaluate",
-                    "name": work.name,
-                    "flops": work.flops,
-                    "images_per_second": rate,
-                }
-            )
+        codec = Codec(model, {"mixed_precision": settings.mixed_precision}, device)
+        works = _autoencoder_work(config, dataset, 1)
+        for shape, call, work in zip(shapes, (codec.encode, codec.decode), works, strict=True):
+            size = _batch_size(_AUTOENCODER_BATCH, work.flops, device)
+            batch = torch.randn(size, *shape, device=device)
+            rate = size * _per_second(partial(call, batch), device, seconds)
+            measured = {"name": work.name, "flops": work.flops, "images_per_second": rate}
+            found.append({"kind": "evaluate", **measured})
     return found
 
 

@@ -467,6 +467,22 @@ def test_a_calibration_times_what_the_plan_asks_for(config, tmp_path, monkeypatc
     assert basis[0] == "CPU: 1 networks as measured on it"
 
 
+def test_an_autoencoder_is_timed_under_the_names_that_the_plan_asks_for(config):
+    latents = {"dataset": "room_latents"}
+    reconstruction = Job(
+        "measure_reconstruction", {**latents, "extractor": "inception_clean"}, 1, 1
+    )
+    works = [
+        load_of(config, job).work[0]
+        for job in (Job("encode_latents", latents, 1, 1), reconstruction)
+    ]
+    found = planning._measure_autoencoder(config, "vae", "cpu", seconds=0.01)
+    assert [(m["kind"], m["name"], m["flops"]) for m in found] == [
+        (work.kind, work.name, work.flops) for work in works
+    ]
+    assert all(m["images_per_second"] > 0 for m in found)
+
+
 def test_without_a_gpu_its_networks_are_left_out(config, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     calibrate(config, tmp_path / "results" / "c.json", seconds=0.01)

@@ -108,6 +108,14 @@ def test_snakemake_prints_the_plan_of_everything(project):
     assert "NVIDIA" in output and "not measured" in output
 
 
+def test_the_plan_is_that_of_the_whole_configuration(project):
+    vanilla = ROW.replace("greedy, match_size: 100", "independent, match_size: 0")
+    (project.folder / "site.yaml").write_text(f"experiments: [{vanilla}]\n")
+    output = project.succeeds("plan", "--configfile", "site.yaml")
+    assert re.search(r"train_model +digits +\d+ ", output), output
+    assert "bedroom" not in output and "cifar10" not in output
+
+
 def test_the_plan_of_an_unknown_target_says_what_snakemake_says(project):
     done = project.run("-m", "dansm.cli", "plan", "results/fid_imagenet.csv")
     assert done.returncode == 1

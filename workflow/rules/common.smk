@@ -285,6 +285,14 @@ def pair_settings(wildcards):
     return CONFIG.noise_sample_pairs[wildcards.dataset].model_dump(mode="json")
 
 
+def plan_options():
+    """The configuration of this call, for the command that it makes."""
+    base = Path("config/config.yaml").resolve()
+    more = [path for path in workflow.configfiles if Path(path).resolve() != base]
+    options = [f"--configfile={path}" for path in more]
+    return " ".join(options + ([f"--scale={CONFIG.scale}"] if CONFIG.scale else []))
+
+
 # Inputs.
 
 

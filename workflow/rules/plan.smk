@@ -14,6 +14,6 @@ rule plan:
         gpu=0,
     params:
         python=sys.executable,
-        scale=f"--scale {CONFIG.scale}" if CONFIG.scale else "",
+        options=plan_options(),
     shell:
-        "{params.python} -m dansm.cli plan {params.scale} 2>&1 | tee {log}"
+        "{params.python} -m dansm.cli plan {params.options} 2>&1 | tee {log}"

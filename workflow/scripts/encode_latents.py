@@ -21,5 +21,6 @@ if __name__ == "__main__":
             ),
             Path(snakemake.output.store),
             Path(snakemake.output.decoding),
-            processes=max(1, snakemake.resources.gpu),
+            # No parameter: another number of GPUs does not make other latents.
+            processes=snakemake.resources.gpu or 1,
         )

@@ -392,7 +392,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _standin(images: Shape, latents: Shape) -> AutoencoderKL:
     levels = int(math.log2(images[1] // latents[1])) + 1
-    return _small_autoencoder(images, (8,) * levels, latents[0])
+    return _small_autoencoder(images, (4,) * levels, latents[0])
 
 
 def _small_autoencoder(shape: Shape, channels: tuple[int, ...], latents: int) -> AutoencoderKL:
