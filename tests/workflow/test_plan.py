@@ -110,7 +110,7 @@ def test_snakemake_prints_the_plan_of_everything(project):
 
 def test_the_plan_is_that_of_the_whole_configuration(project):
     vanilla = ROW.replace("greedy, match_size: 100", "independent, match_size: 0")
-    (project.folder / "site.yaml").write_text(f"experiments: [{vanilla}]\n")
+    (project.folder / "site.yaml").write_text(f"demo: [digits]\nexperiments: [{vanilla}]\n")
     output = project.succeeds("plan", "--configfile", "site.yaml")
     assert re.search(r"train_model +digits +\d+ ", output), output
     assert "bedroom" not in output and "cifar10" not in output
