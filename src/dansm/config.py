@@ -321,6 +321,9 @@ class Sampling(Model):
 
     every_snapshot: dict[SamplerName, list[Count]]
     last_snapshot: dict[SamplerName, list[Count]]
+    long: dict[SamplerName, list[Count]] = Field(
+        default={}, description="More steps for the last snapshot, its first range only"
+    )
     # Precision and recall look at each image's third neighbour.
     n_samples: Annotated[StrictInt, Field(ge=4)]
     batch_size: Count
@@ -331,7 +334,7 @@ class Sampling(Model):
 
     @model_validator(mode="after")
     def _steps_match_samplers(self) -> "Sampling":
-        for plan in (self.every_snapshot, self.last_snapshot):
+        for plan in (self.every_snapshot, self.last_snapshot, self.long):
             for sampler, steps in plan.items():
                 if (sampler == "rk45") == bool(steps):
                     expected = "no step counts" if sampler == "rk45" else "at least one step count"
@@ -341,6 +344,18 @@ class Sampling(Model):
                         f"{sampler} takes up to {DIFFUSION_TIMES} steps, found {max(steps)}"
                     )
         return self
+
+    def sets(self, last: bool) -> list[tuple[str, int, int]]:
+        """Return sampler, steps (0: adaptive) and number of seed ranges of a snapshot's samples."""
+        plans = [(self.every_snapshot, 1)]
+        if last:
+            plans = [(self.last_snapshot, self.last_seed_ranges), (self.long, 1)]
+        ranges: dict[tuple[str, int], int] = {}
+        for plan, count in plans:
+            for sampler, steps in plan.items():
+                for number in steps or [0]:
+                    ranges.setdefault((sampler, number), count)
+        return [(*key, count) for key, count in ranges.items()]
 
 
 class Recipe(Model):
@@ -393,6 +408,7 @@ class Experiment(Model):
     n_samples: Count | None = None
     every_snapshot: dict[SamplerName, list[Count]] | None = None
     last_snapshot: dict[SamplerName, list[Count]] | None = None
+    long: dict[SamplerName, list[Count]] | None = None
 
     @property
     def key(self) -> tuple[str, str, str, int]:
@@ -410,7 +426,7 @@ class Experiment(Model):
         own = self.model_dump(exclude_none=True)
         values = recipe.model_dump()
         values |= {key: own[key] for key in ("budget_images", "snapshots") if key in own}
-        keys = ("n_samples", "every_snapshot", "last_snapshot")
+        keys = ("n_samples", "every_snapshot", "last_snapshot", "long")
         values["sampling"] |= {key: own[key] for key in keys if key in own}
         return Recipe.model_validate(values)
 
@@ -689,6 +705,7 @@ class Config(Model):
         plans = {
             "every_snapshot": sampling.every_snapshot,
             "last_snapshot": sampling.last_snapshot,
+            "long": sampling.long,
         }
         allowed = SAMPLERS[row.process]
         for key, plan in plans.items():

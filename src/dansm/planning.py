@@ -475,12 +475,10 @@ def _sets(
     """Return the sets of samples of all snapshots, and network evaluations by sampler and steps."""
     sets, evaluations = [], {}
     for last in (False, True):
-        plan = sampling.last_snapshot if last else sampling.every_snapshot
-        times = sampling.last_seed_ranges if last else settings.snapshots - 1
-        for sampler, counts in plan.items():
-            for steps in counts or [0]:
-                sets += [(sampler, steps, last)] * times
-                evaluations[sampler, steps] = _evaluations(settings.process, sampler, steps)
+        times = 1 if last else settings.snapshots - 1
+        for sampler, steps, ranges in sampling.sets(last):
+            sets += [(sampler, steps, last)] * (ranges * times)
+            evaluations[sampler, steps] = _evaluations(settings.process, sampler, steps)
     return sets, evaluations
 
 

@@ -544,6 +544,19 @@ def test_a_run_takes_its_recipes_values_unless_the_row_replaces_them():
     assert [s.every_snapshot for s in sampling] == [{"euler": [3, 5]}] * 2
 
 
+def test_long_sampling_is_of_the_last_snapshots_first_range_only():
+    content = changed(("recipes.flow.sampling.long", {"euler": [10, 100], "rk45": []}))
+    sampling = parse_config(content).recipes["flow"].sampling
+    assert sampling.sets(last=False) == [("euler", 3, 1), ("euler", 5, 1)]
+    # What last_snapshot asks for as well keeps its ranges.
+    assert sampling.sets(last=True) == [
+        *(("euler", steps, 2) for steps in (3, 5, 10)),
+        ("rk45", 0, 2),
+        ("euler", 100, 1),
+    ]
+    assert problems(changed(("recipes.flow.sampling.long", {"rk45": [3]})))
+
+
 def test_steps_cover_the_budget_and_snapshots_are_evenly_spaced():
     config = parse_config(VALID)
     run = config.run_settings(config.experiments[0], 1)

@@ -102,25 +102,20 @@ class RunEvaluator:
 
     def tasks(self) -> list[Task]:
         """Return all sets of samples that the sampling plan asks for."""
-        tasks = []
         final = self.snapshots[-1]
-        for snapshot in self.snapshots:
-            last = snapshot is final
-            plan = self.sampling.last_snapshot if last else self.sampling.every_snapshot
-            for sampler, steps in plan.items():
-                for count in steps or [0]:
-                    for seed_range in range(self.sampling.last_seed_ranges if last else 1):
-                        tasks.append(
-                            Task(
-                                snapshot["images_seen"],
-                                snapshot["file"],
-                                sampler,
-                                count,
-                                seed_range,
-                                last,
-                            )
-                        )
-        return tasks
+        return [
+            Task(
+                snapshot["images_seen"],
+                snapshot["file"],
+                sampler,
+                steps,
+                seed_range,
+                snapshot is final,
+            )
+            for snapshot in self.snapshots
+            for sampler, steps, ranges in self.sampling.sets(snapshot is final)
+            for seed_range in range(ranges)
+        ]
 
     def evaluate(self, table: Path, samples: Path, description: Path) -> None:
         """Write the table of distances and the images for the sample grids.

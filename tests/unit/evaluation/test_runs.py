@@ -40,6 +40,7 @@ SETTINGS = RunSettings(
 SAMPLING = Sampling(
     every_snapshot={"euler": [2, 3]},
     last_snapshot={"euler": [2, 3], "rk45": []},
+    long={"euler": [4]},
     n_samples=20,
     batch_size=8,
     last_seed_ranges=2,
@@ -98,10 +99,10 @@ def test_the_table_holds_what_sampling_by_hand_gives(run, tmp_path):
     ours = evaluator(run)
     table = evaluate(ours, tmp_path)
     frechet = table[table["metric"] == "frechet_distance"]
-    assert len(frechet) == 2 + 3 * 2
+    assert len(frechet) == 2 + 3 * 2 + 1
     for metric in ("kernel_distance", "precision", "recall", "classifier_score"):
         of_metric = table[table["metric"] == metric]
-        assert len(of_metric) == 3 * 2
+        assert len(of_metric) == 3 * 2 + 1
         assert (of_metric["images_seen"] == 32).all()
     assert (frechet[frechet["steps"].notna()]["nfe"] == frechet["steps"].dropna()).all()
     assert (frechet[frechet["sampler"] == "rk45"]["nfe"] > 5).all()
@@ -172,7 +173,8 @@ def test_kept_images_are_those_that_were_measured(run, tmp_path):
     (kept / "euler-9").mkdir(parents=True)  # of an evaluation with other step counts
     table = evaluate(evaluator(run, sampling=KEEPING), tmp_path / "kept")
     folders = {path.relative_to(kept).as_posix() for path in kept.glob("*/*")}
-    assert folders == {f"{s}/range{r}" for s in ("euler-2", "euler-3", "rk45-0") for r in (0, 1)}
+    twice = {f"{s}/range{r}" for s in ("euler-2", "euler-3", "rk45-0") for r in (0, 1)}
+    assert folders == twice | {"euler-4/range0"}
     assert not (kept / "euler-9").exists()
     files = sorted((kept / "euler-3" / "range1").iterdir())
     assert [path.name for path in files] == [f"{k:06d}.png" for k in range(20)]
