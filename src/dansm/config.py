@@ -197,9 +197,8 @@ Autoencoder = Annotated[TrainedAutoencoder | PretrainedAutoencoder, Field(discri
 
 
 class Classifier(Model):
-    """The small digit classifier whose penultimate activations are the digits' features."""
+    """A small classifier of digits whose penultimate activations are a dataset's features."""
 
-    dataset: Name
     channels: Count
     features: Count
     epochs: Count
@@ -572,7 +571,9 @@ class Config(Model):
 
     datasets: dict[Name, Dataset]
     autoencoders: dict[Name, Autoencoder] = {}
-    classifier: Classifier
+    classifiers: dict[Name, Classifier] = Field(
+        default={}, description="By the dataset they learn; for its feature digit_classifier"
+    )
     potentials: PotentialsFit
     inception_weights: Path | None = Field(
         default=None,
@@ -622,7 +623,13 @@ class Config(Model):
         for name, autoencoder in self.autoencoders.items():
             if isinstance(autoencoder, TrainedAutoencoder):
                 need(f"autoencoders.{name}.dataset", autoencoder.dataset, self.datasets)
-        need("classifier.dataset", self.classifier.dataset, self.datasets)
+        for name in self.classifiers:
+            need("classifiers", name, self.datasets)
+        for name, dataset in self.datasets.items():
+            if "digit_classifier" in dataset.features and not isinstance(
+                dataset.source, LatentSource
+            ):
+                need(f"datasets.{name}.features: classifiers", name, self.classifiers)
         for name in self.demo:
             need("demo", name, self.datasets)
         for name in self.noise_sample_pairs:
@@ -863,12 +870,13 @@ class Config(Model):
         n_samples = min(sampling.n_samples, self.scales[self.scale].n_samples)
         return sampling.model_copy(update={"n_samples": n_samples})
 
-    def scaled_classifier(self) -> Classifier:
-        """Return the classifier's settings at the configured scale."""
+    def scaled_classifier(self, name: str) -> Classifier:
+        """Return the settings of a dataset's classifier at the configured scale."""
+        classifier = self.classifiers[name]
         if self.scale is None:
-            return self.classifier
-        epochs = min(self.classifier.epochs, self.scales[self.scale].epochs)
-        return self.classifier.model_copy(update={"epochs": epochs})
+            return classifier
+        epochs = min(classifier.epochs, self.scales[self.scale].epochs)
+        return classifier.model_copy(update={"epochs": epochs})
 
     def scaled_potentials(self) -> PotentialsFit:
         """Return how potentials are fitted, at the configured scale."""
@@ -1030,7 +1038,7 @@ _SECTIONS: dict[str, type[Model]] = {
     "networks": Network,
     "recipes": Recipe,
     "datasets": Dataset,
-    "classifier": Classifier,
+    "classifiers": Classifier,
     "potentials": PotentialsFit,
     "coupling_ablations": CouplingAblation,
     "scales": Scale,

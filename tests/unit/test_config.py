@@ -44,15 +44,16 @@ VALID = {
         "sd": {"kind": "pretrained", "name": "somebody/sd", "subfolder": "vae"},
     },
     "potentials": {"steps": 100, "batch_size": 8, "learning_rate": 1.0, "seed": 0},
-    "classifier": {
-        "dataset": "toy",
-        "channels": 16,
-        "features": 64,
-        "epochs": 20,
-        "batch_size": 64,
-        "learning_rate": 1e-3,
-        "held_out": 0.2,
-        "seed": 0,
+    "classifiers": {
+        "toy": {
+            "channels": 16,
+            "features": 64,
+            "epochs": 20,
+            "batch_size": 64,
+            "learning_rate": 1e-3,
+            "held_out": 0.2,
+            "seed": 0,
+        }
     },
     "networks": {
         "small": {
@@ -198,7 +199,7 @@ WRONG = {
         [("scales.smoke.step", 3)],
         ["scales.smoke.step: unknown key (value 3)", "'batches'"],
     ),
-    "missing key": ([("classifier.seed", DELETE)], ["classifier.seed", "Field required"]),
+    "missing key": ([("classifiers.toy.seed", DELETE)], ["classifiers.toy.seed", "Field required"]),
     "negative match size": (
         [("experiments.1.match_size", -3)],
         ["experiments.1.match_size", "greater than or equal to 0", "found -3"],
@@ -260,8 +261,12 @@ WRONG = {
         ["autoencoders.kl.dataset", "'moon'", "'toy'"],
     ),
     "classifier of nothing": (
-        [("classifier.dataset", "moon")],
-        ["classifier.dataset", "'moon'", "'toy'"],
+        [("classifiers.moon", VALID["classifiers"]["toy"])],
+        ["classifiers", "'moon'", "'toy'"],
+    ),
+    "no classifier": (
+        [("classifiers", {})],
+        ["datasets.toy.features: classifiers", "'toy'", "[]"],
     ),
     "demo of nothing": ([("demo", ["moon"])], ["demo", "'moon'", "'toy'"]),
     "unknown scale": ([("scale", "tiny")], ["scale", "'tiny'", "['smoke']"]),
@@ -593,7 +598,7 @@ def test_a_scale_shrinks_every_budget_and_moves_the_results():
     assert run.network.channels == [8, 8] and run.network.layers_per_block == 1
     assert all(c % run.network.norm_groups == 0 for c in run.network.channels)
     assert config.sampling(vanilla).n_samples == 50
-    assert config.scaled_classifier().epochs == 1
+    assert config.scaled_classifier("toy").epochs == 1
     assert config.scaled_autoencoder("kl").budget_images == 64
     marginals = config.scaled_marginals()
     assert (marginals.count, marginals.batch_size) == (64, 16)
@@ -639,7 +644,7 @@ def test_a_standin_is_a_source_in_another_folder():
 def test_without_a_scale_nothing_shrinks():
     config = parse_config(VALID)
     assert config.seeds(config.experiments[0]) == [1, 2, 3]
-    assert config.scaled_classifier() == config.classifier
+    assert config.scaled_classifier("toy") == config.classifiers["toy"]
     assert config.scaled_marginals() == config.coupling_marginals
     assert config.scaled_autoencoder("kl") == config.autoencoders["kl"]
     assert config.scaled_source("rooms").count == 500

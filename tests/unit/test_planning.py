@@ -102,16 +102,6 @@ def config(tmp_path, monkeypatch):
                 },
             },
             "potentials": {"steps": 7, "batch_size": 8, "learning_rate": 1.0, "seed": 0},
-            "classifier": {
-                "dataset": "digits",
-                "channels": 16,
-                "features": 64,
-                "epochs": 20,
-                "batch_size": 64,
-                "learning_rate": 1e-3,
-                "held_out": 0.2,
-                "seed": 0,
-            },
             "networks": {
                 "net": {
                     "channels": [8, 16],

@@ -225,7 +225,11 @@ def keeps_mirrored(wildcards):
 
 
 def classifier_settings(wildcards):
-    return CONFIG.scaled_classifier().model_dump(mode="json")
+    """The classifier of a dataset's images, if it has one."""
+    name = pixels_of(wildcards.dataset)
+    if name not in CONFIG.classifiers:
+        return None
+    return CONFIG.scaled_classifier(name).model_dump(mode="json")
 
 
 def potentials_settings(wildcards):
@@ -360,16 +364,13 @@ def autoencoder_images(wildcards):
     return f"{RESULTS}/data/{CONFIG.autoencoders[wildcards.autoencoder].dataset}"
 
 
-def classifier_images(wildcards):
-    return f"{RESULTS}/data/{CONFIG.classifier.dataset}"
-
-
 def classifier_for(wildcards):
     """The classifier, if it is the extractor asked for or among those of the dataset."""
     names = (
         [wildcards.extractor] if "extractor" in wildcards.keys() else features_of(wildcards.dataset)
     )
-    return f"{RESULTS}/classifier" if "digit_classifier" in names else []
+    folder = f"{RESULTS}/classifiers/{pixels_of(wildcards.dataset)}"
+    return folder if "digit_classifier" in names else []
 
 
 def inception_for(wildcards):

@@ -3,13 +3,15 @@
 
 rule train_classifier:
     input:
-        store=classifier_images,
+        store=store_of,
     output:
-        directory(f"{RESULTS}/classifier"),
+        directory(f"{RESULTS}/classifiers/{{dataset}}"),
     log:
-        f"{RESULTS}/logs/train_classifier/classifier.log",
+        f"{RESULTS}/logs/train_classifier/{{dataset}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/train_classifier/classifier.tsv"
+        f"{RESULTS}/benchmarks/train_classifier/{{dataset}}.tsv"
+    wildcard_constraints:
+        dataset=one_of(CONFIG.classifiers),
     conda:
         ENVIRONMENT
     threads: 1

@@ -1,4 +1,4 @@
-"""Train the digit classifier whose activations serve as features."""
+"""Train the classifier of digits whose activations serve as a dataset's features."""
 
 from pathlib import Path
 

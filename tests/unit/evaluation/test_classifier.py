@@ -11,7 +11,6 @@ from dansm.files import read_json
 from dansm.randomness import generator
 
 SETTINGS = Classifier(
-    dataset="digits",
     channels=8,
     features=32,
     epochs=5,

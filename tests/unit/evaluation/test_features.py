@@ -22,7 +22,6 @@ from dansm.files import sha256
 
 DIGITS = np.random.default_rng(0).integers(0, 17, (30, 1, 8, 8), dtype=np.uint8)
 SETTINGS = Classifier(
-    dataset="digits",
     channels=2,
     features=6,
     epochs=1,

@@ -5,16 +5,17 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from dansm.config import MnistSource
-from dansm.data.sources.images import Images
+from dansm.data.sources.images import PREPARATION, Images, centre_crop
 from dansm.errors import InputError
 
 _UINT8 = 8  # idx's code of the type
 
 
 def read(source: MnistSource, shape: tuple[int, int, int], workers: int) -> Images:
-    """Return the training images; with a shape larger than they are, framed evenly in black.
+    """Return the training images, framed evenly in black or scaled down to the shape.
 
     Raises
     ------
@@ -25,18 +26,26 @@ def read(source: MnistSource, shape: tuple[int, int, int], workers: int) -> Imag
 
     images = _read_idx(source.folder, "train-images-idx3-ubyte", dimensions=3)
     labels = _read_idx(source.folder, "train-labels-idx1-ubyte", dimensions=1)
-    frame = [
-        (max(0, n - m) // 2, -(-max(0, n - m) // 2))
-        for n, m in zip(shape[1:], images.shape[1:], strict=True)
-    ]
+    _, height, width = shape
+    if height < images.shape[1] and width < images.shape[2]:
+        framed = np.stack(
+            [centre_crop(Image.fromarray(image), (height, width)) for image in images]
+        )
+        done = f", {PREPARATION}"
+    else:
+        frame = [
+            (max(0, n - m) // 2, -(-max(0, n - m) // 2))
+            for n, m in zip((height, width), images.shape[1:], strict=True)
+        ]
+        framed, done = np.pad(images, [(0, 0), *frame]), ""
     name, dataset = {
         "mnist": ("MNIST", MNIST),
         "fashion_mnist": ("Fashion-MNIST", FashionMNIST),
     }[source.kind]
     return Images(
         count=len(images),
-        blocks=[np.pad(images, [(0, 0), *frame])[:, None]],
-        description=f"{name}, training images",
+        blocks=[framed[:, None]],
+        description=f"{name}, training images{done}",
         labels=labels,
         classes=dataset.classes,
     )

@@ -3,6 +3,7 @@ import struct
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dansm.config import MnistSource
 from dansm.data.sources import build_pixel_store
@@ -55,9 +56,18 @@ def test_a_larger_shape_is_framed_in_black(folder, side):
     assert array.shape == (5, side, side) and array.sum() == IMAGES.sum(dtype=int)
 
 
-def test_a_smaller_shape_is_refused(folder):
-    with pytest.raises(InputError, match=r"shape \(1, 16, 16\), found .*\(5, 1, 28, 28\)"):
-        build(folder, side=16)
+def test_a_smaller_shape_is_scaled_down(folder):
+    store = build(folder, side=14)
+    by_hand = [
+        Image.fromarray(image).resize((14, 14), Image.Resampling.LANCZOS) for image in IMAGES
+    ]
+    np.testing.assert_array_equal(store.array[:, 0], np.stack(by_hand))
+
+
+def test_a_shape_both_smaller_and_larger_is_refused(folder):
+    source = MnistSource(kind="mnist", folder=folder)
+    with pytest.raises(InputError, match=r"shape \(1, 16, 32\), found .*\(5, 1, 28, 32\)"):
+        build_pixel_store(source, (1, 16, 32), "", folder / "store")
 
 
 @pytest.mark.parametrize(
