@@ -15,7 +15,7 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -194,11 +194,17 @@ class Trainer:
         self.network, self.optimizer = self.accelerator.prepare(network, optimizer)
         self.ema = EMAModel(self.bare_network.parameters(), decay=settings.ema_decay, foreach=True)
         self.ema.to(self.accelerator.device)
+        options = dataset_options(
+            store, settings.coupling_kind, settings.coupling_options, potentials
+        )
+        if "samples" in options:
+            options["samples"] = options["samples"].to(self.accelerator.device)
         self.coupling: Coupling = make_coupling(
             settings.coupling_kind,
             match_size=settings.match_size,
             seed=stream_seed(settings.seed, "coupling", rank),
-            **self._coupling_options(potentials),
+            **settings.coupling_options,
+            **options,
         )
         self.batches = ShuffledBatches(store, settings, rank, ranks)
         self.batches.device = self.accelerator.device
@@ -208,20 +214,6 @@ class Trainer:
         self.stats: list[dict[str, float]] = []
         self.snapshots: list[dict[str, Any]] = []
         self.seconds = 0.0
-
-    def _coupling_options(self, potentials: Path | None) -> dict[str, Any]:
-        """Return the options, and what couplings over a finite dataset need to know of it."""
-        options = self.settings.coupling_options
-        if self.settings.coupling_kind == "loom":
-            return {"count": len(self.store), "shape": self.settings.shape, **options}
-        if self.settings.coupling_kind != "semidiscrete":
-            return options
-        if potentials is None:
-            raise InputError("coupling semidiscrete: expected a file of potentials, found none")
-        samples = self.store.batch(np.arange(len(self.store)))
-        fitted = Potentials.load(potentials, samples, **options)
-        samples = samples.to(self.accelerator.device)
-        return {"samples": samples, "potentials": fitted, **options}
 
     @property
     def bare_network(self) -> torch.nn.Module:
@@ -524,6 +516,35 @@ def heeding_sigterm() -> Iterator[list[int]]:
         yield received
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def dataset_options(
+    store: Store, coupling: str, options: Mapping[str, Any], potentials: Path | None
+) -> dict[str, Any]:
+    """Return what couplings over a finite dataset need to know of it, for `make_coupling`.
+
+    Parameters
+    ----------
+    store
+        The dataset.
+    coupling, options
+        The coupling's name and the options it is made with.
+    potentials
+        The file of them, for ``semidiscrete``.
+
+    Raises
+    ------
+    InputError
+        If potentials are needed and missing, or not those of the dataset.
+    """
+    if coupling == "loom":
+        return {"count": len(store), "shape": store.array.shape[1:]}
+    if coupling != "semidiscrete":
+        return {}
+    if potentials is None:
+        raise InputError("coupling semidiscrete: expected a file of potentials, found none")
+    samples = store.batch(np.arange(len(store)))
+    return {"samples": samples, "potentials": Potentials.load(potentials, samples, **options)}
 
 
 def snapshot_description(settings: RunSettings, images_seen: int) -> dict[str, object]:

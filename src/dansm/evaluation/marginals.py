@@ -22,11 +22,12 @@ from scipy.stats import chi2, gamma, kstwo, norm
 from scipy.stats import t as student_t
 from torch import Tensor
 
-from dansm.couplings import Batch, Potentials, make_coupling
+from dansm.couplings import Batch, make_coupling
 from dansm.data.store import Store
 from dansm.errors import InputError
 from dansm.files import atomic_path
 from dansm.randomness import generator, stream_seed
+from dansm.training import dataset_options
 
 CONFIDENCE = 0.999
 # Over what a coupling says that its noise is exactly Gaussian: each batch, pool or set, nothing,
@@ -188,7 +189,7 @@ def draw_stream(
         match_size=method.match_size,
         seed=own,
         **method.options,
-        **_dataset_options(store, method),
+        **dataset_options(store, method.coupling, method.options, method.potentials),
     ).pairs(_batches(store, batch_size, own))
     if method.pool:
         count = math.ceil(count / method.pool) * method.pool
@@ -302,19 +303,6 @@ def _windows(method: Method, n: int, batch_size: int, samples: int) -> list[Wind
     if method.claim == "fixed set":  # no noise comes twice in the first epoch's whole batches
         windows.append(Window("fixed set", min(samples, n) // batch_size * batch_size, n))
     return [*windows, Window("stream", n, n)]
-
-
-def _dataset_options(store: Store, method: Method) -> dict[str, Any]:
-    """Return what couplings over a finite dataset need to know of it."""
-    if method.coupling == "loom":
-        return {"count": len(store), "shape": store.array.shape[1:]}
-    if method.coupling != "semidiscrete":
-        return {}
-    if method.potentials is None:
-        raise InputError("coupling semidiscrete: expected a file of potentials, found none")
-    samples = store.batch(np.arange(len(store)))
-    fitted = Potentials.load(method.potentials, samples, **method.options)
-    return {"samples": samples, "potentials": fitted}
 
 
 def _batches(store: Store, size: int, seed: int) -> Iterator[Batch]:
