@@ -1,4 +1,7 @@
-"""A real Slurm of one node with two made-up GPUs, in a folder of its own."""
+"""A real Slurm of one node with two made-up GPUs, in a folder of its own.
+
+A second node, which has none, is known and never there.
+"""
 
 import contextlib
 import os
@@ -46,7 +49,9 @@ SlurmdTimeout=0
 GresTypes=gpu
 SchedulerParameters=sched_interval=2,bf_interval=2
 NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=64000 Gres=gpu:2
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+NodeName=other NodeAddr=127.0.0.2 CPUs=8 RealMemory=64000 State=DOWN
+PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
+PartitionName=without_gpus Nodes=other MaxTime=INFINITE State=UP
 """
 
 
@@ -140,7 +145,7 @@ def started(folder: Path) -> Iterator[Slurm]:
                 (folder / "munge.socket").exists,
             ),
             (["slurmctld", *conf], lambda: "is UP" in cluster.says("scontrol", "ping")),
-            (["slurmd", *conf], lambda: cluster.says("sinfo", "-h", "--format=%T") == "idle\n"),
+            (["slurmd", *conf], lambda: "idle" in cluster.says("sinfo", "-h", "-o", "%T")),
         ):
             daemons.enter_context(_daemon(words, ready, folder, cluster.environment))
         try:

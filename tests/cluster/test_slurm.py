@@ -300,6 +300,10 @@ def test_a_job_that_fails_shows_its_log(gres):
             "invalid partition .*: nowhere",
         ),
         (
+            ("--default-resources", "slurm_partition=without_gpus"),
+            "(?s)Requested node configuration is not available.*-p without_gpus.*--gres=gpu:1",
+        ),
+        (
             ("--set-resources", "train_model:gres=gpu:h100:1"),
             "(?s)Requested node configuration is not available.*--gres=gpu:h100:1",
         ),
