@@ -109,7 +109,7 @@ class Slurm:
 
 
 def wait_until(done: Callable[[], bool], what: str) -> None:
-    """Return as soon as something is done; what it fails to be done by is an error."""
+    """Return as soon as something is done; fail if it never is."""
     deadline = time.monotonic() + PATIENCE
     while not done():
         assert time.monotonic() < deadline, f"not within {PATIENCE} s: {what}"

@@ -118,8 +118,10 @@ class ClusterProject(Project):
 def one_thread():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -223,11 +225,11 @@ def continued_from(log: str) -> int:
 
 
 def test_a_job_that_is_cancelled_and_one_that_is_requeued_continue(done):
-    for step in (10, 20):
+    for step, job in ((10, done.cancelled), (20, done.requeued)):
         log = done.project.text(held_log("independent", step))
         assert f"told to end after {step * BATCH} images; the state is saved" in log
-        assert f"Slurm job {(done.cancelled, done.requeued)[step == 20]['JobId']} is" in log
-        assert "not requeued" in log
+        # Slurm does what is to be done; the job does not requeue itself.
+        assert re.search(rf"Slurm job {job['JobId']} is [A-Z]+: not requeued", log)
     assert continued_from(log) == 10 * BATCH
     assert continued_from(done.project.text(f"{LOGS}/{CANCELLED}.log")) == 20 * BATCH
     jobs = [job for job in done.jobs if "train_model" in job["Comment"]]
