@@ -4,13 +4,16 @@ A run's folder holds, when it is finished, ``model.safetensors`` (the EMA weight
 ``snapshots/``, ``stats.jsonl`` and ``run.json``. While it runs, everything is in the subfolder
 ``training/``, which the workflow does not manage, so that an interruption loses nothing: the same
 call continues from ``training/state.pt`` and ends with the same weights, on the CPU bit for bit.
-SIGTERM, which schedulers send before they kill, saves the state at once.
+SIGTERM, which schedulers send before they kill, saves the state at once. Two jobs never train one
+run at once: the second finds the first's lock and fails.
 
 With several processes (torchrun, Slurm) each takes its share of every batch and has a pool of its
 own, so match size counts the noises of one process.
 """
 
+import fcntl
 import json
+import os
 import resource
 import signal
 import threading
@@ -48,6 +51,7 @@ STATS = "stats.jsonl"
 SNAPSHOTS = "snapshots"
 TRAINING = "training"
 STATE = "state.pt"
+LOCK = "lock"
 _TICKS = 100  # lines of stats.jsonl in a whole run, about
 _SAVING_SHARE = 0.02  # of the time, at most, goes into saving the state
 _AGREEING_STEPS = 10  # between two times that several processes ask each other whether to end
@@ -241,13 +245,40 @@ class Trainer:
 
         Raises
         ------
+        InputError
+            If another job is training this run.
         TrainingError
             If a loss or gradient is not finite; the last good state is kept.
         InterruptedTraining
             If told to end by SIGTERM; the state is saved.
         """
-        with heeding_sigterm() as told_to_end:
+        with self._alone(), heeding_sigterm() as told_to_end:
             self._run(told_to_end)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Lock the run's folder; of several processes, the main one does it for all."""
+        if not self.accelerator.is_main_process:
+            yield
+            return
+        path = self.work / LOCK
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The kernel takes the lock from a process that dies; the file may stay.
+        with open(path, "a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise InputError(
+                    f"{self.folder}: expected no other job to train this run, found "
+                    f"{file.read()}; wait for it, or end it first"
+                ) from None
+            except OSError as error:  # a file system mounted without locks
+                print(f"{path}: no protection against a second job ({error.strerror})")
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {os.uname().nodename}")
+            file.flush()
+            yield
 
     def _run(self, told_to_end: list[int]) -> None:
         settings = self.settings

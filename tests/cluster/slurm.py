@@ -1,4 +1,7 @@
-"""A real Slurm of one node with two made-up GPUs, in a folder of its own."""
+"""A real Slurm of one node with two made-up GPUs, in a folder of its own.
+
+A second node, which has none, is known and never there.
+"""
 
 import contextlib
 import os
@@ -6,10 +9,13 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
+PATIENCE = 1200  # seconds; a busy machine takes its time, and only what hangs ends a wait
+# A requeued job starts no earlier than its credential expires; every other time is long, for busy
+# machines, and ended jobs stay known until the tests have looked at them.
 CONFIG = """\
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -18,7 +24,7 @@ SlurmdPort={node_port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire=5
+AuthInfo=socket={folder}/munge.socket,cred_expire=15
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -34,10 +40,18 @@ AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 MpiDefault=none
 ReturnToService=2
+MinJobAge=86400
+MessageTimeout=100
+BatchStartTimeout=600
+KillWait=120
+UnkillableStepTimeout=600
+SlurmdTimeout=0
 GresTypes=gpu
 SchedulerParameters=sched_interval=2,bf_interval=2
 NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=64000 Gres=gpu:2
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+NodeName=other NodeAddr=127.0.0.2 CPUs=8 RealMemory=64000 State=DOWN
+PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
+PartitionName=without_gpus Nodes=other MaxTime=INFINITE State=UP
 """
 
 
@@ -62,20 +76,44 @@ class Slurm:
         srun.write_text(f'#!/bin/sh\nSLURM_CONF={config} exec {shutil.which("srun")} "$@"\n')
         srun.chmod(0o755)
         path = os.pathsep.join([str(srun.parent), _path()])
-        self.environment = {"SLURM_CONF": config, "PATH": path}
+        # Jobs lock their GPUs in the folder of temporary files, by numbers that another cluster on
+        # this machine gives too.
+        temporary = folder / "tmp"
+        temporary.mkdir()
+        self.environment = {"SLURM_CONF": config, "PATH": path, "TMPDIR": str(temporary)}
 
     def command(self, *words: str) -> str:
-        done = subprocess.run(
-            words, env=os.environ | self.environment, capture_output=True, text=True
-        )
+        done = self._run(words)
         assert done.returncode == 0, (words, done.stderr)
         return done.stdout
+
+    def says(self, *words: str) -> str:
+        """Return what a command prints, whether or not it fails."""
+        return self._run(words).stdout
+
+    def _run(self, words: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            words, env=os.environ | self.environment, capture_output=True, text=True
+        )
 
     def jobs(self) -> list[dict[str, str]]:
         """Return what scontrol knows of every job, also of those that ended."""
         lines = self.command("scontrol", "--oneliner", "show", "job").splitlines()
         words = [line.split() for line in lines if line.startswith("JobId=")]
         return [dict(word.split("=", 1) for word in job if "=" in word) for job in words]
+
+    def cancel_all(self) -> None:
+        """Cancel every job, and return when the processes of all have ended."""
+        self.command("scancel", "--full", "--user=root")
+        wait_until(lambda: not self.command("squeue", "--noheader"), "an empty queue")
+
+
+def wait_until(done: Callable[[], bool], what: str) -> None:
+    """Return as soon as something is done; fail if it never is."""
+    deadline = time.monotonic() + PATIENCE
+    while not done():
+        assert time.monotonic() < deadline, f"not within {PATIENCE} s: {what}"
+        time.sleep(0.2)
 
 
 @contextlib.contextmanager
@@ -85,7 +123,7 @@ def started(folder: Path) -> Iterator[Slurm]:
     for name in ("state", "spool"):
         (folder / name).mkdir()
     for k in range(2):
-        os.mknod(folder / f"gpu{k}", 0o20666, os.makedev(1, 3))  # /dev/null's numbers
+        (folder / f"gpu{k}").symlink_to("/dev/null")
     (folder / "gres.conf").write_text(f"Name=gpu File={folder}/gpu[0-1]\n")
     key = folder / "munge.key"
     key.write_bytes(os.urandom(128))
@@ -101,48 +139,42 @@ def started(folder: Path) -> Iterator[Slurm]:
     munge = [f"--{option}={folder}/munge.{ending}" for option, ending in files.items()]
     conf = ["-D", "-f", str(folder / "slurm.conf")]
     with contextlib.ExitStack() as daemons:
-        for words in (
-            ["munged", "--foreground", f"--key-file={key}", *munge],
-            ["slurmctld", *conf],
-            ["slurmd", *conf],
+        for words, ready in (
+            (
+                ["munged", "--foreground", f"--key-file={key}", *munge],
+                (folder / "munge.socket").exists,
+            ),
+            (["slurmctld", *conf], lambda: "is UP" in cluster.says("scontrol", "ping")),
+            (["slurmd", *conf], lambda: "idle" in cluster.says("sinfo", "-h", "-o", "%T")),
         ):
-            daemons.enter_context(_daemon(words, folder, cluster.environment))
-        _await_idle(cluster)
-        yield cluster
-        # Each job has processes of its own, which would outlive the daemons.
-        cluster.command("scancel", "--full", "--user=root")
+            daemons.enter_context(_daemon(words, ready, folder, cluster.environment))
+        try:
+            yield cluster
+        finally:
+            # Each job has processes of its own, which would outlive the daemons.
+            cluster.cancel_all()
 
 
 @contextlib.contextmanager
-def _daemon(words: list[str], folder: Path, environment: dict[str, str]) -> Iterator[None]:
-    with open(folder / f"{words[0]}.out", "wb") as output:
+def _daemon(
+    words: list[str], ready: Callable[[], bool], folder: Path, environment: dict[str, str]
+) -> Iterator[None]:
+    said = folder / f"{words[0]}.out"
+    with open(said, "wb") as output:
         process = subprocess.Popen(
             words, env=os.environ | environment, stdout=output, stderr=subprocess.STDOUT
         )
+
+    def is_ready() -> bool:
+        assert process.poll() is None, said.read_text()
+        return ready()
+
     try:
-        time.sleep(0.5)
-        assert process.poll() is None, (folder / f"{words[0]}.out").read_text()
+        wait_until(is_ready, f"{words[0]} that is ready")
         yield
     finally:
         process.terminate()
         process.wait()
-
-
-def _await_idle(cluster: Slurm) -> None:
-    state = ""
-    for _ in range(60):
-        done = subprocess.run(
-            ["sinfo", "--noheader", "--format=%T"],
-            env=os.environ | cluster.environment,
-            capture_output=True,
-            text=True,
-        )
-        state = done.stdout.strip()
-        if state == "idle":
-            return
-        time.sleep(0.5)
-    logs = "\n".join(path.read_text()[-2000:] for path in cluster.folder.glob("slurm*.log"))
-    raise AssertionError(f"the node is {state!r} after 30 s\n{logs}")
 
 
 def _path() -> str:

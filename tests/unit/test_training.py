@@ -1,9 +1,11 @@
 """Training: resumes to the same weights, stops at what is not finite, says what it saw."""
 
+import errno
 import json
 import multiprocessing
 import os
 import random
+import re
 import signal
 import time
 
@@ -101,6 +103,49 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(finished, store,
         assert sha256(folder / name) == sha256(finished / name)
     assert not list(folder.rglob("*.partial*"))
     assert science(folder) == science(finished)
+
+
+def test_two_jobs_do_not_train_one_run_at_once(finished, store, tmp_path):
+    fork = multiprocessing.get_context("fork")
+    folder = tmp_path / "run"
+    training = fork.Event()
+
+    def train_and_wait():
+        first = Trainer(SETTINGS, store, folder)
+        advance = first.advance
+
+        def wait_after_a_step(pair, window):
+            advance(pair, window)
+            training.set()
+            signal.pause()
+
+        first.advance = wait_after_a_step
+        first.run()
+
+    child = fork.Process(target=train_and_wait)
+    child.start()
+    try:
+        assert training.wait(60)
+        found = rf"process {child.pid} on {re.escape(os.uname().nodename)}"
+        with pytest.raises(InputError, match=rf"{folder}: expected no other job .* found {found};"):
+            train(SETTINGS, store, folder)
+        train(SETTINGS, store, tmp_path / "elsewhere")
+    finally:
+        child.kill()
+        child.join()
+    train(SETTINGS, store, folder)
+    assert sha256(folder / "model.safetensors") == sha256(finished / "model.safetensors")
+
+
+def test_where_files_cannot_be_locked_training_goes_on(store, tmp_path, monkeypatch, capsys):
+    def no_locks(file, operation):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("dansm.training.fcntl.flock", no_locks)
+    train(SETTINGS, store, tmp_path)
+    expected = "lock: no protection against a second job (Function not implemented)"
+    assert expected in capsys.readouterr().out
+    assert (tmp_path / "run.json").exists()
 
 
 def science(run):
