@@ -790,9 +790,7 @@ class Config(Model):
         """Return what is wrong with claims, beside the unknown names that ``need`` notes."""
         names = [claim.name for claim in self.claims]
         problems = [
-            f"claims: a second claim {name!r}"
-            for k, name in enumerate(names)
-            if name in names[:k]
+            f"claims: a second claim {name!r}" for k, name in enumerate(names) if name in names[:k]
         ]
         for claim in self.claims:
             where = f"claims.{claim.name}"
