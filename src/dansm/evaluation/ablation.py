@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+
 from dansm.config import RunSettings
 from dansm.couplings import Potentials
 from dansm.errors import InputError

@@ -32,16 +32,42 @@ from dansm.evaluation.matching_share import matching_shares
 from dansm.evaluation.table import (
     CLAIM_COLUMNS,
     COLUMNS,
-    CROSSING_COLUMNS,
     MATCHING_SHARE_COLUMNS,
-    PATH_COLUMNS,
-    REPRODUCIBILITY_COLUMNS,
     SPEED_COLUMNS,
     TIMED_COLUMNS,
     read_table,
 )
 from dansm.files import atomic_path
 
+# What other measurements write.
+PATH_COLUMNS = {
+    "dataset": "string",
+    "kind": "string",
+    "coupling": "string",
+    "match_size": "Int64",
+    "draw": "Int64",
+    "pairs": "Int64",
+    "quantity": "string",
+    "value": "Float64",
+}
+CROSSING_COLUMNS = {
+    "dataset": "string",
+    "kind": "string",
+    "match_size": "Int64",
+    "draw": "Int64",
+    "pairs": "Int64",
+    "perplexity": "Float64",
+    "crossings": "Int64",
+}
+_RUN = {"process": "string", "coupling": "string", "match_size": "Int64", "seed": "Int64"}
+REPRODUCIBILITY_COLUMNS = {
+    "dataset": "string",
+    **{f"{name}_{side}": kind for side in "ab" for name, kind in _RUN.items()},
+    "images": "Int64",
+    **dict.fromkeys(
+        ["similarity", "low", "high", "shuffled", "shuffled_low", "shuffled_high"], "Float64"
+    ),
+}
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
 VERDICTS = (SUPPORTED, NOT_SUPPORTED, UNDECIDED)
 _OVER_SEEDS = "Student's interval over {n} seeds"
@@ -253,10 +279,11 @@ def _nearest_share(measure: NearestShare, sources: Sources, extractor: str) -> M
     rows = table[(table["kind"] == "preferable") & (table["quantity"] == "nearest_share")]
     if rows.empty:
         raise Missing("no preferable noises: no trained vanilla model")
+    rows = rows[rows["pairs"] == rows["pairs"].max()]
     # In a batch of n, one noise in n is the nearest by chance.
     times_chance = rows["value"].astype(float) * rows["pairs"].astype(float)
     of_draw = times_chance.groupby(rows["draw"]).mean()
-    how = f"Student's interval over {{n}} draws, batches of {_listed(rows['pairs'])}"
+    how = f"Student's interval over {{n}} draws, batches of {rows['pairs'].iloc[0]}"
     return Measured(student_interval(of_draw), len(of_draw), how)
 
 
@@ -354,7 +381,3 @@ def _by_draw(
 
 def _exponentials(interval: Interval) -> Interval:
     return Interval(*(float(np.exp(end)) for end in interval))
-
-
-def _listed(values: pd.Series) -> str:
-    return ", ".join(f"{value:,}" for value in sorted(set(values)))

@@ -1,8 +1,8 @@
 """What matching adds to a training step, on the machine and network that train.
 
 Each round times, one after the other, vanilla training steps and, for every match size, the
-matching of batches alone and training steps whose pairs are matched ahead by the thread that training
-uses. So what else the machine does hits all of them alike, and shares are taken within rounds.
+matching of batches alone and training steps whose pairs are matched ahead by the thread that
+training uses. So what else the machine does hits all alike, and shares are taken within rounds.
 """
 
 import time
@@ -83,7 +83,7 @@ def measure_matching_share(
 
 
 def matching_shares(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table's rows with ``inline`` and ``ahead``: what matching adds, in percent of a step.
+    """Return a table's rows with ``inline`` and ``ahead``: what matching adds, in % of a step.
 
     ``inline`` is added where a step waits for its own batch to be matched, ``ahead`` where a thread
     matches beforehand; the latter is below 0 where the noise of the measurement is larger than it.
