@@ -258,6 +258,7 @@ def marginal_methods(wildcards):
             "match_size": row.match_size,
             "options": CONFIG.options(row.coupling),
             "potentials": potentials.get(row.coupling),
+            "name": row.coupling,
         }
         for row in rows
     ]

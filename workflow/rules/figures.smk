@@ -57,7 +57,6 @@ rule distance_curves:
     input:
         notebook="notebooks/distance_curves.ipynb",
         distances=f"{RESULTS}/fid_{{dataset}}.csv",
-        times=f"{RESULTS}/times_{{dataset}}.csv",
     output:
         pdf=f"{RESULTS}/figures/distance_curves_{{dataset}}.pdf",
         png=report(
@@ -80,7 +79,6 @@ rule distance_curves:
         gpu=0,
     params:
         dataset="{dataset}",
-        by="images_seen",
     script:
         "../scripts/execute_notebook.py"
 
@@ -112,7 +110,6 @@ rule distance_time:
         gpu=0,
     params:
         dataset="{dataset}",
-        by="seconds",
     script:
         "../scripts/execute_notebook.py"
 

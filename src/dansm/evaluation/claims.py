@@ -84,7 +84,7 @@ class Measured(NamedTuple):
     how: str
 
 
-class Missing(Exception):
+class MissingResultError(Exception):
     """What a claim needs is not there, or says nothing; the message tells what."""
 
 
@@ -138,7 +138,7 @@ def judge(claim: Claim, sources: Sources, extractor: str) -> dict[str, Any]:
         (value, low, high), n, how = _MEASURES[type(claim.measure)](
             claim.measure, sources, extractor
         )
-    except Missing as missing:
+    except MissingResultError as missing:
         return row | {"verdict": UNDECIDED, "why": str(missing)}
     found, reason = verdict(low, high, claim.direction, claim.threshold)
     return row | {
@@ -200,11 +200,11 @@ def _pairs(measure: PathRatio | CrossingRatio) -> str:
 def _read(sources: Sources, kind: str, *columns: Mapping[str, str]) -> pd.DataFrame:
     """Read and join a kind's tables, each with the first of some columns that it has."""
     if not sources.get(kind):
-        raise Missing(f"no table of {kind} is made for this dataset")
+        raise MissingResultError(f"no table of {kind} is made for this dataset")
     tables = []
     for path in sources[kind]:
         if not Path(path).exists():
-            raise Missing(f"{path}: found no file")
+            raise MissingResultError(f"{path}: found no file")
         for k, choice in enumerate(columns):
             try:
                 tables.append(read_table(path, choice, kind))
@@ -219,16 +219,18 @@ def _saving(measure: Saving, sources: Sources, extractor: str) -> Measured:
     table = _read(sources, "speed", SPEED_COLUMNS)
     rows = _of_method(_of_process(table, measure, extractor), measure.method)
     if rows.empty:
-        raise Missing(f"no run of {_name(measure.method)} beside a vanilla one")
+        raise MissingResultError(f"no run of {_name(measure.method)} beside a vanilla one")
     row = rows.iloc[0]
     seeds, reaching = int(row["seeds"]), int(row["seeds_reaching"])
     if reaching < seeds:
-        raise Missing(f"{seeds - reaching} of {seeds} seeds never reach vanilla's final distance")
+        raise MissingResultError(
+            f"{seeds - reaching} of {seeds} seeds never reach vanilla's final distance"
+        )
     prefix = {"images": "saving", "seconds": "seconds_saving"}[measure.of]
     names = ("percent", "student_low", "student_high")
     values = [row[f"{prefix}_{name}"] for name in names]
     if pd.isna(values[0]):
-        raise Missing(f"the table of training speed has no {measure.of}")
+        raise MissingResultError(f"the table of training speed has no {measure.of}")
     how = _OVER_SEEDS
     if row["seeds_at_first_snapshot"] > 0:
         how += f"; at least so much: {row['seeds_at_first_snapshot']} reach it before a snapshot"
@@ -241,11 +243,13 @@ def _distance_ratio(measure: DistanceRatio, sources: Sources, extractor: str) ->
     for name, method in (("method", measure.method), ("than", measure.than)):
         rows = _of_method(finals, method)
         if rows.empty:
-            raise Missing(f"no run of {_name(method)}")
+            raise MissingResultError(f"no run of {_name(method)}")
         logs[name] = rows.set_index("seed")["value"].map(np.log)
     ratios = (logs["method"] - logs["than"]).dropna()
     if ratios.empty:
-        raise Missing(f"no seed of both {_name(measure.method)} and {_name(measure.than)}")
+        raise MissingResultError(
+            f"no seed of both {_name(measure.method)} and {_name(measure.than)}"
+        )
     return Measured(_exponentials(student_interval(ratios)), len(ratios), _OVER_SEEDS)
 
 
@@ -258,7 +262,7 @@ def _distance_factor(measure: DistanceFactor, sources: Sources, extractor: str) 
         if len(run) > 1
     ]
     if not slopes:
-        raise Missing("no seed of greedy with two match sizes")
+        raise MissingResultError("no seed of greedy with two match sizes")
     how = f"{_OVER_SEEDS}, match sizes {', '.join(map(str, sorted(set(greedy['match_size']))))}"
     return Measured(_exponentials(student_interval(slopes)), len(slopes), how)
 
@@ -267,7 +271,7 @@ def _share_of_step(measure: ShareOfStep, sources: Sources, extractor: str) -> Me
     table = matching_shares(_read(sources, "matching_share", MATCHING_SHARE_COLUMNS))
     shares = table.loc[table["match_size"] == measure.match_size, measure.how]
     if shares.empty:
-        raise Missing(f"match size {measure.match_size} was not timed")
+        raise MissingResultError(f"match size {measure.match_size} was not timed")
     device = table["device"].iloc[0]
     how = f"Student's interval over {{n}} rounds on {table['processor'].iloc[0]}"
     how = how if device == "cpu" else f"Student's interval over {{n}} rounds on {device}"
@@ -278,7 +282,7 @@ def _nearest_share(measure: NearestShare, sources: Sources, extractor: str) -> M
     table = _read(sources, "paths", PATH_COLUMNS)
     rows = table[(table["kind"] == "preferable") & (table["quantity"] == "nearest_share")]
     if rows.empty:
-        raise Missing("no preferable noises: no trained vanilla model")
+        raise MissingResultError("no preferable noises: no trained vanilla model")
     rows = rows[rows["pairs"] == rows["pairs"].max()]
     # In a batch of n, one noise in n is the nearest by chance.
     times_chance = rows["value"].astype(float) * rows["pairs"].astype(float)
@@ -293,7 +297,7 @@ def _path_ratio(measure: PathRatio, sources: Sources, extractor: str) -> Measure
     of_kind, of_random = _by_draw(rows, measure, "value")
     ratios = (of_kind.map(np.log) - of_random.map(np.log)).dropna()
     if ratios.empty:
-        raise Missing("no draw of both kinds of pairs")
+        raise MissingResultError("no draw of both kinds of pairs")
     return Measured(
         _exponentials(student_interval(ratios)), len(ratios), "Student's interval over {n} draws"
     )
@@ -305,7 +309,7 @@ def _crossing_ratio(measure: CrossingRatio, sources: Sources, extractor: str) ->
     both = both.dropna()
     random = float(both["random"].mean())
     if both.empty or random == 0:
-        raise Missing("no draw of both kinds of pairs with crossings")
+        raise MissingResultError("no draw of both kinds of pairs with crossings")
     # A draw may have no crossing, so differences are taken, and divided by the random mean.
     gap = student_interval((both["kind"] - both["random"]) / random)
     how = "Student's interval over the differences of {n} draws"
@@ -315,7 +319,7 @@ def _crossing_ratio(measure: CrossingRatio, sources: Sources, extractor: str) ->
 def _similarity_gain(measure: SimilarityGain, sources: Sources, extractor: str) -> Measured:
     rows = _read(sources, "reproducibility", REPRODUCIBILITY_COLUMNS)
     if rows.empty:
-        raise Missing("no two models trained apart")
+        raise MissingResultError("no two models trained apart")
     gain = (rows["similarity"] - rows["shuffled"]).astype(float)
     # The two intervals' ends furthest apart, of whichever pair of models they are widest for.
     low = (rows["low"] - rows["shuffled_high"]).astype(float).min(skipna=False)
@@ -371,7 +375,7 @@ def _by_draw(
     if measure.pairs == "matched":
         chosen &= table["match_size"] == measure.match_size
     if not chosen.any():
-        raise Missing(f"no {_pairs(measure)} pairs")
+        raise MissingResultError(f"no {_pairs(measure)} pairs")
     values = table[column].astype(float)
     return tuple(
         values[rows].groupby(table.loc[rows, "draw"]).mean()

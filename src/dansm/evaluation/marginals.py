@@ -26,6 +26,7 @@ from torch import Tensor
 from dansm.couplings import Batch, Potentials, make_coupling
 from dansm.data.store import Store
 from dansm.errors import InputError
+from dansm.evaluation.table import MARGINAL_COLUMNS
 from dansm.files import atomic_path
 from dansm.randomness import generator, stream_seed
 
@@ -47,13 +48,15 @@ _CLAIMS = {
 class Method(NamedTuple):
     """A coupling, its match size and its options but for those that describe the dataset.
 
-    ``potentials`` is the file that ``semidiscrete`` needs.
+    ``potentials`` is the file that ``semidiscrete`` needs, ``name`` what rows of the configuration
+    call the coupling with its options.
     """
 
     coupling: str
     match_size: int
     options: Mapping[str, Any]
     potentials: Path | None = None
+    name: str = ""
 
     @property
     def claim(self) -> str:
@@ -112,8 +115,8 @@ def measure_coupling_marginals(
 
     Columns: ``dataset``, ``coupling``, ``match_size``, ``options`` (JSON), ``claim`` (over what
     the noise is Gaussian, as the method says), ``window``, ``window_size``, ``statistic``,
-    ``value``, ``theory_low``, ``theory_high``, ``within`` (theory's interval) and ``n`` (the pairs
-    measured). The statistics of a window are those of `noise_statistics`, and the whole stream
+    ``value``, ``theory_low``, ``theory_high``, ``within`` (theory's interval), ``n`` (the pairs
+    measured) and ``name``. The statistics of a window are those of `noise_statistics`, and the whole stream
     also has those of `pair_statistics`.
 
     Parameters
@@ -165,11 +168,12 @@ def measure_coupling_marginals(
                         "theory_high": high,
                         "within": None if math.isnan(low) else low <= value <= high,
                         "n": n // window.every * window.size,
+                        "name": method.name,
                     }
                 )
         print(f"{method}: {n} pairs, {time.perf_counter() - started:.1f} s", flush=True)
     with atomic_path(path) as partial:
-        pd.DataFrame(table).to_csv(partial, index=False)
+        pd.DataFrame(table).astype(MARGINAL_COLUMNS).to_csv(partial, index=False)
 
 
 def draw_stream(

@@ -23,7 +23,7 @@ from dansm.prefetching import Prefetcher
 from dansm.provenance import processor_name
 from dansm.training import Trainer, Window
 
-_MOST_BATCHES = 100  # of a pool that are matched in one turn
+_MOST_BATCHES = 40  # of a pool that are matched in one turn
 
 
 def measure_matching_share(
@@ -32,8 +32,8 @@ def measure_matching_share(
     """Write a table with one row for each match size and round.
 
     Its columns are `MATCHING_SHARE_COLUMNS`: ``step_ms``, a vanilla training step; ``match_ms``,
-    greedy matching of a batch, with its share of drawing the pool, in the first hundred batches of
-    a pool at most (later ones cost less); ``ahead_step_ms``, a training step whose pairs are
+    greedy matching of a batch, with its share of drawing the pool, in the first 40 batches of a
+    pool at most (later ones cost less); ``ahead_step_ms``, a training step whose pairs are
     matched ahead.
 
     Parameters

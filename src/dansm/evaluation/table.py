@@ -73,6 +73,23 @@ MATCHING_SHARE_COLUMNS = {
     "ahead_step_ms": "Float64",
 }
 
+MARGINAL_COLUMNS = {
+    "dataset": "string",
+    "coupling": "string",
+    "match_size": "Int64",
+    "options": "string",
+    "claim": "string",
+    "window": "string",
+    "window_size": "Int64",
+    "statistic": "string",
+    "value": "Float64",
+    "theory_low": "Float64",
+    "theory_high": "Float64",
+    "within": "boolean",
+    "n": "Int64",
+    "name": "string",
+}
+
 CLAIM_COLUMNS = {
     "dataset": "string",
     "name": "string",
