@@ -72,7 +72,8 @@ def summarise_distances(distances: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         One row per feature extractor, process, sampler, steps (`ADAPTIVE` where the sampler
         chooses them), coupling and match size: ``mean`` over seeds, ``half`` the width of its
-        Student 95 % interval (NaN with one seed), ``seeds``, ``seed_ranges``, ``n_samples``, ``images_seen``, ``nfe_low`` and ``nfe_high``.
+        Student 95 % interval (NaN with one seed), ``seeds``, ``seed_ranges``, ``n_samples``,
+        ``images_seen``, ``nfe_low`` and ``nfe_high``.
     """
     rows = _frechet(distances)
     rows = rows[rows["process"].isin(PROCESS_NAMES)]

@@ -73,7 +73,8 @@ def share_curves(table: pd.DataFrame) -> Figure:
     figure.suptitle(
         f"{row['dataset']}: cost of matching ({machine})\n{PROCESS_NAMES[row['process']]}, batches "
         f"of {row['batch_size']}, {row['dimensions']:,} dimensions; a vanilla step takes "
-        f"{table['step_ms'].median():.3g} ms\nmedian and range of {table['round'].nunique()} rounds",
+        f"{table['step_ms'].median():.3g} ms\n"
+        f"median and range of {table['round'].nunique()} rounds",
         fontsize=8,
     )
     return figure

@@ -68,7 +68,7 @@ def saving_figure(speed: pd.DataFrame) -> Figure:
         for key in panels
     ]
     heights = [0.26 * len(names) + 0.45 for names in methods]
-    figure = Figure(figsize=(7, sum(heights) + 1.15), layout="constrained")
+    figure = Figure(figsize=(7, sum(heights) + 1.1), layout="constrained")
     grid = figure.subplots(
         len(panels),
         len(counts),
@@ -81,17 +81,21 @@ def saving_figure(speed: pd.DataFrame) -> Figure:
         for axes, steps in zip(axes_row, counts, strict=True):
             of_panel = _of(rows, key)
             _draw(axes, of_panel[of_panel["steps"] == steps], names)
-            axes.set_title(steps_name(steps))
+            axes.set_title(f"\n{steps_name(steps)}")
         axes_row[0].set_yticks(range(len(names)), [method_name(*name) for name in names])
         axes_row[0].set_ylim(len(names) - 0.5, -0.5)
         extractor, process, sampler = key
-        axes_row[0].set_title(
-            f"{PROCESS_NAMES[process]}, {SAMPLER_NAMES[sampler]}; {metric_name(extractor)}\n"
-            f"{steps_name(counts[0])}",
-            loc="left",
-        )
-        axes_row[0].set_title("")
-    figure.supxlabel("Saving until vanilla's final distance is reached (%)", fontsize=8)
+        # Above the step counts; it must not widen its column.
+        axes_row[0].annotate(
+            f"{PROCESS_NAMES[process]}, {SAMPLER_NAMES[sampler]}; {metric_name(extractor)}",
+            (0, 1),
+            (0, 17),
+            "axes fraction",
+            "offset points",
+            annotation_clip=False,
+        ).set_in_layout(False)
+    for axes in grid[-1]:
+        axes.set_xlabel("Saving (%)")
     handles: list[Any] = [
         Line2D([], [], linestyle="none", label=label, **look) for _, label, _, look in _COUNTED
     ]
@@ -107,7 +111,8 @@ def saving_figure(speed: pd.DataFrame) -> Figure:
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
     figure.suptitle(
-        f"{rows['dataset'].iloc[0]}: saving at equal quality (number of seeds: {several})",
+        f"{rows['dataset'].iloc[0]}: saving until vanilla's final distance is reached "
+        f"(number of seeds: {several})",
         fontsize=8,
         weight="bold",
     )
