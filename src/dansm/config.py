@@ -5,6 +5,7 @@ reference between them, and raises one `InputError` that lists all that is wrong
 """
 
 import json
+from collections.abc import Callable
 from math import gcd
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -440,6 +441,7 @@ class Method(Model):
 class CouplingAblation(Model):
     """Couplings compared on one dataset: everything but the coupling is the same."""
 
+    dataset: Name
     process: ProcessName
     recipe: Name
     seeds: Seeds
@@ -506,6 +508,114 @@ class MatchingCost(Model):
         if self.match_sizes[0] < 2:
             raise ValueError(f"match_sizes: expected at least 2, found {self.match_sizes[0]}")
         return self
+
+
+class MatchingShare(Model):
+    """What ``results/matching_share_{dataset}.csv`` measures: steps and matches, in turn."""
+
+    match_sizes: Ascending
+    rounds: Count = Field(description="In each, every match size has its turn")
+    steps: Count = Field(description="Training steps of a turn that are timed; as many go before")
+    memory_mb: Count = Field(description="Larger pools are left out")
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _match_sizes_are_pools(self) -> "MatchingShare":
+        if self.match_sizes[0] < 2:
+            raise ValueError(f"match_sizes: expected at least 2, found {self.match_sizes[0]}")
+        return self
+
+
+class DistanceMeasure(Model):
+    """Of the runs of one process: with which sampler and how many steps they are sampled."""
+
+    process: ProcessName
+    sampler: SamplerName
+    steps: Count
+
+
+class Saving(DistanceMeasure):
+    """Saving, in percent, at the quality of the vanilla run at its end; seed by seed."""
+
+    kind: Literal["saving"]
+    of: Literal["images", "seconds"] = "images"
+    method: Method
+
+
+class DistanceRatio(DistanceMeasure):
+    """Final distance of a method as a multiple of another's; seed by seed, geometric mean."""
+
+    kind: Literal["distance_ratio"]
+    method: Method
+    than: Method
+
+
+class DistanceFactor(DistanceMeasure):
+    """Factor of the final distance by each tenfold match size of ``greedy``; seed by seed."""
+
+    kind: Literal["distance_factor"]
+
+
+class ShareOfStep(Model):
+    """Time that matching adds to a vanilla training step, in percent of it; round by round."""
+
+    kind: Literal["matching_share"]
+    match_size: Annotated[StrictInt, Field(ge=2)]
+    how: Literal["inline", "ahead"]
+
+
+class NearestShare(Model):
+    """How much more often than chance a preferable noise is the nearest of its batch."""
+
+    kind: Literal["nearest_share"]
+
+
+class PathRatio(Model):
+    """A quantity of paths as a multiple of that of random pairs; draw by draw."""
+
+    kind: Literal["path_ratio"]
+    quantity: Literal["path_length", "inter_path_average", "inter_path_minimum"]
+    pairs: Literal["matched", "preferable"]
+    match_size: MatchSize = Field(default=0, description="Of the matched pairs")
+
+
+class CrossingRatio(Model):
+    """Crossings in the plane as a multiple of those of random pairs, means over draws."""
+
+    kind: Literal["crossing_ratio"]
+    pairs: Literal["matched", "preferable"]
+    match_size: MatchSize = Field(default=0, description="Of the matched pairs")
+
+
+class SimilarityGain(Model):
+    """Similarity of images that models trained apart make of the same noise, above shuffled."""
+
+    kind: Literal["similarity_gain"]
+
+
+Measure = Annotated[
+    Saving
+    | DistanceRatio
+    | DistanceFactor
+    | ShareOfStep
+    | NearestShare
+    | PathRatio
+    | CrossingRatio
+    | SimilarityGain,
+    Field(discriminator="kind"),
+]
+
+
+class Claim(Model):
+    """A statement, what measures it, and on which side of a threshold that must be."""
+
+    name: Name
+    text: str = Field(description="The statement in our words")
+    source: str = Field(description="Who makes it, and where")
+    measure: Measure
+    direction: Literal["above", "below"]
+    threshold: Annotated[float, Field(allow_inf_nan=False)]
+    datasets: list[Name] | None = Field(default=None, description="Of which; none: of all")
 
 
 class Scale(Model):
@@ -592,11 +702,18 @@ class Config(Model):
         default={}, description="Couplings with options, by a name that rows use"
     )
     experiments: list[Experiment] = Field(min_length=1)
-    coupling_ablations: dict[Name, CouplingAblation] = Field(default={}, description="By dataset")
+    coupling_ablations: dict[Name, CouplingAblation] = Field(
+        default={}, description="Comparisons of couplings, by a name of their own"
+    )
     noise_sample_pairs: dict[Name, NoiseSamplePairs] = {}
     coupling_marginals: CouplingMarginals
     matching_cost: MatchingCost
+    matching_share: MatchingShare
+    claims: list[Claim] = []
     demo: list[Name] = Field(description="Datasets of the target demo")
+    demo_couplings: list[Name] = Field(
+        default=[], description="Its comparisons of couplings, of coupling_ablations"
+    )
     cluster: Cluster = Cluster()
     scales: dict[Name, Scale] = {}
     scale: Name | None = Field(default=None, description="One of scales; none: full size")
@@ -634,7 +751,11 @@ class Config(Model):
             need("demo", name, self.datasets)
         for name in self.noise_sample_pairs:
             need("noise_sample_pairs", name, self.datasets)
-        need("coupling_marginals.dataset", self.coupling_marginals.dataset, self.coupling_ablations)
+        for name in self.demo_couplings:
+            need("demo_couplings", name, self.coupling_ablations)
+        compared = {ablation.dataset for ablation in self.coupling_ablations.values()}
+        need("coupling_marginals.dataset", self.coupling_marginals.dataset, compared)
+        problems += self._claim_problems(need)
         published = [
             name
             for name, dataset in self.datasets.items()
@@ -671,6 +792,26 @@ class Config(Model):
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    def _claim_problems(self, need: Callable[[str, str, Any], bool]) -> list[str]:
+        """Return what is wrong with claims, beside the unknown names that ``need`` notes."""
+        names = [claim.name for claim in self.claims]
+        problems = [
+            f"claims: a second claim {name!r}" for k, name in enumerate(names) if name in names[:k]
+        ]
+        for claim in self.claims:
+            where = f"claims.{claim.name}"
+            for dataset in claim.datasets or []:
+                need(f"{where}.datasets", dataset, self.datasets)
+            measure = claim.measure
+            if isinstance(measure, DistanceMeasure):
+                need(f"{where}.measure.sampler", measure.sampler, SAMPLERS[measure.process])
+            for key in ("method", "than"):
+                method = getattr(measure, key, None)
+                if method is not None:
+                    known = [*COUPLING_NAMES, *self.couplings]
+                    need(f"{where}.measure.{key}.coupling", method.coupling, known)
+        return problems
 
     def _latent_misfits(self, name: str, dataset: Dataset) -> list[str]:
         autoencoder = self.autoencoders.get(dataset.source.autoencoder)
@@ -777,27 +918,36 @@ class Config(Model):
         variant = self.couplings.get(coupling)
         return {} if variant is None else variant.options
 
-    def ablation(self, dataset: str) -> list[Experiment]:
-        """Return the rows of a dataset's comparison of couplings.
+    def ablation(self, name: str) -> list[Experiment]:
+        """Return the rows of a comparison of couplings.
 
         Raises
         ------
         InputError
             If there is none.
         """
-        if dataset not in self.coupling_ablations:
+        if name not in self.coupling_ablations:
             raise InputError(
-                f"coupling_ablations: no entry for {dataset!r}; "
+                f"coupling_ablations: no entry {name!r}; "
                 f"expected one of {sorted(self.coupling_ablations)}"
             )
-        ablation = self.coupling_ablations[dataset]
+        ablation = self.coupling_ablations[name]
         shared = {
-            "dataset": dataset,
+            "dataset": ablation.dataset,
             "process": ablation.process,
             "recipe": ablation.recipe,
             "seeds": ablation.seeds,
         }
         return [Experiment(**shared, **dict(method)) for method in ablation.methods]
+
+    def compared(self, dataset: str) -> list[Experiment]:
+        """Return the rows of all comparisons of couplings on a dataset, each method once."""
+        rows: dict[tuple, Experiment] = {}
+        for name, ablation in self.coupling_ablations.items():
+            if ablation.dataset == dataset:
+                for row in self.ablation(name):
+                    rows.setdefault(row.key, row)
+        return list(rows.values())
 
     def row(self, dataset: str, process: str, coupling: str, match_size: int) -> Experiment:
         """Return the row with this key, of the experiments or of a comparison of couplings.
@@ -808,8 +958,7 @@ class Config(Model):
             If there is none.
         """
         rows = [row for row in self.experiments if row.dataset == dataset]
-        if dataset in self.coupling_ablations:
-            rows += self.ablation(dataset)
+        rows += self.compared(dataset)
         for row in rows:
             if row.key == (dataset, process, coupling, match_size):
                 return row
@@ -910,6 +1059,23 @@ class Config(Model):
         }
         repetitions = min(cost.repetitions, scale.batches)
         return cost.model_copy(update=grid | {"repetitions": repetitions})
+
+    def scaled_matching_share(self) -> MatchingShare:
+        """Return what matching is compared with training for, at the configured scale."""
+        if self.scale is None:
+            return self.matching_share
+        share, scale = self.matching_share, self.scales[self.scale]
+        return share.model_copy(
+            update={
+                "match_sizes": sorted({min(size, scale.images) for size in share.match_sizes}),
+                "rounds": min(share.rounds, scale.seeds),
+                "steps": min(share.steps, scale.batches),
+            }
+        )
+
+    def claims_of(self, dataset: str) -> list[Claim]:
+        """Return the claims that are made of a dataset."""
+        return [c for c in self.claims if c.datasets is None or dataset in c.datasets]
 
     def latent_shapes(self, autoencoder: str) -> dict[str, tuple[Shape, Shape]]:
         """Return, by latent dataset of an autoencoder, the shapes of its images and latents."""
@@ -1044,6 +1210,8 @@ _SECTIONS: dict[str, type[Model]] = {
     "scales": Scale,
     "noise_sample_pairs": NoiseSamplePairs,
     "coupling_marginals": CouplingMarginals,
+    "matching_share": MatchingShare,
+    "claims": Claim,
     "cluster": Cluster,
 }
 

@@ -415,6 +415,16 @@ def _potentials_load(config: Config, wildcards: dict[str, str]) -> Load:
     return Load((Work("evaluate", "potentials", fit.steps * fit.batch_size, flops),))
 
 
+def _share_load(config: Config, wildcards: dict[str, str]) -> Load:
+    """Return the training steps; what matching takes beside them is small but for the largest."""
+    settings = config.run_settings(config.rows(wildcards["dataset"])[0], 0)
+    share = config.scaled_matching_share()
+    flops, _ = network_size(settings.network, settings.shape)
+    steps = 2 * share.steps * (1 + share.rounds * (1 + len(share.match_sizes)))
+    work = Work("train", _network_name(settings), steps * settings.batch_size, 3 * flops)
+    return Load((work,))
+
+
 def _nothing(config: Config, wildcards: dict[str, str]) -> Load:
     return Load()
 
@@ -440,13 +450,19 @@ _LOADS: dict[str, Callable[[Config, dict[str, str]], Load]] = {
     "compute_reference": _reference_load,
     "measure_reconstruction": _reconstruction_load,
     "fit_potentials": _potentials_load,
+    "measure_matching_share": _share_load,
     **dict.fromkeys(
         (
             "train_classifier",
             "draw_pairs",
             "collect_distances",
+            "collect_times",
             "collect_ablation",
             "measure_speed",
+            "measure_coupling_speed",
+            "measure_coupling_marginals",
+            "measure_claims",
+            "measure_coupling_claims",
         ),
         _nothing,
     ),
@@ -454,9 +470,15 @@ _LOADS: dict[str, Callable[[Config, dict[str, str]], Load]] = {
         (
             "distance_table",
             "distance_curves",
+            "distance_time",
+            "saving",
+            "matching_share",
+            "claims",
             "sample_grid",
             "noise_sample_tsne",
             "coupling_ablation",
+            "coupling_saving",
+            "coupling_claims",
         ),
         _notebook_load,
     ),
@@ -703,8 +725,8 @@ def calibrate(config: Config, path: Path = CALIBRATION, seconds: float = 2.0) ->
 def _presets(config: Config) -> list[tuple[RunSettings, int, int, int]]:
     """Return a run of each network, its batch size of sampling, GPUs and threads of its jobs."""
     rows = [*config.experiments]
-    for dataset in config.coupling_ablations:
-        rows += config.ablation(dataset)
+    for ablation in config.coupling_ablations:
+        rows += config.ablation(ablation)
     presets = {}
     for row in rows:
         settings, hardware = config.run_settings(row, 0), config.recipes[row.recipe].hardware
@@ -814,7 +836,8 @@ def _per_second(step: Callable[[], Any], device: str, seconds: float) -> float:
 
 
 def _subject(job: Job) -> str:
-    return job.wildcards.get("dataset") or job.wildcards.get("autoencoder") or ""
+    names = (job.wildcards.get(key) for key in ("dataset", "ablation", "autoencoder"))
+    return next(filter(None, names), "")
 
 
 def _readable_hours(hours: float) -> str:

@@ -71,8 +71,10 @@ class ClusterProject(Project):
             {**row, "coupling": "greedy", "match_size": 100},
         ]
         content["demo"] = ["digits"]
+        content["demo_couplings"] = ["digits"]
         content["coupling_ablations"] = {
             "digits": {
+                "dataset": "digits",
                 "process": row["process"],
                 "recipe": row["recipe"],
                 "seeds": row["seeds"],

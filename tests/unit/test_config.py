@@ -108,7 +108,8 @@ VALID = {
     ],
     "couplings": {"sinkhorn": {"coupling": "minibatch_ot", "method": "sinkhorn"}},
     "coupling_ablations": {
-        "toy": {
+        "all_of_toy": {
+            "dataset": "toy",
             "process": "rectified_flow",
             "recipe": "flow",
             "seeds": [1, 4],
@@ -134,7 +135,33 @@ VALID = {
         "threads": 1,
         "seed": 0,
     },
+    "matching_share": {
+        "match_sizes": [10, 1000],
+        "rounds": 5,
+        "steps": 9,
+        "memory_mb": 100,
+        "seed": 0,
+    },
+    "claims": [
+        {
+            "name": "better",
+            "text": "Matching lowers the distance",
+            "source": "ours",
+            "measure": {
+                "kind": "distance_ratio",
+                "process": "rectified_flow",
+                "sampler": "euler",
+                "steps": 3,
+                "method": {"coupling": "greedy", "match_size": 100},
+                "than": {"coupling": "independent"},
+            },
+            "direction": "below",
+            "threshold": 1.0,
+            "datasets": ["toy"],
+        }
+    ],
     "demo": ["toy"],
+    "demo_couplings": ["all_of_toy"],
     "scales": {
         "smoke": {
             "batch_size": 16,
@@ -375,20 +402,49 @@ WRONG = {
         ["couplings.loom: expected a name that no coupling has"],
     ),
     "a pool for a variant without one": (
-        [("coupling_ablations.toy.methods.2.match_size", 5)],
-        ["coupling_ablations.toy.methods[2]", "match_size 5: sinkhorn takes 0"],
+        [("coupling_ablations.all_of_toy.methods.2.match_size", 5)],
+        ["coupling_ablations.all_of_toy.methods[2]", "match_size 5: sinkhorn takes 0"],
     ),
     "an ablation of an unknown dataset": (
-        [("coupling_ablations.nowhere", VALID["coupling_ablations"]["toy"])],
+        [
+            (
+                "coupling_ablations.nowhere",
+                {**VALID["coupling_ablations"]["all_of_toy"], "dataset": "nowhere"},
+            )
+        ],
         ["coupling_ablations.nowhere", "dataset: unknown 'nowhere'"],
     ),
     "a method twice": (
-        [("coupling_ablations.toy.methods.2", {"coupling": "independent"})],
-        ["coupling_ablations.toy.methods[2]", "a second row for", "'independent', 0"],
+        [("coupling_ablations.all_of_toy.methods.2", {"coupling": "independent"})],
+        ["coupling_ablations.all_of_toy.methods[2]", "a second row for", "'independent', 0"],
     ),
     "a run that a row describes otherwise": (
-        [("coupling_ablations.toy.methods.1.match_size", 100)],
-        ["coupling_ablations.toy.methods[1]", "another run in experiments[1]"],
+        [("coupling_ablations.all_of_toy.methods.1.match_size", 100)],
+        ["coupling_ablations.all_of_toy.methods[1]", "another run in experiments[1]"],
+    ),
+    "a demo of unknown couplings": (
+        [("demo_couplings", ["toy"])],
+        ["demo_couplings: unknown 'toy'; expected one of ['all_of_toy']"],
+    ),
+    "an unknown measure": (
+        [("claims.0.measure.kind", "hearsay")],
+        ["claims.0.measure", "hearsay", "'saving', 'distance_ratio'"],
+    ),
+    "a claim of what nobody runs": (
+        [
+            ("claims.0.measure.sampler", "ddim_trailing"),
+            ("claims.0.measure.method.coupling", "magic"),
+            ("claims.0.datasets", ["nowhere"]),
+        ],
+        [
+            "claims.better.measure.sampler: unknown 'ddim_trailing'",
+            "claims.better.measure.method.coupling: unknown 'magic'",
+            "claims.better.datasets: unknown 'nowhere'",
+        ],
+    ),
+    "a claim twice": (
+        [("claims", [VALID["claims"][0], VALID["claims"][0]])],
+        ["claims: a second claim 'better'"],
     ),
     "no seeds": ([(f"{ROW}.seeds", [])], [f"{ROW}.seeds", "at least 1 item", "found []"]),
     "negative seed": ([(f"{ROW}.seeds", [-1])], [f"{ROW}.seeds.0", "found -1"]),
@@ -523,7 +579,7 @@ def test_rows_are_found_by_dataset_and_key():
 
 def test_a_comparison_of_couplings_has_rows_of_its_own():
     config = parse_config(VALID)
-    names = [(row.coupling, row.match_size, row.seeds) for row in config.ablation("toy")]
+    names = [(row.coupling, row.match_size, row.seeds) for row in config.ablation("all_of_toy")]
     assert names == [("independent", 0, [1, 4]), ("greedy", 50, [1, 4]), ("sinkhorn", 0, [1, 4])]
     assert len(config.rows("toy")) == 2
     row = config.row("toy", "rectified_flow", "sinkhorn", 0)
@@ -532,7 +588,7 @@ def test_a_comparison_of_couplings_has_rows_of_its_own():
     assert settings.coupling_options == {"method": "sinkhorn"}
     plain = config.run_settings(config.row("toy", "rectified_flow", "greedy", 50), seed=1)
     assert (plain.coupling, plain.coupling_kind, plain.coupling_options) == ("greedy", "greedy", {})
-    with pytest.raises(InputError, match=r"no entry for 'rooms'; expected one of \['toy'\]"):
+    with pytest.raises(InputError, match=r"no entry 'rooms'; expected one of \['all_of_toy'\]"):
         config.ablation("rooms")
 
 

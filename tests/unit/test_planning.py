@@ -115,6 +115,7 @@ def config(tmp_path, monkeypatch):
             "experiments": rows,
             "coupling_ablations": {
                 "rooms": {
+                    "dataset": "rooms",
                     "process": "rectified_flow",
                     "recipe": "flow",
                     "seeds": [0],
@@ -131,6 +132,13 @@ def config(tmp_path, monkeypatch):
                 "limit_seconds": 1,
                 "memory_mb": 100,
                 "threads": 1,
+                "seed": 0,
+            },
+            "matching_share": {
+                "match_sizes": [10, 100],
+                "rounds": 3,
+                "steps": 2,
+                "memory_mb": 100,
                 "seed": 0,
             },
             "demo": ["rooms"],

@@ -10,7 +10,8 @@ import zipfile
 import pandas as pd
 import pytest
 
-from dansm.evaluation.table import read_table
+from dansm.evaluation.claims import VERDICTS
+from dansm.evaluation.table import CLAIM_COLUMNS, read_table
 
 from .conftest import Project
 
@@ -49,11 +50,15 @@ def results(project):
 def test_every_result_is_there(demo):
     figures = {path.name for path in (results(demo) / "figures").iterdir() if path.is_file()}
     for dataset in ("digits", "digits_latent"):
-        for figure in ("distance_table", "distance_curves", "noise_sample_tsne"):
+        for figure in ("distance_table", "distance_curves", "distance_time", "saving", "claims"):
+            assert f"{figure}_{dataset}.png" in figures
+        for figure in ("matching_share", "noise_sample_tsne"):
             for ending in ("pdf", "png", "ipynb"):
                 assert f"{figure}_{dataset}.{ending}" in figures
         assert f"sample_grid_rectified_flow_{dataset}.png" in figures
         assert len(pd.read_csv(results(demo) / f"speed_{dataset}.csv")) > 0
+    for figure in ("coupling_ablation", "coupling_saving", "coupling_claims"):
+        assert f"{figure}_digits_demo.pdf" in figures
     assert not (demo.folder / "results" / "fid_digits.csv").exists()
 
 
@@ -117,9 +122,14 @@ def test_changing_a_row_reruns_what_depends_on_it(demo):
         "train_model": 1,
         "evaluate_run": 1,
         "collect_distances": 1,
+        "collect_times": 1,
         "measure_speed": 1,
+        "measure_claims": 1,
         "distance_table": 1,
         "distance_curves": 1,
+        "distance_time": 1,
+        "saving": 1,
+        "claims": 1,
         "sample_grid": 1,
         "demo": 1,
     }
@@ -155,3 +165,14 @@ def test_the_report_gathers_tables_and_figures(demo):
     for name in ("distance_table_digits.png", "noise_sample_tsne_digits_latent.png"):
         assert any(entry.endswith(name) for entry in names)
     assert any(entry.endswith("fid_digits.csv") for entry in names)
+
+
+def test_claims_are_judged_by_what_the_demo_measured(demo):
+    table = read_table(results(demo) / "claims_digits.csv", CLAIM_COLUMNS).set_index("name")
+    assert set(table["verdict"]) <= set(VERDICTS)
+    found = table.loc["better_at_3_steps"]
+    assert found["n"] == 2 and found["low"] < found["value"] < found["high"]
+    # Of semidiscrete_covariance only the comparison of couplings knows.
+    assert table.loc["covariance_beats_greedy_3_steps"]["n"] == 2
+    assert table.loc["matching_is_cheap"]["verdict"] == "undecided"  # no such pool at this scale
+    assert "was not timed" in table.loc["matching_is_cheap"]["why"]

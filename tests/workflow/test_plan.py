@@ -7,6 +7,7 @@ import pytest
 
 RUNS = {"digits": 12, "digits_latent": 2, "cifar10": 8, "bedroom": 8}
 COUPLINGS = 14  # compared on the digits, with 5 seeds each
+DEMO_COUPLINGS = 10  # of them, with 2 seeds each, in the demo
 ROW = (
     "{dataset: digits, process: rectified_flow, coupling: greedy, match_size: 100, seeds: [0, 1], "
     "recipe: digits_flow}"
@@ -18,11 +19,43 @@ def test_all_resolves_for_every_dataset_of_the_paper(project):
     ablation = 5 * COUPLINGS - 4 * 2  # vanilla and three match sizes of greedy are rows too
     assert jobs["train_model"] == jobs["evaluate_run"] == sum(RUNS.values()) + ablation
     assert jobs["fit_potentials"] == 2
-    assert jobs["collect_ablation"] == jobs["coupling_ablation"] == 1
-    assert jobs["collect_distances"] == jobs["measure_speed"] == len(RUNS)
-    assert jobs["distance_table"] == jobs["distance_curves"] == len(RUNS)
+    assert jobs["collect_ablation"] == jobs["coupling_ablation"] == 2  # the demo's is one of them
+    assert jobs["measure_coupling_speed"] == jobs["measure_coupling_claims"] == 2
+    assert jobs["collect_distances"] == jobs["collect_times"] == jobs["measure_speed"] == len(RUNS)
+    for figure in ("distance_table", "distance_curves", "distance_time", "saving", "claims"):
+        assert jobs[figure] == len(RUNS)
+    assert jobs["measure_matching_share"] == jobs["measure_claims"] == len(RUNS)
     assert jobs["measure_coupling_marginals"] == 1
-    assert "measure_coupling_marginals" not in project.planned("demo")
+
+
+def test_the_demo_has_a_small_comparison_of_couplings(project):
+    jobs = project.planned("demo")
+    runs = RUNS["digits"] + RUNS["digits_latent"]
+    assert jobs["train_model"] == runs + 2 * (DEMO_COUPLINGS - 4)  # four of them are rows too
+    assert jobs["collect_ablation"] == jobs["coupling_ablation"] == 1
+    assert jobs["measure_coupling_speed"] == jobs["measure_coupling_marginals"] == 1
+    assert jobs["fit_potentials"] == 2
+    assert jobs["measure_matching_share"] == jobs["measure_claims"] == 2
+    assert "coupling_ablation_digits.csv" not in project.succeeds("--dry-run", "demo")
+
+
+def test_a_comparison_of_couplings_is_made_by_name(project):
+    jobs = project.planned("results/coupling_speed_digits.csv")
+    assert jobs["train_model"] == 5 * COUPLINGS
+    output = project.fails("--dry-run", "results/coupling_speed_cifar10.csv")
+    assert "no entry 'cifar10'; expected one of ['digits', 'digits_demo']" in output
+
+
+def test_the_cost_of_matching_needs_no_runs(project):
+    assert project.planned("results/figures/matching_share_digits.png") == {
+        "build_dataset": 1,
+        "measure_matching_share": 1,
+        "matching_share": 1,
+    }
+
+
+def test_the_cost_of_all_matchings_is_no_part_of_the_demo(project):
+    jobs = project.planned("all")
     assert jobs["measure_matching_cost"] == jobs["matching_cost"] == 1
 
 
@@ -86,6 +119,7 @@ def test_semidiscrete_brings_the_fit_of_its_potentials(project):
     row = ROW.replace("greedy, match_size: 100", "semidiscrete, match_size: 0")
     project.edit_config(ROW, row)
     assert project.planned("results/fid_digits.csv")["fit_potentials"] == 1
+    assert project.planned("results/times_digits.csv")["fit_potentials"] == 1
 
 
 @pytest.mark.parametrize("arguments", [["demo"], ["results/fid_bedroom.csv"]])
@@ -164,7 +198,7 @@ def test_a_result_placed_by_hand_is_refused(project, name):
     assert f"results/{name}" in output
     assert "no run made" in output
     path.unlink()
-    assert project.planned("demo")["train_model"] == 14
+    assert project.planned("demo")["train_model"] == 26
 
 
 def test_lint_finds_nothing(project):

@@ -98,7 +98,9 @@ def results_of(datasets):
     files = []
     for dataset in datasets:
         files += [f"{RESULTS}/fid_{dataset}.csv", f"{RESULTS}/speed_{dataset}.csv"]
-        figures = ["distance_table", "distance_curves"]
+        files += [f"{RESULTS}/matching_share_{dataset}.csv", f"{RESULTS}/claims_{dataset}.csv"]
+        figures = ["distance_table", "distance_curves", "distance_time", "saving"]
+        figures += ["matching_share", "claims"]
         figures += [f"sample_grid_{process}" for process in processes_of(dataset)]
         figures += ["noise_sample_tsne"] if dataset in CONFIG.noise_sample_pairs else []
         files += [
@@ -109,12 +111,21 @@ def results_of(datasets):
     return files
 
 
-def results_of_couplings():
-    """What compares the couplings."""
-    files = [f"{RESULTS}/matching_cost.csv", f"{RESULTS}/coupling_marginals.csv"]
-    files += [f"{RESULTS}/coupling_ablation_{dataset}.csv" for dataset in CONFIG.coupling_ablations]
-    figures = ["matching_cost"]
-    figures += [f"coupling_ablation_{dataset}" for dataset in CONFIG.coupling_ablations]
+def results_of_matching_cost():
+    """What matching costs, whatever the dataset."""
+    figures = [f"{RESULTS}/figures/matching_cost.{ending}" for ending in ("pdf", "png")]
+    return [f"{RESULTS}/matching_cost.csv", *figures]
+
+
+def results_of_couplings(ablations):
+    """Everything that the workflow makes for some comparisons of couplings."""
+    tables = ["coupling_ablation", "coupling_speed", "coupling_claims"]
+    files = [f"{RESULTS}/{table}_{ablation}.csv" for table in tables for ablation in ablations]
+    figures = [
+        f"{figure}_{ablation}"
+        for figure in ("coupling_ablation", "coupling_saving", "coupling_claims")
+        for ablation in ablations
+    ]
     return files + [
         f"{RESULTS}/figures/{figure}.{ending}" for figure in figures for ending in ("pdf", "png")
     ]
@@ -243,7 +254,7 @@ def marginal_settings(wildcards):
 
 def marginal_methods(wildcards):
     """The couplings that are compared on the dataset."""
-    rows = CONFIG.ablation(CONFIG.coupling_marginals.dataset)
+    rows = CONFIG.compared(CONFIG.coupling_marginals.dataset)
     potentials = potentials_by_coupling(CONFIG.coupling_marginals.dataset, rows)
     return [
         {
@@ -251,6 +262,7 @@ def marginal_methods(wildcards):
             "match_size": row.match_size,
             "options": CONFIG.options(row.coupling),
             "potentials": potentials.get(row.coupling),
+            "name": row.coupling,
         }
         for row in rows
     ]
@@ -313,7 +325,8 @@ def records_of(name):
 
 def staged():
     """The same for everything that the target all needs, with the weights that it needs."""
-    names = [*DATASETS_WITH_EXPERIMENTS, *CONFIG.coupling_ablations]
+    compared = [ablation.dataset for ablation in CONFIG.coupling_ablations.values()]
+    names = [*DATASETS_WITH_EXPERIMENTS, *compared]
     files = [
         file for name in sorted({pixels_of(name) for name in names}) for file in records_of(name)
     ]
@@ -343,7 +356,7 @@ def marginal_store(wildcards):
 
 def marginal_potentials(wildcards):
     dataset = CONFIG.coupling_marginals.dataset
-    return list(potentials_by_coupling(dataset, CONFIG.ablation(dataset)).values())
+    return list(potentials_by_coupling(dataset, CONFIG.compared(dataset)).values())
 
 
 def pixel_store_of(wildcards):
@@ -403,29 +416,82 @@ def tables_of(wildcards):
     return tables
 
 
-def ablation_rows(wildcards):
+def timed_rows(wildcards):
+    """The rows of a comparison of couplings, or else of a dataset."""
+    if "ablation" not in wildcards.keys():
+        return rows_of(wildcards.dataset)
     try:
-        return CONFIG.ablation(wildcards.dataset)
+        return CONFIG.ablation(wildcards.ablation)
     except InputError as error:
         raise WorkflowError(str(error)) from None
 
 
-def ablation_folders(wildcards):
-    return [run_folder(row, seed) for row in ablation_rows(wildcards) for seed in CONFIG.seeds(row)]
+def timed_folders(wildcards):
+    return [run_folder(row, seed) for row in timed_rows(wildcards) for seed in CONFIG.seeds(row)]
 
 
-def ablation_files(wildcards):
+def timed_files(wildcards):
     names = ("run.json", "stats.jsonl", "distances.csv")
-    return [f"{folder}/{name}" for folder in ablation_folders(wildcards) for name in names]
+    return [f"{folder}/{name}" for folder in timed_folders(wildcards) for name in names]
 
 
-def ablation_potentials(wildcards):
-    """The potentials that runs of the comparison need, by coupling."""
-    return potentials_by_coupling(wildcards.dataset, ablation_rows(wildcards))
+def timed_potentials(wildcards):
+    """The potentials that these runs need, by coupling."""
+    rows = timed_rows(wildcards)
+    return potentials_by_coupling(rows[0].dataset, rows)
 
 
-def ablation_potential_files(wildcards):
-    return list(ablation_potentials(wildcards).values())
+def timed_potential_files(wildcards):
+    return list(timed_potentials(wildcards).values())
+
+
+def dataset_compared(wildcards):
+    return timed_rows(wildcards)[0].dataset
+
+
+def ablation_marginals(wildcards):
+    """What the couplings do to the noise, where it is measured on the comparison's dataset."""
+    measured = dataset_compared(wildcards) == CONFIG.coupling_marginals.dataset
+    return f"{RESULTS}/coupling_marginals.csv" if measured else []
+
+
+def claim_list(wildcards):
+    """The claims of a dataset, or those that a comparison of couplings on it says something of."""
+    claims = CONFIG.claims_of(dataset_compared(wildcards))
+    if "ablation" in wildcards.keys():
+        process = CONFIG.coupling_ablations[wildcards.ablation].process
+        claims = [c for c in claims if getattr(c.measure, "process", None) == process]
+    return [claim.model_dump(mode="json") for claim in claims]
+
+
+def claim_extractor(wildcards):
+    """Whose distances claims are about: the first that the dataset names."""
+    return features_of(dataset_compared(wildcards))[0]
+
+
+def claim_distances(wildcards):
+    """The dataset's distances, and those of the demo's comparisons of couplings on it."""
+    names = [
+        name
+        for name in CONFIG.demo_couplings
+        if CONFIG.coupling_ablations[name].dataset == wildcards.dataset
+    ]
+    comparisons = [f"{RESULTS}/coupling_ablation_{name}.csv" for name in names]
+    return [f"{RESULTS}/fid_{wildcards.dataset}.csv", *comparisons]
+
+
+def share_row(wildcards):
+    """The row whose network and recipe matching is compared with: the dataset's first."""
+    return rows_of(wildcards.dataset)[0]
+
+
+def share_run(wildcards):
+    row = share_row(wildcards)
+    return CONFIG.run_settings(row, CONFIG.seeds(row)[0]).model_dump(mode="json")
+
+
+def share_settings(wildcards):
+    return CONFIG.scaled_matching_share().model_dump(mode="json")
 
 
 def reference_of_pixels(wildcards):
@@ -507,6 +573,22 @@ def run_minutes(wildcards):
 
 def run_gpus(wildcards):
     return CONFIG.recipes[row_of(wildcards).recipe].hardware.gpu
+
+
+def share_hardware(wildcards):
+    return CONFIG.recipes[share_row(wildcards).recipe].hardware
+
+
+def share_threads(wildcards):
+    return share_hardware(wildcards).threads
+
+
+def share_memory(wildcards):
+    return share_hardware(wildcards).mem_mb
+
+
+def share_gpus(wildcards):
+    return min(1, share_hardware(wildcards).gpu)
 
 
 def run_processes(wildcards):

@@ -3,19 +3,19 @@
 
 rule collect_ablation:
     input:
-        files=ablation_files,
-        potentials=ablation_potential_files,
+        files=timed_files,
+        potentials=timed_potential_files,
     output:
         report(
-            f"{RESULTS}/coupling_ablation_{{dataset}}.csv",
+            f"{RESULTS}/coupling_ablation_{{ablation}}.csv",
             caption="../report/coupling_ablation_table.rst",
             category="Tables",
-            labels={"dataset": "{dataset}", "table": "couplings"},
+            labels={"couplings": "{ablation}", "table": "distances and time"},
         ),
     log:
-        f"{RESULTS}/logs/collect_ablation/{{dataset}}.log",
+        f"{RESULTS}/logs/collect_ablation/{{ablation}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/collect_ablation/{{dataset}}.tsv"
+        f"{RESULTS}/benchmarks/collect_ablation/{{ablation}}.tsv"
     conda:
         ENVIRONMENT
     threads: 1
@@ -24,10 +24,10 @@ rule collect_ablation:
         runtime=10,
         gpu=0,
     params:
-        folders=ablation_folders,
-        potentials=ablation_potentials,
+        folders=timed_folders,
+        potentials=timed_potentials,
     script:
-        "../scripts/collect_ablation.py"
+        "../scripts/collect_times.py"
 
 
 rule measure_coupling_marginals:
@@ -82,3 +82,86 @@ rule measure_matching_cost:
         settings=matching_cost_settings,
     script:
         "../scripts/measure_matching_cost.py"
+
+
+rule measure_coupling_speed:
+    input:
+        f"{RESULTS}/coupling_ablation_{{ablation}}.csv",
+    output:
+        report(
+            f"{RESULTS}/coupling_speed_{{ablation}}.csv",
+            caption="../report/coupling_speed.rst",
+            category="Tables",
+            labels={"couplings": "{ablation}", "table": "training speed"},
+        ),
+    log:
+        f"{RESULTS}/logs/measure_coupling_speed/{{ablation}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/measure_coupling_speed/{{ablation}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    script:
+        "../scripts/measure_speed.py"
+
+
+rule measure_coupling_claims:
+    input:
+        distances=[f"{RESULTS}/coupling_ablation_{{ablation}}.csv"],
+        speed=[f"{RESULTS}/coupling_speed_{{ablation}}.csv"],
+    output:
+        report(
+            f"{RESULTS}/coupling_claims_{{ablation}}.csv",
+            caption="../report/coupling_claims.rst",
+            category="Tables",
+            labels={"couplings": "{ablation}", "table": "claims"},
+        ),
+    log:
+        f"{RESULTS}/logs/measure_coupling_claims/{{ablation}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/measure_coupling_claims/{{ablation}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        claims=claim_list,
+        dataset=dataset_compared,
+        extractor=claim_extractor,
+    script:
+        "../scripts/measure_claims.py"
+
+
+rule measure_matching_share:
+    input:
+        store=store_of,
+    output:
+        report(
+            f"{RESULTS}/matching_share_{{dataset}}.csv",
+            caption="../report/matching_share.rst",
+            category="Tables",
+            labels={"dataset": "{dataset}", "table": "matching in a training step"},
+        ),
+    log:
+        f"{RESULTS}/logs/measure_matching_share/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/measure_matching_share/{{dataset}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: share_threads
+    resources:
+        **gpus(share_gpus),
+        mem_mb=share_memory,
+        runtime=120,
+    params:
+        settings=share_settings,
+        run=share_run,
+    script:
+        "../scripts/measure_matching_share.py"

@@ -135,9 +135,33 @@ rule collect_distances:
         "../scripts/collect_distances.py"
 
 
+rule collect_times:
+    input:
+        files=timed_files,
+        potentials=timed_potential_files,
+    output:
+        f"{RESULTS}/times_{{dataset}}.csv",
+    log:
+        f"{RESULTS}/logs/collect_times/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/collect_times/{{dataset}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+        gpu=0,
+    params:
+        folders=timed_folders,
+        potentials=timed_potentials,
+    script:
+        "../scripts/collect_times.py"
+
+
 rule measure_speed:
     input:
-        f"{RESULTS}/fid_{{dataset}}.csv",
+        f"{RESULTS}/times_{{dataset}}.csv",
     output:
         report(
             f"{RESULTS}/speed_{{dataset}}.csv",
@@ -158,3 +182,34 @@ rule measure_speed:
         gpu=0,
     script:
         "../scripts/measure_speed.py"
+
+
+rule measure_claims:
+    input:
+        distances=claim_distances,
+        speed=[f"{RESULTS}/speed_{{dataset}}.csv"],
+        matching_share=[f"{RESULTS}/matching_share_{{dataset}}.csv"],
+    output:
+        report(
+            f"{RESULTS}/claims_{{dataset}}.csv",
+            caption="../report/claims.rst",
+            category="Tables",
+            labels={"dataset": "{dataset}", "table": "claims"},
+        ),
+    log:
+        f"{RESULTS}/logs/measure_claims/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/measure_claims/{{dataset}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        claims=claim_list,
+        dataset="{dataset}",
+        extractor=claim_extractor,
+    script:
+        "../scripts/measure_claims.py"

@@ -83,23 +83,195 @@ rule distance_curves:
         "../scripts/execute_notebook.py"
 
 
+rule distance_time:
+    input:
+        notebook="notebooks/distance_curves.ipynb",
+        distances=f"{RESULTS}/fid_{{dataset}}.csv",
+        times=f"{RESULTS}/times_{{dataset}}.csv",
+    output:
+        pdf=f"{RESULTS}/figures/distance_time_{{dataset}}.pdf",
+        png=report(
+            f"{RESULTS}/figures/distance_time_{{dataset}}.png",
+            caption="../report/distance_time.rst",
+            category="Figures",
+            labels={"dataset": "{dataset}", "figure": "training curves by time"},
+        ),
+        notebook=f"{RESULTS}/figures/distance_time_{{dataset}}.ipynb",
+    log:
+        f"{RESULTS}/logs/distance_time/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/distance_time/{{dataset}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+        gpu=0,
+    params:
+        dataset="{dataset}",
+    script:
+        "../scripts/execute_notebook.py"
+
+
 rule coupling_ablation:
     input:
         notebook="notebooks/coupling_ablation.ipynb",
-        table=f"{RESULTS}/coupling_ablation_{{dataset}}.csv",
+        marginals=ablation_marginals,
+        table=f"{RESULTS}/coupling_ablation_{{ablation}}.csv",
     output:
-        pdf=f"{RESULTS}/figures/coupling_ablation_{{dataset}}.pdf",
+        pdf=f"{RESULTS}/figures/coupling_ablation_{{ablation}}.pdf",
         png=report(
-            f"{RESULTS}/figures/coupling_ablation_{{dataset}}.png",
+            f"{RESULTS}/figures/coupling_ablation_{{ablation}}.png",
             caption="../report/coupling_ablation.rst",
             category="Figures",
-            labels={"dataset": "{dataset}", "figure": "couplings"},
+            labels={"couplings": "{ablation}", "figure": "comparison"},
         ),
-        notebook=f"{RESULTS}/figures/coupling_ablation_{{dataset}}.ipynb",
+        notebook=f"{RESULTS}/figures/coupling_ablation_{{ablation}}.ipynb",
     log:
-        f"{RESULTS}/logs/coupling_ablation/{{dataset}}.log",
+        f"{RESULTS}/logs/coupling_ablation/{{ablation}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/coupling_ablation/{{dataset}}.tsv"
+        f"{RESULTS}/benchmarks/coupling_ablation/{{ablation}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+        gpu=0,
+    script:
+        "../scripts/execute_notebook.py"
+
+
+rule saving:
+    input:
+        notebook="notebooks/saving.ipynb",
+        speed=f"{RESULTS}/speed_{{dataset}}.csv",
+    output:
+        pdf=f"{RESULTS}/figures/saving_{{dataset}}.pdf",
+        png=report(
+            f"{RESULTS}/figures/saving_{{dataset}}.png",
+            caption="../report/saving_figure.rst",
+            category="Figures",
+            labels={"dataset": "{dataset}", "figure": "savings"},
+        ),
+        notebook=f"{RESULTS}/figures/saving_{{dataset}}.ipynb",
+    log:
+        f"{RESULTS}/logs/saving/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/saving/{{dataset}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+        gpu=0,
+    script:
+        "../scripts/execute_notebook.py"
+
+
+rule coupling_saving:
+    input:
+        notebook="notebooks/saving.ipynb",
+        speed=f"{RESULTS}/coupling_speed_{{ablation}}.csv",
+    output:
+        pdf=f"{RESULTS}/figures/coupling_saving_{{ablation}}.pdf",
+        png=report(
+            f"{RESULTS}/figures/coupling_saving_{{ablation}}.png",
+            caption="../report/coupling_saving_figure.rst",
+            category="Figures",
+            labels={"couplings": "{ablation}", "figure": "savings"},
+        ),
+        notebook=f"{RESULTS}/figures/coupling_saving_{{ablation}}.ipynb",
+    log:
+        f"{RESULTS}/logs/coupling_saving/{{ablation}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/coupling_saving/{{ablation}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+        gpu=0,
+    script:
+        "../scripts/execute_notebook.py"
+
+
+rule matching_share:
+    input:
+        notebook="notebooks/matching_share.ipynb",
+        shares=f"{RESULTS}/matching_share_{{dataset}}.csv",
+    output:
+        pdf=f"{RESULTS}/figures/matching_share_{{dataset}}.pdf",
+        png=report(
+            f"{RESULTS}/figures/matching_share_{{dataset}}.png",
+            caption="../report/matching_share_figure.rst",
+            category="Figures",
+            labels={"dataset": "{dataset}", "figure": "matching in a training step"},
+        ),
+        notebook=f"{RESULTS}/figures/matching_share_{{dataset}}.ipynb",
+    log:
+        f"{RESULTS}/logs/matching_share/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/matching_share/{{dataset}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+        gpu=0,
+    script:
+        "../scripts/execute_notebook.py"
+
+
+rule claims:
+    input:
+        notebook="notebooks/claims.ipynb",
+        claims=f"{RESULTS}/claims_{{dataset}}.csv",
+    output:
+        pdf=f"{RESULTS}/figures/claims_{{dataset}}.pdf",
+        png=report(
+            f"{RESULTS}/figures/claims_{{dataset}}.png",
+            caption="../report/claims_figure.rst",
+            category="Figures",
+            labels={"dataset": "{dataset}", "figure": "claims"},
+        ),
+        notebook=f"{RESULTS}/figures/claims_{{dataset}}.ipynb",
+    log:
+        f"{RESULTS}/logs/claims/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/claims/{{dataset}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+        gpu=0,
+    script:
+        "../scripts/execute_notebook.py"
+
+
+rule coupling_claims:
+    input:
+        notebook="notebooks/claims.ipynb",
+        claims=f"{RESULTS}/coupling_claims_{{ablation}}.csv",
+    output:
+        pdf=f"{RESULTS}/figures/coupling_claims_{{ablation}}.pdf",
+        png=report(
+            f"{RESULTS}/figures/coupling_claims_{{ablation}}.png",
+            caption="../report/coupling_claims_figure.rst",
+            category="Figures",
+            labels={"couplings": "{ablation}", "figure": "claims"},
+        ),
+        notebook=f"{RESULTS}/figures/coupling_claims_{{ablation}}.ipynb",
+    log:
+        f"{RESULTS}/logs/coupling_claims/{{ablation}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/coupling_claims/{{ablation}}.tsv"
     conda:
         ENVIRONMENT
     threads: 1

@@ -1,10 +1,10 @@
-"""Images seen until a run is as good as the vanilla run at its end."""
+"""Images and time until a run is as good as the vanilla run at its end."""
 
 from pathlib import Path
 
+from dansm.evaluation.ablation import read_ablation
 from dansm.evaluation.speed import write_speed_table
-from dansm.evaluation.table import read_table
 from dansm.jobs import job
 
 with job(snakemake):
-    write_speed_table(read_table(Path(snakemake.input[0])), Path(snakemake.output[0]))
+    write_speed_table(read_ablation(Path(snakemake.input[0])), Path(snakemake.output[0]))

@@ -4,24 +4,21 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from scipy.stats import t as student_t
 
 from dansm.config import RunSettings
 from dansm.couplings import Potentials
 from dansm.errors import InputError
-from dansm.evaluation.table import COLUMNS, read_table
+from dansm.evaluation.intervals import student_interval
+from dansm.evaluation.table import COLUMNS, SECONDS, TIMED_COLUMNS, read_table
 from dansm.files import atomic_path, read_json
 from dansm.training import RUN, STATS
 
-CONFIDENCE = 0.95
-SECONDS = "seconds"
 _METHOD = ["coupling", "match_size"]
 _RUN = ["dataset", "process", *_METHOD, "seed"]
 
 
-def collect_ablation(folders: Sequence[Path], potentials: Mapping[str, Path], path: Path) -> None:
+def collect_times(folders: Sequence[Path], potentials: Mapping[str, Path], path: Path) -> None:
     """Join the distances of runs, each with the time it took to come that far.
 
     The table has the columns of the table of distances, and ``seconds``: the wall-clock time of
@@ -58,7 +55,7 @@ def collect_ablation(folders: Sequence[Path], potentials: Mapping[str, Path], pa
                 f"images_seen {missing}"
             )
         parts.append(distances.assign(**{SECONDS: distances["images_seen"].map(seconds)}))
-    table = pd.concat(parts, ignore_index=True)[[*COLUMNS, SECONDS]]
+    table = pd.concat(parts, ignore_index=True)[list(TIMED_COLUMNS)]
     with atomic_path(path) as partial:
         table.sort_values(list(COLUMNS), kind="stable").to_csv(partial, index=False)
 
@@ -71,7 +68,7 @@ def read_ablation(path: Path) -> pd.DataFrame:
     InputError
         If the file is missing, has other columns or values that don't fit them.
     """
-    return read_table(path, {**COLUMNS, SECONDS: "Float64"})
+    return read_table(path, TIMED_COLUMNS)
 
 
 def summarise_ablation(table: pd.DataFrame) -> pd.DataFrame:
@@ -101,8 +98,8 @@ def summarise_ablation(table: pd.DataFrame) -> pd.DataFrame:
         best = by_seed[by_seed.mean().idxmin()]
         for method, values in by_seed.items():
             chosen = of_panel[(of_panel[_METHOD] == list(method)).all(axis=1)]
-            mean, low, high = _interval(values)
-            behind, behind_low, behind_high = _interval(values - best)
+            mean, low, high = student_interval(values)
+            behind, behind_low, behind_high = student_interval(values - best)
             lines.append(
                 dict(zip([*panel, *_METHOD], [*key, *method], strict=True))
                 | {
@@ -117,17 +114,6 @@ def summarise_ablation(table: pd.DataFrame) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(lines).sort_values([*panel, "mean"], ignore_index=True)
-
-
-def _interval(values: pd.Series) -> tuple[float, float, float]:
-    """Return mean and Student interval; NaN bounds with one value."""
-    found = values.dropna().to_numpy(float)
-    mean = float(found.mean())
-    if len(found) < 2:
-        return mean, float("nan"), float("nan")
-    half = student_t.ppf((1 + CONFIDENCE) / 2, len(found) - 1) * found.std(ddof=1)
-    half /= np.sqrt(len(found))
-    return mean, float(mean - half), float(mean + half)
 
 
 def _seconds(path: Path) -> pd.Series:

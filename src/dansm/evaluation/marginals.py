@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.optimize import brentq
+from scipy.special import gammaln, hyp1f1
 from scipy.stats import chi2, gamma, kstwo, norm
 from scipy.stats import t as student_t
 from torch import Tensor
@@ -25,6 +26,7 @@ from torch import Tensor
 from dansm.couplings import Batch, make_coupling
 from dansm.data.store import Store
 from dansm.errors import InputError
+from dansm.evaluation.table import MARGINAL_COLUMNS
 from dansm.files import atomic_path
 from dansm.randomness import generator, stream_seed
 from dansm.training import dataset_options
@@ -47,13 +49,15 @@ _CLAIMS = {
 class Method(NamedTuple):
     """A coupling, its match size and its options but for those that describe the dataset.
 
-    ``potentials`` is the file that ``semidiscrete`` needs.
+    ``potentials`` is the file that ``semidiscrete`` needs, ``name`` what rows of the configuration
+    call the coupling with its options.
     """
 
     coupling: str
     match_size: int
     options: Mapping[str, Any]
     potentials: Path | None = None
+    name: str = ""
 
     @property
     def claim(self) -> str:
@@ -79,17 +83,19 @@ class Window(NamedTuple):
 class Stream(NamedTuple):
     """Pairs in a coupling's order: noise and samples (n, dimensions), and the samples' rows (n,).
 
-    The values are float64; ``pool`` is the number of noises of a pool or set, 0 without.
+    The values are float64; ``pool`` is the number of noises of a pool or set, 0 without;
+    ``seconds`` is the time that the coupling took, loading excluded.
     """
 
     noise: Tensor
     samples: Tensor
     rows: Tensor
     pool: int
+    seconds: float = math.nan
 
 
 class Measured(NamedTuple):
-    """A value, and the interval in which Gaussian noise would have it."""
+    """A value, and the interval in which Gaussian noise would have it; NaN where there is none."""
 
     value: float
     low: float
@@ -110,9 +116,9 @@ def measure_coupling_marginals(
 
     Columns: ``dataset``, ``coupling``, ``match_size``, ``options`` (JSON), ``claim`` (over what
     the noise is Gaussian, as the method says), ``window``, ``window_size``, ``statistic``,
-    ``value``, ``theory_low``, ``theory_high``, ``within`` (theory's interval) and ``n`` (the pairs
-    measured). The statistics of a window are those of `noise_statistics`, and the whole stream
-    also has those of `pair_statistics`.
+    ``value``, ``theory_low``, ``theory_high``, ``within`` (theory's interval), ``n`` (the pairs
+    measured) and ``name``. The statistics of a window are those of `noise_statistics`, and the
+    whole stream also has those of `pair_statistics`.
 
     Parameters
     ----------
@@ -161,13 +167,14 @@ def measure_coupling_marginals(
                         "value": value,
                         "theory_low": low,
                         "theory_high": high,
-                        "within": None if math.isnan(value) else low <= value <= high,
+                        "within": None if math.isnan(low) else low <= value <= high,
                         "n": n // window.every * window.size,
+                        "name": method.name,
                     }
                 )
         print(f"{method}: {n} pairs, {time.perf_counter() - started:.1f} s", flush=True)
     with atomic_path(path) as partial:
-        pd.DataFrame(table).to_csv(partial, index=False)
+        pd.DataFrame(table).astype(MARGINAL_COLUMNS).to_csv(partial, index=False)
 
 
 def draw_stream(
@@ -184,21 +191,26 @@ def draw_stream(
     epochs; they are not flipped. For the parameters see `measure_coupling_marginals`.
     """
     own = stream_seed(seed, f"marginals {method[:3]}")
+    batches = _Timed(_batches(store, batch_size, own))
     pairs = make_coupling(
         method.coupling,
         match_size=method.match_size,
         seed=own,
         **method.options,
         **dataset_options(store, method.coupling, method.options, method.potentials),
-    ).pairs(_batches(store, batch_size, own))
+    ).pairs(batches)
     if method.pool:
         count = math.ceil(count / method.pool) * method.pool
     taken: list[tuple[Tensor, Tensor, Tensor]] = []
+    matched = _Timed(pairs)
     while sum(len(rows) for *_, rows in taken) < count:
-        pair = next(pairs)
+        pair = next(matched)
         taken.append((pair.noise.flatten(1), pair.samples.flatten(1), pair.extras["row"]))
-    noise, samples, rows = (torch.cat(parts)[:count] for parts in zip(*taken, strict=True))
-    return Stream(noise.double(), samples.double(), rows, method.pool)
+    noise, samples, rows = (torch.cat(parts) for parts in zip(*taken, strict=True))
+    # A share of what the stream's last batch goes beyond the count.
+    seconds = (matched.seconds - batches.seconds) * count / len(rows)
+    noise, samples, rows = noise[:count], samples[:count], rows[:count]
+    return Stream(noise.double(), samples.double(), rows, method.pool, seconds)
 
 
 def noise_statistics(stream: Stream, window: Window) -> dict[str, Measured]:
@@ -264,6 +276,8 @@ def pair_statistics(stream: Stream, count: int) -> dict[str, Measured]:
     """Return how a coupling pairs, of a dataset of ``count`` samples.
 
     - ``pull``: mean of x·z / ‖x‖, 0 for independent noise;
+    - ``path_length``: mean of ‖x − z‖; of independent noise its square is a noncentral chi-square;
+    - ``microseconds_per_sample``: what the coupling took, on the processor, without preparation;
     - ``drift``: the pull in the first tenth of a pool's or set's life minus that in the last;
       NaN without;
     - ``evenness``: chi-square divergence from uniform of how often each sample is used, less what
@@ -285,6 +299,8 @@ def pair_statistics(stream: Stream, count: int) -> dict[str, Measured]:
     floor = (count - 1) / n
     return {
         "pull": _measured(pull.mean(), lambda q: norm.ppf(q) / math.sqrt(n)),
+        "path_length": _path_length(x, z),
+        "microseconds_per_sample": Measured(1e6 * stream.seconds / n, math.nan, math.nan),
         "drift": drift,
         "evenness": Measured(
             (count * squares - n * n) / n**2 - floor,
@@ -292,6 +308,19 @@ def pair_statistics(stream: Stream, count: int) -> dict[str, Measured]:
             chi2.ppf((1 + CONFIDENCE) / 2, count - 1) / n - floor,
         ),
     }
+
+
+def _path_length(x: Tensor, z: Tensor) -> Measured:
+    """Return the mean path length, beside that of independent noise with the same samples."""
+    n, d = x.shape
+    squares = x.square().sum(1).numpy()
+    # The mean of the square root of a noncentral chi-square; its square's mean is d + ‖x‖².
+    scale = math.sqrt(2) * math.exp(gammaln((d + 1) / 2) - gammaln(d / 2))
+    means = scale * hyp1f1(-0.5, d / 2, -squares / 2)
+    spread = math.sqrt(max(0.0, float((d + squares - means**2).sum()))) / n
+    return _measured(
+        (x - z).norm(dim=1).mean(), lambda q: float(means.mean()) + spread * norm.ppf(q)
+    )
 
 
 def _windows(method: Method, n: int, batch_size: int, samples: int) -> list[Window]:
@@ -303,6 +332,21 @@ def _windows(method: Method, n: int, batch_size: int, samples: int) -> list[Wind
     if method.claim == "fixed set":  # no noise comes twice in the first epoch's whole batches
         windows.append(Window("fixed set", min(samples, n) // batch_size * batch_size, n))
     return [*windows, Window("stream", n, n)]
+
+
+class _Timed(Iterator[Any]):
+    """An iterator over another one that adds up the seconds spent in it."""
+
+    def __init__(self, source: Iterator[Any]) -> None:
+        self._source = source
+        self.seconds = 0.0
+
+    def __next__(self) -> Any:
+        started = time.perf_counter()
+        try:
+            return next(self._source)
+        finally:
+            self.seconds += time.perf_counter() - started
 
 
 def _batches(store: Store, size: int, seed: int) -> Iterator[Batch]:

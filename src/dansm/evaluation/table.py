@@ -25,6 +25,87 @@ COLUMNS = {
     "value": "Float64",
 }
 
+SECONDS = "seconds"
+# Distances with the time of training until each snapshot.
+TIMED_COLUMNS = {**COLUMNS, SECONDS: "Float64"}
+
+SPEED_COLUMNS = {
+    "dataset": "string",
+    "process": "string",
+    "sampler": "string",
+    "steps": "Int64",
+    "feature_extractor": "string",
+    "coupling": "string",
+    "match_size": "Int64",
+    "target": "Float64",
+    "seeds": "Int64",
+    "seeds_reaching": "Int64",
+    "seeds_at_first_snapshot": "Int64",
+    "budget_images": "Int64",
+    "images_to_reach": "Float64",
+    "saving_percent": "Float64",
+    "saving_low": "Float64",
+    "saving_high": "Float64",
+    "saving_student_low": "Float64",
+    "saving_student_high": "Float64",
+    "budget_seconds": "Float64",
+    "seconds_to_reach": "Float64",
+    "seconds_saving_percent": "Float64",
+    "seconds_saving_low": "Float64",
+    "seconds_saving_high": "Float64",
+    "seconds_saving_student_low": "Float64",
+    "seconds_saving_student_high": "Float64",
+}
+
+MATCHING_SHARE_COLUMNS = {
+    "dataset": "string",
+    "process": "string",
+    "dimensions": "Int64",
+    "batch_size": "Int64",
+    "device": "string",
+    "processor": "string",
+    "threads": "Int64",
+    "torch": "string",
+    "match_size": "Int64",
+    "round": "Int64",
+    "step_ms": "Float64",
+    "match_ms": "Float64",
+    "ahead_step_ms": "Float64",
+}
+
+MARGINAL_COLUMNS = {
+    "dataset": "string",
+    "coupling": "string",
+    "match_size": "Int64",
+    "options": "string",
+    "claim": "string",
+    "window": "string",
+    "window_size": "Int64",
+    "statistic": "string",
+    "value": "Float64",
+    "theory_low": "Float64",
+    "theory_high": "Float64",
+    "within": "boolean",
+    "n": "Int64",
+    "name": "string",
+}
+
+CLAIM_COLUMNS = {
+    "dataset": "string",
+    "name": "string",
+    "claim": "string",
+    "source": "string",
+    "measure": "string",
+    "direction": "string",
+    "threshold": "Float64",
+    "value": "Float64",
+    "low": "Float64",
+    "high": "Float64",
+    "n": "Int64",
+    "verdict": "string",
+    "why": "string",
+}
+
 MATCHING_COST_COLUMNS = {
     "method": "string",
     "match_size": "Int64",

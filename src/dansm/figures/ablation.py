@@ -1,5 +1,6 @@
 """Couplings compared: final distances with their intervals, and the way there."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,18 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
 
 from dansm.errors import InputError
-from dansm.evaluation.ablation import SECONDS, summarise_ablation
+from dansm.evaluation.ablation import summarise_ablation
+from dansm.evaluation.table import MARGINAL_COLUMNS, SECONDS, read_table
 from dansm.figures.base import SAMPLER_NAMES, span, steps_name, style
 from dansm.figures.distances import method_name, metric_name
 
 _METHOD = ["coupling", "match_size"]
+_STEPS = (3, 5, 10)  # whose final distances are shown
+# Of the table of what couplings do to the noise: the statistics shown, and their axes.
+_MARGINALS = {
+    "path_length": ("Path length\n", "mean of ‖x − z‖", "linear"),
+    "microseconds_per_sample": ("Cost of\nmatching", "µs a sample", "log"),
+}
 # Okabe and Ito's colours without the yellow, which is too pale for lines on white.
 _COLOURS = ["#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]
 _LINES = ["-", (0, (4, 1.5)), (0, (1, 1))]
@@ -24,14 +32,27 @@ _MARKERS = "osD^vP*X<>pdh8"
 Look = dict[str, Any]
 
 
+def read_marginals(path: Path) -> pd.DataFrame:
+    """Read the table of what couplings do to the noise.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, or has other columns or values that don't fit them.
+    """
+    return read_table(path, MARGINAL_COLUMNS, "couplings' marginals")
+
+
 @style()
-def coupling_ablation(table: pd.DataFrame) -> Figure:
-    """Return the final distances by steps, and the distance at the fewest steps along training.
+def coupling_ablation(table: pd.DataFrame, marginals: pd.DataFrame | None = None) -> Figure:
+    """Return what each coupling reaches and costs, and the way there at the fewest steps.
 
     Parameters
     ----------
     table
         As read by `dansm.evaluation.ablation.read_ablation`, of one dataset, process and sampler.
+    marginals
+        As read by `read_marginals`: then path lengths and costs stand beside the distances.
 
     Raises
     ------
@@ -47,7 +68,8 @@ def coupling_ablation(table: pd.DataFrame) -> Figure:
         )
     ((extractor, sampler),) = kinds
     summary = summarise_ablation(table)
-    counts = sorted(summary["steps"].unique())
+    found = sorted(summary["steps"].unique())
+    counts = [steps for steps in found if steps in _STEPS] or found[:1]
     first = summary[summary["steps"] == counts[0]]
     methods = [tuple(method) for method in first[_METHOD].itertuples(index=False)]
     looks = {
@@ -61,11 +83,18 @@ def coupling_ablation(table: pd.DataFrame) -> Figure:
     height = 0.19 * len(methods)
     figure = Figure(figsize=(7, height + 3.7), layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=(height + 0.5, 2.9))
-    panels = upper.subplots(1, len(counts), sharex=True, sharey=True, squeeze=False)[0]
-    for axes, steps in zip(panels, counts, strict=True):
+    beside = {} if marginals is None else _MARGINALS
+    panels = upper.subplots(1, len(counts) + len(beside), sharey=True, squeeze=False)[0]
+    for axes, steps in zip(panels, counts, strict=False):
         _draw_final(axes, summary[summary["steps"] == steps], looks)
-        axes.set_title(steps_name(steps))
-    upper.supxlabel("Distance after training", fontsize=8)
+        axes.sharex(panels[0])
+        axes.set_title(f"Distance,\n{steps_name(steps)}")
+        axes.set_xlabel("after training")
+    for axes, (statistic, (title, unit, scale)) in zip(
+        panels[len(counts) :], beside.items(), strict=True
+    ):
+        _draw_marginal(axes, marginals[marginals["statistic"] == statistic], looks)
+        axes.set(title=title, xlabel=unit, xscale=scale)
     panels[0].set_yticks(range(len(methods)), [method_name(*method) for method in methods])
     panels[0].invert_yaxis()
     curves = rows[(rows["steps"] == counts[0]) & (rows["seed_range"] == 0)]
@@ -81,7 +110,7 @@ def coupling_ablation(table: pd.DataFrame) -> Figure:
     seeds = span(summary["seeds"])
     figure.suptitle(
         f"{rows['dataset'].iloc[0]}: {metric_name(extractor)}, {SAMPLER_NAMES[sampler]} steps\n"
-        f"mean over {seeds} seeds, bars: 95 % interval",
+        f"mean over {seeds} seeds, bars: Student's 95 % interval",
         fontsize=8,
         weight="bold",
     )
@@ -104,6 +133,15 @@ def _draw_final(axes: Axes, summary: pd.DataFrame, looks: dict[tuple, Look]) -> 
         )
     axes.set_xscale("log")
     _label_by_2_and_5(axes.xaxis)
+
+
+def _draw_marginal(axes: Axes, rows: pd.DataFrame, looks: dict[tuple, Look]) -> None:
+    """Draw a statistic of the whole stream of each method's pairs."""
+    values = rows[rows["window"] == "stream"].set_index(["name", "match_size"])["value"]
+    for place, (method, look) in enumerate(looks.items()):
+        if method in values.index:
+            point = {"color": look["color"], "marker": look["marker"], "linestyle": "none"}
+            axes.plot([float(values.loc[method])], [place], **point)
 
 
 def _draw_curves(axes: Axes, curves: pd.DataFrame, looks: dict[tuple, Look], by: str) -> None:

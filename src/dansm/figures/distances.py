@@ -15,7 +15,8 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethod
 
 from dansm.config import SAMPLERS
 from dansm.errors import InputError
-from dansm.evaluation.table import read_table
+from dansm.evaluation.intervals import student_interval
+from dansm.evaluation.table import SECONDS, read_table
 from dansm.figures.base import ADAPTIVE, GREY, PROCESS_NAMES, SAMPLER_NAMES, span, steps_name, style
 
 _METHOD = ["coupling", "match_size"]
@@ -70,8 +71,9 @@ def summarise_distances(distances: pd.DataFrame) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row per feature extractor, process, sampler, steps (`ADAPTIVE` where the sampler
-        chooses them), coupling and match size: ``mean`` and ``sd`` over seeds (NaN with one seed),
-        ``seeds``, ``seed_ranges``, ``n_samples``, ``images_seen``, ``nfe_low`` and ``nfe_high``.
+        chooses them), coupling and match size: ``mean`` over seeds, ``half`` the width of its
+        Student 95 % interval (NaN with one seed), ``seeds``, ``seed_ranges``, ``n_samples``,
+        ``images_seen``, ``nfe_low`` and ``nfe_high``.
     """
     rows = _frechet(distances)
     rows = rows[rows["process"].isin(PROCESS_NAMES)]
@@ -86,7 +88,7 @@ def summarise_distances(distances: pd.DataFrame) -> pd.DataFrame:
     )
     summary = of_seed.groupby([*_PANEL, *_METHOD], as_index=False).agg(
         mean=("value", "mean"),
-        sd=("value", "std"),
+        half=("value", _half_width),
         seeds=("seed", "nunique"),
         seed_ranges=("seed_ranges", "min"),
         n_samples=("n_samples", "min"),
@@ -94,7 +96,7 @@ def summarise_distances(distances: pd.DataFrame) -> pd.DataFrame:
         nfe_low=("nfe", "min"),
         nfe_high=("nfe", "max"),
     )
-    return summary.astype({"mean": float, "sd": float, "nfe_low": float, "nfe_high": float})
+    return summary.astype({"mean": float, "half": float, "nfe_low": float, "nfe_high": float})
 
 
 @style()
@@ -143,7 +145,7 @@ def distance_table(distances: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
             for steps, column in columns:
                 for line in column.itertuples():
                     key = (metric, name, method_name(line.coupling, line.match_size))
-                    cells[key][titles[steps]] = _mean_sd(line.mean, line.sd)
+                    cells[key][titles[steps]] = _plus_minus(line.mean, line.half)
                     if steps == ADAPTIVE:
                         cells[key][titles[steps]] += f" ({span([line.nfe_low, line.nfe_high])})"
                     if len(column) > 1 and line.mean == column["mean"].min():
@@ -158,8 +160,8 @@ def distance_table(distances: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
 
 
 @style()
-def distance_curves(distances: pd.DataFrame) -> Figure:
-    """Return the distance against the images seen, for all that is measured at every snapshot.
+def distance_curves(distances: pd.DataFrame, times: pd.DataFrame | None = None) -> Figure:
+    """Return the distance along training, for all that is measured at every snapshot.
 
     Lines are means over seeds, bands their range; the dashed grey line is the distance between
     random halves of the real images.
@@ -168,6 +170,9 @@ def distance_curves(distances: pd.DataFrame) -> Figure:
     ----------
     distances
         As read by `read_distances`.
+    times
+        As read by `dansm.evaluation.ablation.read_ablation`: then against the time of training,
+        the mean over seeds until each snapshot; without, against the images seen.
 
     Raises
     ------
@@ -175,7 +180,8 @@ def distance_curves(distances: pd.DataFrame) -> Figure:
         If nothing is measured at more than one snapshot.
     """
     rows = _frechet(distances)
-    curves = rows[rows["process"].isin(PROCESS_NAMES) & (rows["seed_range"] == 0)]
+    curves = rows if times is None else _frechet(times)
+    curves = curves[curves["process"].isin(PROCESS_NAMES) & (curves["seed_range"] == 0)]
     curves = curves[curves.groupby(_PANEL)["images_seen"].transform("nunique") > 1]
     if curves.empty:
         raise InputError("distances: expected Fréchet distances of several snapshots, found none")
@@ -198,14 +204,14 @@ def distance_curves(distances: pd.DataFrame) -> Figure:
             if of_panel.empty:
                 axes.set_visible(False)
                 continue
-            _draw_curves(axes, of_panel, looks)
+            _draw_curves(axes, of_panel, looks, "images_seen" if times is None else SECONDS)
             if not floor.empty:
                 axes.axhline(floor["value"].mean(), **_FLOOR)
             name = textwrap.fill(f"{PROCESS_NAMES[process]}, {SAMPLER_NAMES[sampler]}", 24)
             axes.set_title(f"{name}\n{steps_name(steps)} (NFE {span(of_panel['nfe'])})")
         axes_row[0].set_ylabel(metric_name(extractor).replace(", ", "\n").replace(" f", "\nf"))
     for axes in grid[-1]:
-        axes.set_xlabel("Training images seen")
+        axes.set_xlabel("Training images seen" if times is None else "Training time (s)")
     seeds = curves.groupby(["process", *_METHOD])["seed"].nunique()
     numbers = [
         f"{name.lower()} {span(seeds[process])}"
@@ -270,19 +276,27 @@ def _references(distances: pd.DataFrame, extractor: str) -> list[tuple[str, str]
             count = f"{span(found['n_samples'])} images"
             if len(found) > 1:
                 count = f"{len(found)} splits, {count} each"
-            value = _mean_sd(found["value"].mean(), found["value"].std())
+            value = _plus_minus(found["value"].mean(), _half_width(found["value"]))
             references.append((f"{name} ({count})", value))
     return references
 
 
-def _mean_sd(mean: float, sd: float) -> str:
-    return f"{mean:.2f}" if np.isnan(sd) else f"{mean:.2f} ± {sd:.2f}"
+def _half_width(values: pd.Series) -> float:
+    mean, low, _ = student_interval(values.astype(float))
+    return mean - low
+
+
+def _plus_minus(mean: float, half: float) -> str:
+    """Write a number with its uncertainty, to three digits or two decimals."""
+    digits = max(0, min(2, 2 - int(np.floor(np.log10(max(mean, 1e-9))))))
+    return f"{mean:.{digits}f}" if np.isnan(half) else f"{mean:.{digits}f} ± {half:.{digits}f}"
 
 
 def _table_caption(summary: pd.DataFrame) -> str:
-    spread = "one seed, so no standard deviation is given"
+    spread = "one seed, so no interval is given"
     if summary["seeds"].max() > 1:
-        spread = "mean ± standard deviation over seeds (none with one seed)"
+        spread = "mean ± half of Student's 95 % interval over seeds (none with one seed"
+        spread += ", a wide one with two)" if summary["seeds"].min() < 3 else ")"
     ranges = span(summary["seed_ranges"])
     return (
         f"Last snapshot, after {span(summary['images_seen'])} training images: {spread}; each "
@@ -296,9 +310,9 @@ def _draw_table(
     table: pd.DataFrame, bold: set[tuple[Row, str]], dataset: str, caption: str
 ) -> Figure:
     """Draw the cells, with rules between the blocks; lengths are in inches."""
-    label, line = 1.45, 0.19
+    label, line = 1.3, 0.17
     columns = table.columns.drop(_UNSAMPLED, errors="ignore")
-    widths = [{"seeds": 0.55, steps_name(ADAPTIVE): 1.4}.get(name, 0.92) for name in columns]
+    widths = [{"seeds": 0.4, steps_name(ADAPTIVE): 1.15}.get(name, 0.78) for name in columns]
     edges = label + np.cumsum([0, *widths])
     centres = dict(zip(columns, (edges[:-1] + edges[1:]) / 2, strict=True))
     right = edges[-1]
@@ -311,7 +325,7 @@ def _draw_table(
         axes.plot([0, right], [y, y], color="black", linewidth=weight)
 
     def write(x: float, text: str, align: str = "center", **look: Any) -> None:
-        axes.text(x, y + line / 2, text, ha=align, va="center", **look)
+        axes.text(x, y + line / 2, text, ha=align, va="center", **{"fontsize": 7, **look})
 
     for metric, block in table.groupby("metric", sort=False):
         write(0, f"{dataset}: {metric}", "left", weight="bold")
@@ -334,13 +348,13 @@ def _draw_table(
                 for name, x in centres.items():
                     look: dict[str, Any] = {"weight": "bold"} if (key, name) in bold else {}
                     if method == "NFE":
-                        look = {"color": "0.35", "fontsize": 7}
+                        look = {"color": "0.35", "fontsize": 6.5}
                     write(x, cells[name], **look)
                 y += line
             y += 0.15 * line
         rule(1.2)
         y += line
-    wrapped = textwrap.wrap(caption, int(right * 19.5))
+    wrapped = textwrap.wrap(caption, int(right * 19))
     axes.text(0, y, "\n".join(wrapped), va="top", fontsize=7, linespacing=1.35)
     y += 0.135 * len(wrapped)
     figure.set_size_inches(right, y)
@@ -370,14 +384,17 @@ def _order(method: tuple[str, int]) -> tuple[int, str]:
 
 
 def _draw_curves(
-    axes: Axes, curves: pd.DataFrame, looks: dict[tuple[str, int], dict[str, Any]]
+    axes: Axes, curves: pd.DataFrame, looks: dict[tuple[str, int], dict[str, Any]], by: str
 ) -> None:
     for (match_size, coupling), rows in curves.groupby(_METHOD[::-1]):
         look = looks[coupling, match_size]
-        values = rows.groupby("images_seen")["value"].agg(["mean", "min", "max"])
-        axes.plot(values.index.astype(int), values["mean"], **look)
+        of_snapshot = rows.groupby("images_seen")
+        values = of_snapshot["value"].agg(["mean", "min", "max"])
+        places = values.index if by == "images_seen" else of_snapshot[by].mean()
+        places = np.asarray(places, float)
+        axes.plot(places, values["mean"], **look)
         if rows["seed"].nunique() > 1:
-            band = (values.index.astype(int), values["min"], values["max"])
+            band = (places, values["min"], values["max"])
             axes.fill_between(*band, color=look["color"], alpha=0.25, linewidth=0)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

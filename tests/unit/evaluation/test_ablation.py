@@ -11,7 +11,7 @@ from scipy import stats
 from dansm.config import Network, RunSettings
 from dansm.couplings import fit_potentials
 from dansm.errors import InputError
-from dansm.evaluation.ablation import collect_ablation, read_ablation, summarise_ablation
+from dansm.evaluation.ablation import collect_times, read_ablation, summarise_ablation
 from dansm.evaluation.table import COLUMNS, write_table
 from dansm.files import write_json
 
@@ -87,7 +87,7 @@ def test_each_snapshot_has_its_time_and_fitting_is_part_of_it(tmp_path, potentia
         write_run(tmp_path / "a", "independent", 0, (1.5, 3.5)),
         write_run(tmp_path / "b", "semidiscrete", 0, (2.0, 4.0)),
     ]
-    collect_ablation(folders, {"semidiscrete": path}, tmp_path / "ablation.csv")
+    collect_times(folders, {"semidiscrete": path}, tmp_path / "ablation.csv")
     table = read_ablation(tmp_path / "ablation.csv")
     assert list(table.columns) == [*COLUMNS, "seconds"]
     assert fitting > 0
@@ -100,10 +100,10 @@ def test_each_snapshot_has_its_time_and_fitting_is_part_of_it(tmp_path, potentia
 def test_a_snapshot_without_a_time_is_named(tmp_path):
     folder = write_run(tmp_path / "a", "independent", 0, (1.5, 3.5), images=(40, 72))
     with pytest.raises(InputError, match=r"stats\.jsonl: expected a line.*images_seen \[80\]"):
-        collect_ablation([folder], {}, tmp_path / "ablation.csv")
+        collect_times([folder], {}, tmp_path / "ablation.csv")
     (folder / "stats.jsonl").write_text('{"images_seen": 40}\n')
     with pytest.raises(InputError, match=r"stats\.jsonl: expected the statistics.*seconds"):
-        collect_ablation([folder], {}, tmp_path / "ablation.csv")
+        collect_times([folder], {}, tmp_path / "ablation.csv")
     assert not (tmp_path / "ablation.csv").exists()
 
 

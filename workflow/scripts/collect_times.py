@@ -1,12 +1,12 @@
-"""Join the distances of a comparison of couplings with the time that each took."""
+"""Join the distances of runs with the time that each took."""
 
 from pathlib import Path
 
-from dansm.evaluation.ablation import collect_ablation
+from dansm.evaluation.ablation import collect_times
 from dansm.jobs import job
 
 with job(snakemake):
-    collect_ablation(
+    collect_times(
         [Path(folder) for folder in snakemake.params.folders],
         snakemake.params.potentials,
         Path(snakemake.output[0]),

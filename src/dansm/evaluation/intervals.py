@@ -1,0 +1,54 @@
+"""Intervals of means over a few seeds, draws or rounds."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import t as student_t
+
+CONFIDENCE = 0.95
+_RESAMPLES = 10_000
+_LEAST = 3  # two values have three resamples: their bootstrap says nothing
+
+
+class Interval(NamedTuple):
+    """A mean with its bounds; they are NaN where there are too few values for any."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def student_interval(values: ArrayLike) -> Interval:
+    """Return the mean and its Student interval, from two values on; NaN values are left out."""
+    found = np.asarray(values, float)
+    found = found[~np.isnan(found)]
+    if len(found) == 0:
+        return Interval(np.nan, np.nan, np.nan)
+    mean = float(found.mean())
+    if len(found) == 1:
+        return Interval(mean, np.nan, np.nan)
+    half = student_t.ppf((1 + CONFIDENCE) / 2, len(found) - 1) * found.std(ddof=1)
+    half /= np.sqrt(len(found))
+    return Interval(mean, float(mean - half), float(mean + half))
+
+
+def bootstrap_interval(values: ArrayLike, seed: int = 0) -> Interval:
+    """Return the mean and its percentile bootstrap interval, from three values on.
+
+    With few values it is too narrow: the true mean of five Gaussian ones is in it in 83 % of cases,
+    not 95 %. `student_interval` does not have that flaw.
+
+    Parameters
+    ----------
+    values
+        Shape (n,), one for each seed; a NaN leaves the interval open.
+    seed
+        Of the resampling.
+    """
+    found = np.asarray(values, float)
+    if len(found) < _LEAST or np.isnan(found).any():
+        return Interval(float(found.mean()), np.nan, np.nan)
+    drawn = np.random.default_rng(seed).choice(found, (_RESAMPLES, len(found))).mean(axis=1)
+    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Interval(float(found.mean()), float(low), float(high))

@@ -1,0 +1,105 @@
+"""The table of claims with their verdicts."""
+
+import textwrap
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from dansm.evaluation.claims import NOT_SUPPORTED, SUPPORTED, UNDECIDED
+from dansm.figures.base import style
+
+# How a verdict is drawn: readable in grey by its sign and shade.
+_SIGNS: dict[str, tuple[str, dict[str, Any]]] = {
+    SUPPORTED: ("✓ supported", {"facecolor": "0.25", "edgecolor": "0.25"}),
+    NOT_SUPPORTED: ("✗ not supported", {"facecolor": "white", "edgecolor": "black"}),
+    UNDECIDED: ("– undecided", {"facecolor": "0.88", "edgecolor": "0.88"}),
+}
+# Title, left edge in inches, characters to a line; the whole is as wide as a page.
+_COLUMNS = [
+    ("Claim", 0.0, 40),
+    ("Measured by", 2.15, 34),
+    ("Expected", 4.0, 12),
+    ("Found", 4.62, 18),
+    ("Verdict, and why", 5.75, 40),
+]
+_WIDTH, _LINE, _BADGE = 7.9, 0.125, 1.02
+
+
+@style()
+def claim_table(claims: pd.DataFrame, title: str) -> Figure:
+    """Return the claims as a drawn table: what was expected, what was found, and the verdict.
+
+    Parameters
+    ----------
+    claims
+        As read by `dansm.evaluation.claims.read_claims`.
+    title
+        Of what they are.
+    """
+    figure = Figure()
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.axis("off")
+    y = 0.0
+
+    def write(column: int, text: str, below: float = 0.0, **look: Any) -> int:
+        _, left, characters = _COLUMNS[column]
+        lines = textwrap.wrap(text, characters)
+        axes.text(
+            left,
+            y + below + 0.05,
+            "\n".join(lines),
+            va="top",
+            fontsize=6.5,
+            linespacing=1.25,
+            **look,
+        )
+        return len(lines)
+
+    def rule(weight: float) -> None:
+        axes.plot([0, _WIDTH], [y, y], color="black", linewidth=weight)
+
+    axes.text(0, y, title, va="top", fontsize=8, weight="bold")
+    y += 0.2
+    rule(1.2)
+    for column, (name, *_) in enumerate(_COLUMNS):
+        write(column, name, weight="bold")
+    y += 0.2
+    for claim in claims.itertuples():
+        rule(0.4)
+        lines = [
+            write(0, f"{claim.claim} ({claim.source})"),
+            write(1, claim.measure),
+            write(2, f"{'>' if claim.direction == 'above' else '<'} {claim.threshold:g}"),
+            write(3, _found(claim)),
+        ]
+        sign, look = _SIGNS[claim.verdict]
+        left = _COLUMNS[4][1]
+        axes.add_patch(Rectangle((left, y + 0.04), _BADGE, 0.14, linewidth=0.7, **look))
+        axes.text(
+            left + _BADGE / 2,
+            y + 0.11,
+            sign,
+            ha="center",
+            va="center",
+            fontsize=6.5,
+            weight="bold",
+            color="white" if claim.verdict == SUPPORTED else "black",
+        )
+        lines.append(write(4, claim.why, below=0.17) + 1.4)
+        y += _LINE * max(lines) + 0.1
+    rule(1.2)
+    figure.set_size_inches(_WIDTH, y + 0.05)
+    axes.set(xlim=(0, _WIDTH), ylim=(y + 0.05, -0.02))
+    return figure
+
+
+def _found(claim: Any) -> str:
+    if pd.isna(claim.value):
+        return "–"
+    digits = 3 if abs(claim.value) < 100 else 4
+    value = f"{claim.value:.{digits}g}"
+    if pd.isna(claim.low):
+        return value
+    return f"{value} [{claim.low:.{digits}g}, {claim.high:.{digits}g}], n = {claim.n}"

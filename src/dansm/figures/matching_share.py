@@ -1,0 +1,80 @@
+"""What matching adds to a training step, against match size."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+from dansm.evaluation.matching_share import matching_shares
+from dansm.evaluation.table import MATCHING_SHARE_COLUMNS, read_table
+from dansm.figures.base import BLUE, PROCESS_NAMES, style
+
+# What each way is called, how it is drawn, and by how much beside the match size.
+_WAYS: dict[str, tuple[str, dict[str, Any], float]] = {
+    "inline": (
+        "matched before each step",
+        {"color": "black", "marker": "o", "linestyle": "-"},
+        0.95,
+    ),
+    "ahead": (
+        "matched ahead of training",
+        {"color": BLUE, "marker": "s", "markerfacecolor": "white", "linestyle": (0, (4, 1.5))},
+        1.05,
+    ),
+}
+_LINEAR = 1.0  # per cent up to which the axis is linear
+
+
+def read_matching_share(path: Path) -> pd.DataFrame:
+    """Read the table of what matching adds to a training step.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, or has other columns or values that don't fit them.
+    """
+    return read_table(path, MATCHING_SHARE_COLUMNS, "matching in a training step")
+
+
+@style()
+def share_curves(table: pd.DataFrame) -> Figure:
+    """Return the time that matching adds, in percent of a vanilla step: median and range of rounds.
+
+    Parameters
+    ----------
+    table
+        As read by `read_matching_share`.
+    """
+    shares = matching_shares(table)
+    figure = Figure(figsize=(4.6, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for way, (label, look, beside) in _WAYS.items():
+        spread = shares.groupby("match_size")[way].agg(["median", "min", "max"])
+        sizes = beside * spread.index.to_numpy(float)
+        ends = np.abs(spread[["min", "max"]].sub(spread["median"], axis=0).to_numpy(float).T)
+        axes.errorbar(sizes, spread["median"], yerr=ends, capsize=2, label=label, **look)
+    axes.axhline(0, color="0.6", linewidth=0.8)
+    axes.set_xscale("log")
+    axes.set_yscale("symlog", linthresh=_LINEAR)
+    axes.yaxis.set_major_formatter("{x:g}")
+    sizes = sorted(shares["match_size"].unique())
+    axes.set_xticks(sizes, [EngFormatter(sep="")(size) for size in sizes])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("Match size")
+    axes.set_ylabel("Time added to a training step (%)")
+    figure.legend(loc="outside lower center", ncols=2)
+    row = table.iloc[0]
+    machine = row["device"]
+    if machine == "cpu":
+        machine = f"{row['threads']} thread{'s' if row['threads'] > 1 else ''}, {row['processor']}"
+    figure.suptitle(
+        f"{row['dataset']}: cost of matching ({machine})\n{PROCESS_NAMES[row['process']]}, batches "
+        f"of {row['batch_size']}, {row['dimensions']:,} dimensions; a vanilla step takes "
+        f"{table['step_ms'].median():.3g} ms\n"
+        f"median and range of {table['round'].nunique()} rounds",
+        fontsize=8,
+    )
+    return figure

@@ -1,0 +1,16 @@
+"""Time of training steps and of matching, in turn."""
+
+from pathlib import Path
+
+from dansm.config import MatchingShare, RunSettings
+from dansm.data.store import open_store
+from dansm.evaluation.matching_share import measure_matching_share
+from dansm.jobs import job
+
+with job(snakemake):
+    measure_matching_share(
+        MatchingShare.model_validate(snakemake.params.settings),
+        RunSettings.model_validate(snakemake.params.run),
+        open_store(snakemake.input.store),
+        Path(snakemake.output[0]),
+    )
