@@ -150,8 +150,10 @@ class Done:
                 stderr=subprocess.STDOUT,
             )
         try:
+            self.held("independent", 10)  # so that nothing is waited for under the limit
             self.limited = self.limit()
             self.cancelled = self.interrupt(10, "scancel")
+            self.lift_the_limit()
             self.requeued = self.interrupt(20, "scontrol", "requeue")
             self.wait_until(lambda: self.process.poll() is not None, "an end")
         finally:
@@ -175,19 +177,25 @@ class Done:
         return self.project.job(coupling)
 
     def limit(self) -> dict[str, str]:
-        """Let the one job reach its wall time, and its next part have time again."""
+        """Bring the wall time of the one job near, while it trains."""
         job = self.held("greedy", 10)
         hours, minutes, seconds = map(int, job["RunTime"].split(":"))
         # Slurm looks every 30 s whether to send the signal, 120 s before the end at the latest.
         limit = math.ceil((3600 * hours + 60 * minutes + seconds + 100) / 60)
-        update = ("scontrol", "update", f"JobId={job['JobId']}")
-        self.project.cluster.command(*update, f"TimeLimit={limit}")
+        self.project.cluster.command(
+            "scontrol", "update", f"JobId={job['JobId']}", f"TimeLimit={limit}"
+        )
+        return job
+
+    def lift_the_limit(self) -> None:
+        """Give that job time again, once it went back into the queue."""
         self.wait_until(
             lambda: "goes back into the queue" in self.project.text(held_log("greedy", 10)),
             "a job that requeues itself",
         )
-        self.project.cluster.command(*update, "TimeLimit=30")
-        return job
+        self.project.cluster.command(
+            "scontrol", "update", f"JobId={self.limited['JobId']}", "TimeLimit=30"
+        )
 
     def interrupt(self, step: int, *command: str) -> dict[str, str]:
         """Interrupt the other job while it trains."""
