@@ -116,8 +116,8 @@ def measure_coupling_marginals(
     Columns: ``dataset``, ``coupling``, ``match_size``, ``options`` (JSON), ``claim`` (over what
     the noise is Gaussian, as the method says), ``window``, ``window_size``, ``statistic``,
     ``value``, ``theory_low``, ``theory_high``, ``within`` (theory's interval), ``n`` (the pairs
-    measured) and ``name``. The statistics of a window are those of `noise_statistics`, and the whole stream
-    also has those of `pair_statistics`.
+    measured) and ``name``. The statistics of a window are those of `noise_statistics`, and the
+    whole stream also has those of `pair_statistics`.
 
     Parameters
     ----------
