@@ -62,18 +62,13 @@ def test_a_pools_drawing_is_shared_among_its_batches(store, tmp_path, monkeypatc
             now[0] += 11 if self.left == self.size else 1
             self.left -= len(samples)
 
-    class Trainer:
-        class accelerator:
-            device = matching_share.torch.device("cpu")
-
-        settings, batches = RUN, matching_share.Trainer(RUN, store, tmp_path).batches
-
+    trainer = matching_share.Trainer(RUN, store, tmp_path)
     monkeypatch.setattr(matching_share, "Greedy", Clocked)
     monkeypatch.setattr(matching_share.time, "perf_counter", lambda: now[0])
     # 10 batches of 8 from a pool of 80: one second each, and a tenth of the drawing.
-    assert matching_share._match_seconds(Trainer, 80, 0, 3) == pytest.approx(1 + 10 / 10)
+    assert matching_share._match_seconds(trainer, 80, 0, 3) == pytest.approx(1 + 10 / 10)
     # Of a large pool not all batches are timed.
-    assert matching_share._match_seconds(Trainer, 8000, 0, 3) == pytest.approx(1 + 10 / 1000)
+    assert matching_share._match_seconds(trainer, 8000, 0, 3) == pytest.approx(1 + 10 / 1000)
 
 
 def test_shares_are_percent_of_the_rounds_own_step():

@@ -1,5 +1,7 @@
 """The drawn table of claims: every claim with its numbers, verdict and reason."""
 
+from itertools import pairwise
+
 import pandas as pd
 import pytest
 
@@ -50,5 +52,5 @@ def test_no_text_runs_into_another_row(claims):
     figure = claim_table(long, "claims_toy")
     axes, renderer = figure.axes[0], figure.canvas.get_renderer()
     boxes = [text.get_window_extent(renderer) for text in axes.texts if "long" in text.get_text()]
-    for upper, lower in zip(boxes, boxes[1:], strict=False):
+    for upper, lower in pairwise(boxes):
         assert upper.y0 > lower.y1
