@@ -25,7 +25,7 @@ _WAYS: dict[str, tuple[str, dict[str, Any], float]] = {
         1.05,
     ),
 }
-_LINEAR = 1.0  # per cent up to which the axis is linear
+_LINEAR = 10.0  # per cent up to which the axis is linear
 
 
 def read_matching_share(path: Path) -> pd.DataFrame:

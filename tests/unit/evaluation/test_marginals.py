@@ -1,6 +1,7 @@
 """What couplings do to the noise, beside what Gaussian noise shows."""
 
 import math
+import time
 from typing import get_args
 
 import numpy as np
@@ -25,7 +26,7 @@ from dansm.evaluation.marginals import (
 
 COUNT, BATCH = 6000, 50
 # What matching is for, and so outside of what independent noise shows.
-AIMS = ["sample_correlation", "pull", "drift"]
+AIMS = ["sample_correlation", "pull", "path_length", "drift"]
 
 
 def gaussian(n, d, seed, pool=0, rows=100):
@@ -120,6 +121,8 @@ def test_pair_statistics_are_those_of_plain_loops():
     shares = [int((stream.rows == row).sum()) / 60 for row in range(8)]
     assert found["pull"].value == pytest.approx(np.mean(pulls))
     assert found["drift"].value == pytest.approx(np.mean(early) - np.mean(late))
+    lengths = [float((x - z).norm()) for x, z in zip(stream.samples, stream.noise, strict=True)]
+    assert found["path_length"].value == pytest.approx(np.mean(lengths))
     divergence = 8 * sum(share**2 for share in shares) - 1
     assert found["evenness"].value == pytest.approx(divergence - 7 / 60)
     assert math.isnan(pair_statistics(gaussian(60, 4, 2), 100)["drift"].value)
@@ -127,14 +130,31 @@ def test_pair_statistics_are_those_of_plain_loops():
 
 def test_pair_intervals_hold_independent_pairs_as_often_as_they_say(monkeypatch):
     monkeypatch.setattr(marginals, "CONFIDENCE", 0.8)
-    outside = dict.fromkeys(("pull", "drift", "evenness"), 0)
+    outside = dict.fromkeys(("pull", "path_length", "drift", "evenness"), 0)
     for seed in range(600):
         found = pair_statistics(gaussian(400, 3, seed, pool=40, rows=20), 20)
-        for name, (value, low, high) in found.items():
+        for name in outside:
+            value, low, high = found[name]
             outside[name] += not low <= value <= high
     assert outside["pull"] / 600 == pytest.approx(0.2, abs=0.06)
+    assert outside["path_length"] / 600 == pytest.approx(0.2, abs=0.06)
     assert outside["drift"] / 600 == pytest.approx(0.2, abs=0.06)
     assert outside["evenness"] / 600 == pytest.approx(0.1, abs=0.05)  # bounded above only
+
+
+def test_the_time_of_matching_leaves_out_that_of_loading(store, monkeypatch):
+    batches = marginals._batches
+
+    def slowly(*arguments):
+        for batch in batches(*arguments):
+            time.sleep(0.02)
+            yield batch
+
+    monkeypatch.setattr(marginals, "_batches", slowly)
+    stream = draw_stream(store, Method("independent", 0, {}), count=500, batch_size=50, seed=0)
+    assert 0 < stream.seconds < 0.1  # loading took 0.2
+    value = pair_statistics(stream, 300)["microseconds_per_sample"].value
+    assert value == pytest.approx(1e6 * stream.seconds / 500)
 
 
 def test_evenness_tells_even_from_uneven_use():
@@ -150,7 +170,9 @@ def test_independent_noise_passes_everywhere(table):
     found = table(Method("independent", 0, {}))
     assert set(found.index.get_level_values("window")) == {"batch", "stream"}
     inside = found["within"].astype(str)
-    assert set(inside[inside != "True"].index) == {("independent", "stream", "drift")}
+    without = {("independent", "stream", name) for name in ("drift", "microseconds_per_sample")}
+    assert set(inside[inside != "True"].index) == without
+    assert set(inside[list(without)]) == {"nan"}
     assert set(found["claim"]) == {"batch"} and set(found["n"]) == {COUNT}
     assert math.isnan(found["value"]["independent", "stream", "drift"])
 

@@ -39,7 +39,10 @@ def table():
 def test_finals_and_curves_are_the_tables(table):
     figure = coupling_ablation(table)
     three, ten, by_images, by_seconds = [axes for sub in figure.subfigs for axes in sub.axes]
-    assert [axes.get_title() for axes in (three, ten)] == ["3 steps", "10 steps"]
+    assert [axes.get_title() for axes in (three, ten)] == [
+        "Distance,\n3 steps",
+        "Distance,\n10 steps",
+    ]
     assert [label.get_text() for label in three.get_yticklabels()] == [
         "semidiscrete",
         "Match size 100",
@@ -57,3 +60,24 @@ def test_distances_over_several_features_are_not_mixed(table):
     other = table.assign(feature_extractor="inception_clean")
     with pytest.raises(InputError, match=r"one extractor's features.*inception_clean"):
         coupling_ablation(pd.concat([table, other]))
+
+
+def test_path_lengths_and_costs_stand_beside_the_distances(table):
+    marginals = pd.DataFrame(
+        [
+            {"name": name, "match_size": size, "window": window, "statistic": statistic}
+            | {"value": value * (1 if window == "stream" else 99)}
+            for k, (name, size) in enumerate(METHODS)
+            for statistic, value in (("path_length", 10.0 - k), ("microseconds_per_sample", k + 1))
+            for window in ("stream", "batch")
+        ]
+    )
+    more = table[table["steps"] == 10].assign(steps=100)
+    figure = coupling_ablation(pd.concat([table, more]), marginals)
+    three, ten, lengths, costs, *_ = [axes for sub in figure.subfigs for axes in sub.axes]
+    titles = [" ".join(axes.get_title().split()) for axes in (three, ten, lengths, costs)]
+    assert titles == ["Distance, 3 steps", "Distance, 10 steps", "Path length", "Cost of matching"]
+    # From the top: semidiscrete, greedy, vanilla.
+    assert [line.get_xdata()[0] for line in lengths.lines] == [8, 9, 10]
+    assert [line.get_xdata()[0] for line in costs.lines] == [3, 2, 1]
+    assert costs.get_xscale() == "log"

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import FillBetweenPolyCollection
+from scipy import stats
 
 from dansm.errors import InputError
 from dansm.evaluation.table import COLUMNS, write_table
@@ -70,8 +71,9 @@ def test_table_holds_the_mean_over_seeds_of_the_mean_over_seed_ranges(distances)
             )
             for seed in (0, 1)
         ]
-        sd = abs(means[0] - means[1]) / np.sqrt(2)
-        printed = f"{np.mean(means):.2f} ± {sd:.2f}"
+        # Student's t for one degree of freedom is 12.706.
+        half = 12.706 * abs(means[0] - means[1]) / 2
+        printed = f"{np.mean(means):.2f} ± {half:.2f}"
         best[np.mean(means)] = printed
         metric = "Fréchet distance, digit_classifier features"
         row = table.loc[(metric, "Rectified flow, Euler", name)]
@@ -90,7 +92,8 @@ def test_table_gives_the_true_evaluations_and_the_floor(distances):
     assert adaptive["NFE"] == "NFE 80–81"
     assert adaptive["Vanilla"].endswith(" (80–81)")
     floor = distances[distances["process"] == "real_halves"]["value"].astype(float)
-    assert f"{floor.mean():.2f} ± {floor.std():.2f}" in texts(figure)
+    half = (floor.mean() - stats.ttest_1samp(floor, 0).confidence_interval(0.95).low).item()
+    assert f"{floor.mean():.2f} ± {half:.2f}" in texts(figure)
 
 
 def test_table_has_no_spread_with_one_seed(distances):
@@ -119,6 +122,26 @@ def test_curves_start_at_the_first_snapshot_and_show_means_and_ranges(distances)
     np.testing.assert_allclose(floor.get_ydata(), halves.mean())
     assert axes.get_yscale() == "log"
     assert "rectified flow 2" in texts(figure)
+
+
+def test_curves_against_time_are_at_the_mean_time_of_each_snapshot(distances):
+    times = distances.assign(seconds=distances["images_seen"] / 10 + distances["seed"])
+    figure = distance_curves(distances, times.dropna(subset=["images_seen"]))
+    vanilla, _, floor = figure.axes[0].lines
+    assert vanilla.get_xdata() == pytest.approx([10.5, 20.5, 40.5])
+    by_images = distance_curves(distances).axes[0].lines
+    assert vanilla.get_ydata() == pytest.approx(by_images[0].get_ydata())
+    assert floor.get_ydata() == pytest.approx(by_images[2].get_ydata())
+    assert figure.axes[0].get_xlabel() == "Training time (s)"
+
+
+def test_the_table_of_long_sampling_fits_a_page():
+    distances = make_distances()
+    euler = distances[distances["sampler"] == "euler"]
+    more = [euler.assign(steps=steps) for steps in (4, 5, 10, 20, 50, 100)]
+    table, figure = distance_table(pd.concat([distances, *more]))
+    assert [name for name in table if name.endswith("steps")][-1] == "100 steps"
+    assert figure.get_size_inches()[0] < 8.5  # at the width of text, letters keep 6 points
 
 
 @pytest.mark.parametrize(("extractor", "is_fid"), [("digit_classifier", 0), ("inception_clean", 1)])
