@@ -942,9 +942,7 @@ class Config(Model):
 
     def _flow(self, dataset: str, coupling: str) -> Experiment | None:
         rows = [
-            row
-            for row in self.experiments
-            if row.key[:3] == (dataset, "rectified_flow", coupling)
+            row for row in self.experiments if row.key[:3] == (dataset, "rectified_flow", coupling)
         ]
         return max(rows, key=lambda row: row.match_size, default=None)
 

@@ -7,6 +7,4 @@ from dansm.evaluation.best_of_k import measure_best_of_k
 from dansm.jobs import job
 
 with job(snakemake):
-    measure_best_of_k(
-        BestOfK.model_validate(snakemake.params.settings), Path(snakemake.output[0])
-    )
+    measure_best_of_k(BestOfK.model_validate(snakemake.params.settings), Path(snakemake.output[0]))

@@ -12,17 +12,9 @@ import numpy as np
 import pandas as pd
 
 from dansm.config import BestOfK
+from dansm.evaluation.table import BEST_OF_K_COLUMNS
 from dansm.files import atomic_path
 from dansm.randomness import stream_seed
-
-BEST_OF_K_COLUMNS = {
-    "dimensions": "Int64",
-    "k": "Int64",
-    "similarity": "Float64",
-    "standard_error": "Float64",
-    "bound": "Float64",
-    "draws": "Int64",
-}
 
 
 def best_similarities(

@@ -7,18 +7,9 @@ import pandas as pd
 
 from dansm.errors import InputError
 from dansm.evaluation.pairs import PairDraws
+from dansm.evaluation.table import CROSSING_COLUMNS
 from dansm.files import atomic_path
 from dansm.randomness import stream_seed
-
-CROSSING_COLUMNS = {
-    "dataset": "string",
-    "kind": "string",
-    "match_size": "Int64",
-    "draw": "Int64",
-    "pairs": "Int64",
-    "perplexity": "Float64",
-    "crossings": "Int64",
-}
 
 
 def crossings_of(starts: np.ndarray, ends: np.ndarray) -> int:

@@ -1,5 +1,6 @@
 """Loss of trained models over time, on random, matched and preferable noises."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,22 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from dansm.evaluation.pairs import PREFERABLE, RANDOM, Kind, PairDraws, TrainedRun
+from dansm.evaluation.table import LOSS_COLUMNS
 from dansm.files import atomic_path
 from dansm.processes import RectifiedFlow
 from dansm.randomness import generator
-
-LOSS_COLUMNS = {
-    "dataset": "string",
-    "coupling": "string",
-    "match_size": "Int64",
-    "seed": "Int64",
-    "kind": "string",
-    "t_low": "Float64",
-    "t_high": "Float64",
-    "pairs": "Int64",
-    "loss": "Float64",
-    "standard_error": "Float64",
-}
 
 
 def measure_loss_over_time(
@@ -62,7 +51,7 @@ def measure_loss_over_time(
         pairs = PairDraws(samples[:, None], True, (match_size,), seed)
         for kind in (RANDOM, matched, PREFERABLE):
             noise = pairs.noises(kind).flatten(0, 1)
-            for number, (low, high) in enumerate(zip(edges, edges[1:], strict=False)):
+            for number, (low, high) in enumerate(itertools.pairwise(edges)):
                 part = torch.rand(len(samples), generator=generator(seed, "part", number))
                 losses = _losses(run, network, samples, noise, low + (high - low) * part)
                 rows.append(

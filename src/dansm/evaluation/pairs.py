@@ -1,8 +1,8 @@
 """Noise-sample pairs: random, matched and preferable noises of the same samples.
 
-The preferable noise of a sample is the one from which a trained model generates it (paper, section
-3). So the samples are a model's own, and random and matched noises are paired with them too. Without
-a trained model the samples are the dataset's, and there is no preferable noise.
+The preferable noise of a sample is the one from which a trained model generates it (paper,
+section 3). So the samples are a model's own, and random and matched noises are paired with them
+too. Without a trained model the samples are the dataset's, and there is no preferable noise.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from dansm.config import RunSettings
 from dansm.couplings import make_coupling
 from dansm.data.store import Store
 from dansm.errors import InputError
+from dansm.evaluation.table import PATH_COLUMNS
 from dansm.files import atomic_path
 from dansm.geometry import nearest_in_batch, path_length, path_separation
 from dansm.models.networks import load_weights, make_network
@@ -27,16 +28,6 @@ from dansm.training import MODEL, snapshot_description
 
 # Evaluation makes images from the first noises on; nobody evaluates so many.
 FIRST_IMAGE = 10**9
-PATH_COLUMNS = {
-    "dataset": "string",
-    "kind": "string",
-    "coupling": "string",
-    "match_size": "Int64",
-    "draw": "Int64",
-    "pairs": "Int64",
-    "quantity": "string",
-    "value": "Float64",
-}
 _FILLING = 256  # samples matched at a time between draws
 
 
@@ -102,8 +93,8 @@ def preferable_noises(count: int, shape: Sequence[int]) -> Tensor:
 class PairDraws(NamedTuple):
     """Samples in draws, with what their noises are drawn from.
 
-    ``samples`` has shape (draws, n, channels, height, width). If they are ``generated``, sample k of
-    all is made from noise k of `preferable_noises`.
+    ``samples`` has shape (draws, n, channels, height, width). If they are ``generated``, sample k
+    of all is made from noise k of `preferable_noises`.
     """
 
     samples: Tensor

@@ -9,20 +9,12 @@ import numpy as np
 import pandas as pd
 
 from dansm.errors import InputError
+from dansm.evaluation.table import REPRODUCIBILITY_COLUMNS
 from dansm.files import atomic_path
 from dansm.randomness import stream_seed
 
 CONFIDENCE = 0.95
 RESAMPLINGS = 2000
-_RUN = {"process": "string", "coupling": "string", "match_size": "Int64", "seed": "Int64"}
-REPRODUCIBILITY_COLUMNS = {
-    "dataset": "string",
-    **{f"{name}_{side}": kind for side in "ab" for name, kind in _RUN.items()},
-    "images": "Int64",
-    **dict.fromkeys(
-        ["similarity", "low", "high", "shuffled", "shuffled_low", "shuffled_high"], "Float64"
-    ),
-}
 
 
 class RunImages(NamedTuple):
