@@ -130,12 +130,12 @@ class PairDraws(NamedTuple):
         order = torch.randperm(len(everything), generator=generator(seed, "fillers"))
         noises, used = [], 0
         for draw, samples in enumerate(self.samples):
-            fillers = (draw * match_size // draws - used) % match_size
-            places = torch.arange(used, used + fillers) % len(order)
-            for rows in order[places].split(_FILLING):
-                coupling.match(everything[rows])
+            while fillers := (draw * match_size // draws - used) % match_size:
+                places = torch.arange(used, used + min(fillers, _FILLING)) % len(order)
+                coupling.match(everything[order[places]])
+                used += len(places)
             noises.append(coupling.match(samples))
-            used += fillers + count
+            used += count
         return torch.stack(noises)
 
 
