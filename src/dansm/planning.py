@@ -419,12 +419,10 @@ def _potentials_load(config: Config, wildcards: dict[str, str]) -> Load:
 
 def _pairs_load(config: Config, wildcards: dict[str, str]) -> Load:
     """Return the generation of a dataset's pairs, or the storing of so many samples."""
-    pairs, row = (
-        config.scaled_pairs(wildcards["dataset"]),
-        config.vanilla_flow(wildcards["dataset"]),
-    )
+    dataset = wildcards["dataset"]
+    pairs, row = config.scaled_pairs(dataset), config.vanilla_flow(dataset)
     count = pairs.draws * pairs.count
-    disk = 4 * count * math.prod(config.datasets[wildcards["dataset"]].shape)
+    disk = 4 * count * math.prod(config.datasets[dataset].shape)
     if row is None:
         return Load(disk=disk)
     return Load((_evaluation_work(config, row, count * _RK45_EVALUATIONS),), disk=disk)
@@ -444,8 +442,9 @@ def _evaluation_work(config: Config, row: Experiment, images: int) -> Work:
 
 
 def _crossings_load(config: Config, wildcards: dict[str, str]) -> Load:
-    pairs = config.scaled_pairs(wildcards["dataset"])
-    kinds = len(pairs.match_sizes) + (1 if config.vanilla_flow(wildcards["dataset"]) is None else 2)
+    dataset = wildcards["dataset"]
+    pairs = config.scaled_pairs(dataset)
+    kinds = len(pairs.match_sizes) + (1 if config.vanilla_flow(dataset) is None else 2)
     return Load(seconds=kinds * pairs.embeddings * _TSNE_SECONDS)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dansm.config import Cluster, config_schema, load_config, parse_config
+from dansm.config import Cluster, Sampling, config_schema, load_config, parse_config
 from dansm.errors import InputError
 
 VALID = {
