@@ -357,6 +357,12 @@ class Sampling(Model):
                     ranges.setdefault((sampler, number), count)
         return [(*key, count) for key, count in ranges.items()]
 
+    @property
+    def longest(self) -> tuple[str, int]:
+        """Sampler and steps nearest to the exact solution: rk45, or most steps, trailing first."""
+        sets = [(sampler, steps) for sampler, steps, _ in self.sets(last=True)]
+        return max(sets, key=lambda chosen: (chosen[0] == "rk45", chosen[1], chosen[0]))
+
 
 class Recipe(Model):
     """Everything of a run but who is matched with whom."""
@@ -448,25 +454,6 @@ class CouplingAblation(Model):
     methods: list[Method] = Field(min_length=1)
 
 
-class NoiseSamplePairs(Model):
-    """The pairs of the t-SNE figure of a dataset."""
-
-    pairs: Annotated[StrictInt, Field(ge=3)]
-    perplexity: Positive
-    match_size: Annotated[StrictInt, Field(ge=2)]
-    draws: Count
-    seed: Seed
-
-    @model_validator(mode="after")
-    def _perplexity_fits(self) -> "NoiseSamplePairs":
-        if self.perplexity >= 2 * self.pairs:
-            raise ValueError(
-                f"perplexity {self.perplexity} must be below the {2 * self.pairs} points of "
-                f"{self.pairs} pairs"
-            )
-        return self
-
-
 class CouplingMarginals(Model):
     """The table of what each coupling does to the noise."""
 
@@ -483,6 +470,59 @@ def _ascending(values: list[int]) -> list[int]:
 
 
 Ascending = Annotated[list[Count], Field(min_length=1), AfterValidator(_ascending)]
+
+
+class NoiseSamplePairs(Model):
+    """The samples of a dataset whose random, matched and preferable noises are compared."""
+
+    count: Annotated[StrictInt, Field(ge=3)] = Field(description="Samples of a draw")
+    draws: Count
+    match_sizes: Ascending = Field(default=[100, 1000, 10_000], description="Of the matched noises")
+    batch_sizes: Ascending = Field(
+        description="Batches in which a sample's noise may be the nearest of all"
+    )
+    pairs: Annotated[StrictInt, Field(ge=3)] = Field(description="Pairs of a t-SNE")
+    perplexity: Positive
+    embeddings: Count = Field(description="t-SNEs of pairs of their own: crossings are counted in")
+    time_bins: Count = Field(default=10, description="Parts of time in which the loss is measured")
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> "NoiseSamplePairs":
+        if self.perplexity >= 2 * self.pairs:
+            raise ValueError(
+                f"perplexity {self.perplexity} must be below the {2 * self.pairs} points of "
+                f"{self.pairs} pairs"
+            )
+        most = self.draws * (self.count // self.pairs)
+        if self.embeddings > most:
+            raise ValueError(
+                f"embeddings {self.embeddings}: {self.draws} draws of {self.count} samples make "
+                f"up to {most} of {self.pairs} pairs"
+            )
+        if self.match_sizes[0] < 2 or self.batch_sizes[0] < 2:
+            raise ValueError("match_sizes, batch_sizes: expected at least 2")
+        if self.batch_sizes[-1] > self.count:
+            raise ValueError(
+                f"batch_sizes: expected up to the {self.count} samples of a draw, "
+                f"found {self.batch_sizes[-1]}"
+            )
+        return self
+
+
+class BestOfK(Model):
+    """What ``results/best_of_k.csv`` measures: the best of k Gaussian noises by dimension."""
+
+    dimensions: Ascending = Field(description="Numbers in one sample")
+    counts: Ascending = Field(description="Noises to choose from, k")
+    draws: Annotated[StrictInt, Field(ge=2)]
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _has_directions(self) -> "BestOfK":
+        if self.dimensions[0] < 2:
+            raise ValueError(f"dimensions: expected at least 2, found {self.dimensions[0]}")
+        return self
 
 
 class MatchingCost(Model):
@@ -706,6 +746,10 @@ class Config(Model):
         default={}, description="Comparisons of couplings, by a name of their own"
     )
     noise_sample_pairs: dict[Name, NoiseSamplePairs] = {}
+    pairs_without_experiments: list[Name] = Field(
+        default=[], description="Datasets without experiments whose pairs the target all has too"
+    )
+    best_of_k: BestOfK
     coupling_marginals: CouplingMarginals
     matching_cost: MatchingCost
     matching_share: MatchingShare
@@ -755,6 +799,8 @@ class Config(Model):
             need("demo_couplings", name, self.coupling_ablations)
         compared = {ablation.dataset for ablation in self.coupling_ablations.values()}
         need("coupling_marginals.dataset", self.coupling_marginals.dataset, compared)
+        for name in self.pairs_without_experiments:
+            need("pairs_without_experiments", name, self.noise_sample_pairs)
         problems += self._claim_problems(need)
         published = [
             name
@@ -1043,6 +1089,58 @@ class Config(Model):
         count = min(self.coupling_marginals.count, batch * scale.batches)
         return self.coupling_marginals.model_copy(update={"batch_size": batch, "count": count})
 
+    def vanilla_flow(self, dataset: str) -> Experiment | None:
+        """Return a dataset's row of vanilla rectified flow; None without."""
+        return self._flow(dataset, "independent")
+
+    def matched_flow(self, dataset: str) -> Experiment | None:
+        """Return a dataset's row of rectified flow with the largest match size; None without."""
+        return self._flow(dataset, "greedy")
+
+    def _flow(self, dataset: str, coupling: str) -> Experiment | None:
+        rows = [
+            row for row in self.experiments if row.key[:3] == (dataset, "rectified_flow", coupling)
+        ]
+        return max(rows, key=lambda row: row.match_size, default=None)
+
+    def scaled_pairs(self, dataset: str) -> NoiseSamplePairs:
+        """Return which noise-sample pairs of a dataset are compared, at the configured scale.
+
+        Raises
+        ------
+        InputError
+            If the dataset has no entry.
+        """
+        if dataset not in self.noise_sample_pairs:
+            raise InputError(
+                f"noise_sample_pairs: no entry for {dataset!r}; "
+                f"expected one of {sorted(self.noise_sample_pairs)}"
+            )
+        pairs = self.noise_sample_pairs[dataset]
+        if self.scale is None:
+            return pairs
+        scale = self.scales[self.scale]
+        count = max(pairs.pairs, min(pairs.count, scale.images))
+        sizes = {
+            key: sorted({min(size, most) for size in getattr(pairs, key)})
+            for key, most in {"match_sizes": scale.images, "batch_sizes": count}.items()
+        }
+        few = {key: min(getattr(pairs, key), scale.seeds) for key in ("draws", "embeddings")}
+        bins = min(pairs.time_bins, scale.batches)
+        return pairs.model_copy(update={"count": count, "time_bins": bins, **sizes, **few})
+
+    def scaled_best_of_k(self) -> BestOfK:
+        """Return what the best of k noises is measured for, at the configured scale."""
+        if self.scale is None:
+            return self.best_of_k
+        images = self.scales[self.scale].images
+        sizes = {
+            key: sorted({min(size, images) for size in getattr(self.best_of_k, key)})
+            for key in ("dimensions", "counts")
+        }
+        draws = min(self.best_of_k.draws, images)
+        return self.best_of_k.model_copy(update={**sizes, "draws": draws})
+
     def scaled_matching_cost(self) -> MatchingCost:
         """Return what the cost of matching is measured for, at the configured scale."""
         if self.scale is None:
@@ -1212,6 +1310,7 @@ _SECTIONS: dict[str, type[Model]] = {
     "coupling_marginals": CouplingMarginals,
     "matching_share": MatchingShare,
     "claims": Claim,
+    "best_of_k": BestOfK,
     "cluster": Cluster,
 }
 

@@ -80,6 +80,8 @@ _AUTOENCODER_BATCH = 64
 _DISK_BLOCKS = 256
 # An adaptive sampler evaluates the network as often as it must; about so often.
 _RK45_EVALUATIONS = 100
+_KINDS_OF_NOISE = 3
+_TSNE_SECONDS = 0.5
 _PUBLISHED_IMAGES = {
     "sklearn_digits": 1797,
     "cifar10": 50_000,
@@ -425,6 +427,37 @@ def _share_load(config: Config, wildcards: dict[str, str]) -> Load:
     return Load((work,))
 
 
+def _pairs_load(config: Config, wildcards: dict[str, str]) -> Load:
+    """Return the generation of a dataset's pairs, or the storing of so many samples."""
+    dataset = wildcards["dataset"]
+    pairs, row = config.scaled_pairs(dataset), config.vanilla_flow(dataset)
+    count = pairs.draws * pairs.count
+    disk = 4 * count * math.prod(config.datasets[dataset].shape)
+    if row is None:
+        return Load(disk=disk)
+    return Load((_evaluation_work(config, row, count * _RK45_EVALUATIONS),), disk=disk)
+
+
+def _loss_load(config: Config, wildcards: dict[str, str]) -> Load:
+    pairs, dataset = config.scaled_pairs(wildcards["dataset"]), wildcards["dataset"]
+    rows = [row for row in (config.vanilla_flow(dataset), config.matched_flow(dataset)) if row]
+    images = pairs.count * (_RK45_EVALUATIONS + pairs.time_bins * _KINDS_OF_NOISE)
+    return Load(tuple(_evaluation_work(config, row, images) for row in rows))
+
+
+def _evaluation_work(config: Config, row: Experiment, images: int) -> Work:
+    settings = config.run_settings(row, config.seeds(row)[0])
+    flops, _ = network_size(settings.network, settings.shape)
+    return Work("evaluate", _network_name(settings), images, flops)
+
+
+def _crossings_load(config: Config, wildcards: dict[str, str]) -> Load:
+    dataset = wildcards["dataset"]
+    pairs = config.scaled_pairs(dataset)
+    kinds = len(pairs.match_sizes) + (1 if config.vanilla_flow(dataset) is None else 2)
+    return Load(seconds=kinds * pairs.embeddings * _TSNE_SECONDS)
+
+
 def _nothing(config: Config, wildcards: dict[str, str]) -> Load:
     return Load()
 
@@ -451,10 +484,15 @@ _LOADS: dict[str, Callable[[Config, dict[str, str]], Load]] = {
     "measure_reconstruction": _reconstruction_load,
     "fit_potentials": _potentials_load,
     "measure_matching_share": _share_load,
+    "draw_pairs": _pairs_load,
+    "count_crossings": _crossings_load,
+    "measure_loss_over_time": _loss_load,
     **dict.fromkeys(
         (
             "train_classifier",
-            "draw_pairs",
+            "measure_paths",
+            "measure_reproducibility",
+            "measure_best_of_k",
             "collect_distances",
             "collect_times",
             "collect_ablation",
@@ -476,6 +514,11 @@ _LOADS: dict[str, Callable[[Config, dict[str, str]], Load]] = {
             "claims",
             "sample_grid",
             "noise_sample_tsne",
+            "path_geometry",
+            "nearest_share",
+            "loss_over_time",
+            "reproducibility",
+            "best_of_k",
             "coupling_ablation",
             "coupling_saving",
             "coupling_claims",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dansm.config import Cluster, config_schema, load_config, parse_config
+from dansm.config import Cluster, Sampling, config_schema, load_config, parse_config
 from dansm.errors import InputError
 
 VALID = {
@@ -121,8 +121,17 @@ VALID = {
         }
     },
     "noise_sample_pairs": {
-        "toy": {"pairs": 5, "perplexity": 4, "match_size": 100, "draws": 2, "seed": 0}
+        "toy": {
+            "count": 30,
+            "draws": 4,
+            "batch_sizes": [4, 25],
+            "pairs": 5,
+            "perplexity": 4,
+            "embeddings": 20,
+            "seed": 0,
+        }
     },
+    "best_of_k": {"dimensions": [4, 100], "counts": [1, 10, 1000], "draws": 60, "seed": 0},
     "coupling_marginals": {"dataset": "toy", "count": 500, "batch_size": 50, "seed": 0},
     "matching_cost": {
         "match_sizes": [10, 1000],
@@ -328,6 +337,26 @@ WRONG = {
     "perplexity too large": (
         [("noise_sample_pairs.toy.perplexity", 10)],
         ["noise_sample_pairs.toy", "perplexity 10", "below the 10 points of 5 pairs"],
+    ),
+    "more embeddings than pairs": (
+        [("noise_sample_pairs.toy.embeddings", 25)],
+        ["noise_sample_pairs.toy", "embeddings 25", "4 draws of 30 samples make up to 24"],
+    ),
+    "batches larger than a draw": (
+        [("noise_sample_pairs.toy.batch_sizes", [4, 31])],
+        ["noise_sample_pairs.toy", "batch_sizes: expected up to the 30 samples", "found 31"],
+    ),
+    "pairs matched with one noise": (
+        [("noise_sample_pairs.toy.match_sizes", [1, 10])],
+        ["noise_sample_pairs.toy", "match_sizes, batch_sizes: expected at least 2"],
+    ),
+    "pairs alone of nothing": (
+        [("pairs_without_experiments", ["rooms"])],
+        ["pairs_without_experiments: unknown 'rooms'; expected one of ['toy']"],
+    ),
+    "one dimension": (
+        [("best_of_k.dimensions", [1, 4])],
+        ["best_of_k", "dimensions: expected at least 2, found 1"],
     ),
     "match sizes twice": (
         [("matching_cost.match_sizes", [10, 10])],
@@ -537,6 +566,45 @@ def test_the_grid_of_matching_costs_shrinks_with_the_scale():
     small = parse_config(changed(("scale", "smoke"))).scaled_matching_cost()
     assert (small.match_sizes, small.dimensions) == ([10, 20], [12, 20])
     assert (small.batch_sizes, small.repetitions, small.seconds) == ([1, 16], 4, 1)
+
+
+def test_pairs_and_the_best_of_k_shrink_with_the_scale():
+    full = parse_config(VALID)
+    assert full.scaled_pairs("toy") == full.noise_sample_pairs["toy"]
+    assert full.scaled_best_of_k() == full.best_of_k
+    config = parse_config(changed(("scale", "smoke")))
+    pairs = config.scaled_pairs("toy")
+    assert (pairs.count, pairs.draws, pairs.embeddings, pairs.time_bins) == (20, 2, 2, 4)
+    assert (pairs.match_sizes, pairs.batch_sizes, pairs.pairs) == ([20], [4, 20], 5)
+    few = parse_config(changed(("scale", "smoke"), ("scales.smoke.images", 3)))
+    assert few.scaled_pairs("toy").count == 5  # those of a t-SNE
+    best = config.scaled_best_of_k()
+    assert (best.dimensions, best.counts, best.draws) == ([4, 20], [1, 10, 20], 20)
+    with pytest.raises(InputError, match="no entry for 'rooms'; expected one of \\['toy'\\]"):
+        full.scaled_pairs("rooms")
+
+
+def test_rows_of_rectified_flow_are_found_by_how_they_were_trained():
+    config = parse_config(changed(("experiments.+", row(coupling="greedy", match_size=40))))
+    assert config.vanilla_flow("toy") == config.experiments[0]
+    assert config.matched_flow("toy") == config.experiments[1]  # of the larger match size
+    assert config.vanilla_flow("rooms") is config.matched_flow("rooms") is None
+
+
+@pytest.mark.parametrize(
+    ("plan", "longest"),
+    [
+        ({"euler": [3, 100], "rk45": []}, ("rk45", 0)),
+        ({"euler": [3, 100], "heun": [50]}, ("euler", 100)),
+        ({"ddim_original": [3, 50], "ddim_trailing": [50]}, ("ddim_trailing", 50)),
+    ],
+)
+def test_the_longest_sampling_is_the_nearest_to_exact(plan, longest):
+    values = VALID["recipes"]["flow"]["sampling"] | {"last_snapshot": plan}
+    assert Sampling.model_validate(values).longest == longest
+    values["long"] = {"euler": [1000]}
+    expected = longest if longest[0] == "rk45" else ("euler", 1000)
+    assert Sampling.model_validate(values).longest == expected
 
 
 def test_a_file_is_read_and_its_mistakes_name_it(tmp_path):

@@ -141,6 +141,20 @@ def config(tmp_path, monkeypatch):
                 "memory_mb": 100,
                 "seed": 0,
             },
+            "best_of_k": {"dimensions": [4], "counts": [1, 10], "draws": 5, "seed": 0},
+            "noise_sample_pairs": {
+                name: {
+                    "count": 30,
+                    "draws": 2,
+                    "match_sizes": [5, 20],
+                    "batch_sizes": [10],
+                    "pairs": 4,
+                    "perplexity": 3,
+                    "embeddings": 6,
+                    "seed": 0,
+                }
+                for name in ("rooms", "digits")
+            },
             "demo": ["rooms"],
         }
     )
@@ -296,6 +310,25 @@ def test_references_reconstructions_and_potentials(config):
     assert [(w.name, w.images) for w in works] == [("decoder of vae", 600), ("Inception", 600)]
     (fit,) = load_of(config, Job("fit_potentials", {"dataset": "digits"}, 1, 0)).work
     assert fit.images * fit.flops == 7 * 8 * 2 * 1797 * 64  # a matrix product a step
+
+
+def test_pairs_are_generated_where_there_is_a_model_and_stored_elsewhere(config):
+    jobs = [
+        Job(rule, {"dataset": "rooms"}, 1, 0)
+        for rule in ("draw_pairs", "count_crossings", "measure_loss_over_time")
+    ]
+    draw, cross, _ = (load_of(config, job) for job in jobs)
+    assert draw == planning.Load(disk=4 * 60 * 3 * 16 * 16)
+    assert cross.seconds == 3 * 6 * 0.5  # random and two match sizes
+    content = config.model_dump()
+    vanilla = content["experiments"][0] | {"coupling": "independent", "match_size": 0}
+    trained = parse_config(content | {"experiments": [*content["experiments"], vanilla]})
+    draw, cross, loss = (load_of(trained, job) for job in jobs)
+    flops, _ = network_size(config.networks["net"], (3, 16, 16))
+    (work,) = draw.work
+    assert (work.kind, work.images, work.flops) == ("evaluate", 60 * 100, flops)
+    assert cross.seconds == 4 * 6 * 0.5
+    assert [work.images for work in loss.work] == [30 * (100 + 10 * 3)] * 2
 
 
 MEASURED = [

@@ -50,15 +50,17 @@ def results(project):
 def test_every_result_is_there(demo):
     figures = {path.name for path in (results(demo) / "figures").iterdir() if path.is_file()}
     for dataset in ("digits", "digits_latent"):
-        for figure in ("distance_table", "distance_curves", "distance_time", "saving", "claims"):
-            assert f"{figure}_{dataset}.png" in figures
-        for figure in ("matching_share", "noise_sample_tsne"):
+        names = ["distance_table", "distance_curves", "distance_time", "saving", "claims"]
+        names += ["matching_share", "noise_sample_tsne", "path_geometry"]
+        names += ["nearest_share", "loss_over_time", "reproducibility"]
+        for figure in names:
             for ending in ("pdf", "png", "ipynb"):
                 assert f"{figure}_{dataset}.{ending}" in figures
         assert f"sample_grid_rectified_flow_{dataset}.png" in figures
         assert len(pd.read_csv(results(demo) / f"speed_{dataset}.csv")) > 0
     for figure in ("coupling_ablation", "coupling_saving", "coupling_claims"):
         assert f"{figure}_digits_demo.pdf" in figures
+    assert {f"best_of_k.{ending}" for ending in ("pdf", "png", "ipynb")} <= figures
     assert not (demo.folder / "results" / "fid_digits.csv").exists()
 
 
@@ -110,6 +112,14 @@ def test_deleting_a_figure_rebuilds_that_figure(demo):
     assert demo.planned("demo", *SMOKE) == {}
 
 
+def test_deleting_a_table_of_pairs_rebuilds_what_depends_on_it(demo):
+    (results(demo) / "crossings_digits.csv").unlink()
+    jobs = {"count_crossings": 1, "noise_sample_tsne": 1, "demo": 1}
+    assert demo.planned("demo", *SMOKE) == jobs
+    demo.succeeds("demo", *SMOKE)
+    assert demo.planned("demo", *SMOKE) == {}
+
+
 def test_changing_a_row_reruns_what_depends_on_it(demo):
     row = "coupling: greedy, match_size: 100, seeds: [0], recipe: digits_diffusion"
     before = demo.config.read_text()
@@ -131,6 +141,8 @@ def test_changing_a_row_reruns_what_depends_on_it(demo):
         "saving": 1,
         "claims": 1,
         "sample_grid": 1,
+        "measure_reproducibility": 1,
+        "reproducibility": 1,
         "demo": 1,
     }
     assert demo.planned("demo", *SMOKE) == {}

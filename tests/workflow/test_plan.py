@@ -57,6 +57,28 @@ def test_the_cost_of_matching_needs_no_runs(project):
 def test_the_cost_of_all_matchings_is_no_part_of_the_demo(project):
     jobs = project.planned("all")
     assert jobs["measure_matching_cost"] == jobs["matching_cost"] == 1
+    # Bedroom's pixels and a second latent space have no model, so no loss either.
+    pairs = ("draw_pairs", "measure_paths", "count_crossings")
+    assert {jobs[rule] for rule in pairs} == {len(RUNS) + 2}
+    assert jobs["noise_sample_tsne"] == jobs["path_geometry"] == len(RUNS) + 2
+    assert jobs["measure_loss_over_time"] == jobs["measure_reproducibility"] == len(RUNS)
+    assert jobs["measure_best_of_k"] == jobs["best_of_k"] == 1
+
+
+def test_samples_without_a_model_are_the_datasets(project):
+    assert project.planned("results/figures/noise_sample_tsne_bedroom_pixels.png") == {
+        "download": 1,
+        "build_dataset": 1,
+        "draw_pairs": 1,
+        "count_crossings": 1,
+        "noise_sample_tsne": 1,
+    }
+    vanilla = project.planned("results/figures/path_geometry_digits.png")
+    assert vanilla["train_model"] == 1 and "evaluate_run" not in vanilla
+    output = project.fails("--dry-run", "results/figures/loss_over_time_church.png")
+    assert "no row of vanilla rectified flow for church" in output
+    output = project.fails("--dry-run", "results/paths_ffhq.csv")
+    assert "noise_sample_pairs: no entry for 'ffhq'" in output
 
 
 def test_the_paper_table_of_bedroom_resolves_by_name(project):
@@ -84,7 +106,7 @@ def test_the_cost_of_matching_needs_no_data(project):
 
 def test_what_all_needs_can_be_staged(project):
     assert project.planned("stage_data") == {
-        "download": 2,
+        "download": 3,
         "fetch_autoencoder": 1,
         "fetch_inception": 1,
         "stage_data": 1,
@@ -144,7 +166,9 @@ def test_snakemake_prints_the_plan_of_everything(project):
 
 def test_the_plan_is_that_of_the_whole_configuration(project):
     vanilla = ROW.replace("greedy, match_size: 100", "independent, match_size: 0")
-    (project.folder / "site.yaml").write_text(f"demo: [digits]\nexperiments: [{vanilla}]\n")
+    (project.folder / "site.yaml").write_text(
+        f"demo: [digits]\nexperiments: [{vanilla}]\npairs_without_experiments: []\n"
+    )
     output = project.succeeds("plan", "--configfile", "site.yaml")
     assert re.search(r"train_model +digits +\d+ ", output), output
     assert "bedroom" not in output and "cifar10" not in output

@@ -53,6 +53,7 @@ DOWNLOADS = "resources/downloads"
 INCEPTION = f"{RESULTS}/inception/{INCEPTION_FILE}"
 RUN = "{dataset}/{process}/{coupling}-{match_size}/seed{seed}"
 ENVIRONMENT = "../envs/dansm.yml"
+BEST_OF_K = [f"{RESULTS}/figures/best_of_k.{ending}" for ending in ("pdf", "png")]
 
 
 def one_of(names):
@@ -102,13 +103,27 @@ def results_of(datasets):
         figures = ["distance_table", "distance_curves", "distance_time", "saving"]
         figures += ["matching_share", "claims"]
         figures += [f"sample_grid_{process}" for process in processes_of(dataset)]
-        figures += ["noise_sample_tsne"] if dataset in CONFIG.noise_sample_pairs else []
-        files += [
-            f"{RESULTS}/figures/{figure}_{dataset}.{ending}"
-            for figure in figures
-            for ending in ("pdf", "png")
-        ]
+        figures += ["reproducibility"] if len(compared_of(dataset)) > 1 else []
+        files += figures_of(dataset, figures)
+    return files + results_of_pairs(set(datasets) & set(CONFIG.noise_sample_pairs))
+
+
+def results_of_pairs(datasets):
+    """What is made of the noise-sample pairs of some datasets, with or without experiments."""
+    files = []
+    for dataset in sorted(datasets):
+        figures = ["noise_sample_tsne", "path_geometry", "nearest_share"]
+        figures += ["loss_over_time"] if CONFIG.vanilla_flow(dataset) else []
+        files += figures_of(dataset, figures)
     return files
+
+
+def figures_of(name, figures):
+    return [
+        f"{RESULTS}/figures/{figure}_{name}.{ending}"
+        for figure in figures
+        for ending in ("pdf", "png")
+    ]
 
 
 def results_of_matching_cost():
@@ -121,14 +136,8 @@ def results_of_couplings(ablations):
     """Everything that the workflow makes for some comparisons of couplings."""
     tables = ["coupling_ablation", "coupling_speed", "coupling_claims"]
     files = [f"{RESULTS}/{table}_{ablation}.csv" for table in tables for ablation in ablations]
-    figures = [
-        f"{figure}_{ablation}"
-        for figure in ("coupling_ablation", "coupling_saving", "coupling_claims")
-        for ablation in ablations
-    ]
-    return files + [
-        f"{RESULTS}/figures/{figure}.{ending}" for figure in figures for ending in ("pdf", "png")
-    ]
+    figures = ["coupling_ablation", "coupling_saving", "coupling_claims"]
+    return files + [file for ablation in ablations for file in figures_of(ablation, figures)]
 
 
 def processes_of(dataset):
@@ -292,13 +301,110 @@ def inception_settings(wildcards):
     }
 
 
+def best_of_k_settings(wildcards):
+    return CONFIG.scaled_best_of_k().model_dump(mode="json")
+
+
+def pairs_of(dataset):
+    try:
+        return CONFIG.scaled_pairs(dataset)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+
+
 def pair_settings(wildcards):
-    if wildcards.dataset not in CONFIG.noise_sample_pairs:
+    pairs = pairs_of(wildcards.dataset)
+    return {key: getattr(pairs, key) for key in ("draws", "count", "match_sizes", "seed")}
+
+
+def pair_batch_sizes(wildcards):
+    return pairs_of(wildcards.dataset).batch_sizes
+
+
+def embedding_settings(wildcards):
+    pairs = pairs_of(wildcards.dataset)
+    return {key: getattr(pairs, key) for key in ("pairs", "perplexity", "embeddings")}
+
+
+def pair_row(wildcards):
+    """The row whose model generates the samples; None without."""
+    return CONFIG.vanilla_flow(wildcards.dataset)
+
+
+def pair_run(wildcards):
+    row = pair_row(wildcards)
+    return row and CONFIG.run_settings(row, CONFIG.seeds(row)[0]).model_dump(mode="json")
+
+
+def pair_batch_size(wildcards):
+    row = pair_row(wildcards)
+    return row and CONFIG.sampling(row).batch_size
+
+
+def pair_origin(wildcards):
+    """Whose samples they are, for titles."""
+    return "generated" if pair_row(wildcards) else "stored"
+
+
+def loss_rows(wildcards):
+    """Vanilla rectified flow, and that of the largest match size."""
+    rows = [CONFIG.vanilla_flow(wildcards.dataset), CONFIG.matched_flow(wildcards.dataset)]
+    if rows[0] is None:
         raise WorkflowError(
-            f"noise_sample_pairs: no entry for {wildcards.dataset!r}; "
-            f"expected one of {sorted(CONFIG.noise_sample_pairs)}"
+            f"no row of vanilla rectified flow for {wildcards.dataset}: its loss is not measured"
         )
-    return CONFIG.noise_sample_pairs[wildcards.dataset].model_dump(mode="json")
+    return [row for row in rows if row]
+
+
+def loss_runs(wildcards):
+    return [
+        {
+            "settings": CONFIG.run_settings(row, CONFIG.seeds(row)[0]).model_dump(mode="json"),
+            "folder": run_folder(row, CONFIG.seeds(row)[0]),
+            "batch_size": CONFIG.sampling(row).batch_size,
+        }
+        for row in loss_rows(wildcards)
+    ]
+
+
+def loss_settings(wildcards):
+    pairs = pairs_of(wildcards.dataset)
+    return {
+        "count": pairs.count,
+        "match_size": loss_match_size(wildcards),
+        "bins": pairs.time_bins,
+        "seed": pairs.seed,
+    }
+
+
+def loss_match_size(wildcards):
+    """That of the matched noises."""
+    return pairs_of(wildcards.dataset).match_sizes[-1]
+
+
+def compared_of(dataset):
+    """Runs whose images of the same noises are compared, vanilla first, with their longest sampling."""
+    rows = [row for row in rows_of(dataset) if row.coupling in ("independent", "greedy")]
+    runs = []
+    for row in sorted(rows, key=lambda row: row.process, reverse=True):
+        sampler, steps = CONFIG.sampling(row).longest
+        runs += [
+            {
+                "process": row.process,
+                "coupling": row.coupling,
+                "match_size": row.match_size,
+                "seed": seed,
+                "path": f"{run_folder(row, seed)}/samples.npz",
+                "sampler": sampler,
+                "steps": steps,
+            }
+            for seed in CONFIG.seeds(row)
+        ]
+    return runs
+
+
+def compared_runs(wildcards):
+    return compared_of(wildcards.dataset)
 
 
 def plan_options():
@@ -327,13 +433,14 @@ def staged():
     """The same for everything that the target all needs, with the weights that it needs."""
     compared = [ablation.dataset for ablation in CONFIG.coupling_ablations.values()]
     names = [*DATASETS_WITH_EXPERIMENTS, *compared]
+    built = [*names, *CONFIG.pairs_without_experiments]
     files = [
-        file for name in sorted({pixels_of(name) for name in names}) for file in records_of(name)
+        file for name in sorted({pixels_of(name) for name in built}) for file in records_of(name)
     ]
     files += [
         f"{RESULTS}/autoencoders/{autoencoder}"
         for autoencoder in PUBLISHED_AUTOENCODERS
-        if not set(CONFIG.latent_shapes(autoencoder)).isdisjoint(names)
+        if not set(CONFIG.latent_shapes(autoencoder)).isdisjoint(built)
     ]
     if any("inception" in extractor for name in names for extractor in features_of(name)):
         files.append(INCEPTION)
@@ -357,6 +464,23 @@ def marginal_store(wildcards):
 def marginal_potentials(wildcards):
     dataset = CONFIG.coupling_marginals.dataset
     return list(potentials_by_coupling(dataset, CONFIG.compared(dataset)).values())
+
+
+def pair_store(wildcards):
+    return [] if pair_row(wildcards) else store_of(wildcards)
+
+
+def pair_model(wildcards):
+    row = pair_row(wildcards)
+    return f"{run_folder(row, CONFIG.seeds(row)[0])}/model.safetensors" if row else []
+
+
+def loss_models(wildcards):
+    return [f"{run['folder']}/model.safetensors" for run in loss_runs(wildcards)]
+
+
+def compared_samples(wildcards):
+    return [run["path"] for run in compared_of(wildcards.dataset)]
 
 
 def pixel_store_of(wildcards):
@@ -540,10 +664,6 @@ def grid_steps(wildcards):
     return sampling.every_snapshot[grid_sampler(wildcards)]
 
 
-def pair_perplexity(wildcards):
-    return pair_settings(wildcards)["perplexity"]
-
-
 # Resources.
 
 
@@ -597,6 +717,16 @@ def run_processes(wildcards):
 
 def evaluation_gpus(wildcards):
     return min(1, run_gpus(wildcards))
+
+
+def pair_gpus(wildcards):
+    row = pair_row(wildcards)
+    return min(1, CONFIG.recipes[row.recipe].hardware.gpu) if row else 0
+
+
+def pair_memory(wildcards):
+    row = pair_row(wildcards)
+    return max(8000, CONFIG.recipes[row.recipe].hardware.mem_mb if row else 0)
 
 
 def encoding_gpus(wildcards):

@@ -1,28 +1,6 @@
 # Figures: one notebook each, executed by papermill, reading result files only.
 
 
-rule draw_pairs:
-    input:
-        store=store_of,
-    output:
-        f"{RESULTS}/pairs/{{dataset}}.npz",
-    log:
-        f"{RESULTS}/logs/draw_pairs/{{dataset}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/draw_pairs/{{dataset}}.tsv"
-    conda:
-        ENVIRONMENT
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=30,
-        gpu=0,
-    params:
-        settings=pair_settings,
-    script:
-        "../scripts/draw_pairs.py"
-
-
 rule distance_table:
     input:
         notebook="notebooks/distance_table.ipynb",
@@ -321,7 +299,8 @@ rule sample_grid:
 rule noise_sample_tsne:
     input:
         notebook="notebooks/noise_sample_tsne.ipynb",
-        pairs=f"{RESULTS}/pairs/{{dataset}}.npz",
+        crossings=f"{RESULTS}/crossings_{{dataset}}.csv",
+        embedding=f"{RESULTS}/pairs/{{dataset}}.tsne.npz",
     output:
         pdf=f"{RESULTS}/figures/noise_sample_tsne_{{dataset}}.pdf",
         png=report(
@@ -344,7 +323,160 @@ rule noise_sample_tsne:
         gpu=0,
     params:
         dataset="{dataset}",
-        perplexity=pair_perplexity,
+        origin=pair_origin,
+    script:
+        "../scripts/execute_notebook.py"
+
+
+rule path_geometry:
+    input:
+        notebook="notebooks/path_geometry.ipynb",
+        paths=f"{RESULTS}/paths_{{dataset}}.csv",
+    output:
+        pdf=f"{RESULTS}/figures/path_geometry_{{dataset}}.pdf",
+        png=report(
+            f"{RESULTS}/figures/path_geometry_{{dataset}}.png",
+            caption="../report/path_geometry.rst",
+            category="Figures",
+            labels={"dataset": "{dataset}", "figure": "paths"},
+        ),
+        notebook=f"{RESULTS}/figures/path_geometry_{{dataset}}.ipynb",
+    log:
+        f"{RESULTS}/logs/path_geometry/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/path_geometry/{{dataset}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+        gpu=0,
+    params:
+        dataset="{dataset}",
+        origin=pair_origin,
+    script:
+        "../scripts/execute_notebook.py"
+
+
+rule nearest_share:
+    input:
+        notebook="notebooks/nearest_share.ipynb",
+        paths=f"{RESULTS}/paths_{{dataset}}.csv",
+    output:
+        pdf=f"{RESULTS}/figures/nearest_share_{{dataset}}.pdf",
+        png=report(
+            f"{RESULTS}/figures/nearest_share_{{dataset}}.png",
+            caption="../report/nearest_share.rst",
+            category="Figures",
+            labels={"dataset": "{dataset}", "figure": "nearest noises"},
+        ),
+        notebook=f"{RESULTS}/figures/nearest_share_{{dataset}}.ipynb",
+    log:
+        f"{RESULTS}/logs/nearest_share/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/nearest_share/{{dataset}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+        gpu=0,
+    params:
+        dataset="{dataset}",
+        origin=pair_origin,
+    script:
+        "../scripts/execute_notebook.py"
+
+
+rule loss_over_time:
+    input:
+        notebook="notebooks/loss_over_time.ipynb",
+        losses=f"{RESULTS}/loss_over_time_{{dataset}}.csv",
+    output:
+        pdf=f"{RESULTS}/figures/loss_over_time_{{dataset}}.pdf",
+        png=report(
+            f"{RESULTS}/figures/loss_over_time_{{dataset}}.png",
+            caption="../report/loss_over_time.rst",
+            category="Figures",
+            labels={"dataset": "{dataset}", "figure": "loss over time"},
+        ),
+        notebook=f"{RESULTS}/figures/loss_over_time_{{dataset}}.ipynb",
+    log:
+        f"{RESULTS}/logs/loss_over_time/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/loss_over_time/{{dataset}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+        gpu=0,
+    params:
+        dataset="{dataset}",
+        match_size=loss_match_size,
+    script:
+        "../scripts/execute_notebook.py"
+
+
+rule reproducibility:
+    input:
+        notebook="notebooks/reproducibility.ipynb",
+        table=f"{RESULTS}/reproducibility_{{dataset}}.csv",
+        samples=compared_samples,
+    output:
+        pdf=f"{RESULTS}/figures/reproducibility_{{dataset}}.pdf",
+        png=report(
+            f"{RESULTS}/figures/reproducibility_{{dataset}}.png",
+            caption="../report/reproducibility.rst",
+            category="Figures",
+            labels={"dataset": "{dataset}", "figure": "reproducibility"},
+        ),
+        notebook=f"{RESULTS}/figures/reproducibility_{{dataset}}.ipynb",
+    log:
+        f"{RESULTS}/logs/reproducibility/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/reproducibility/{{dataset}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+        gpu=0,
+    params:
+        dataset="{dataset}",
+        runs=compared_runs,
+    script:
+        "../scripts/execute_notebook.py"
+
+
+rule best_of_k:
+    input:
+        notebook="notebooks/best_of_k.ipynb",
+        table=f"{RESULTS}/best_of_k.csv",
+    output:
+        pdf=f"{RESULTS}/figures/best_of_k.pdf",
+        png=report(
+            f"{RESULTS}/figures/best_of_k.png",
+            caption="../report/best_of_k.rst",
+            category="Figures",
+            labels={"dataset": "none", "figure": "best of k noises"},
+        ),
+        notebook=f"{RESULTS}/figures/best_of_k.ipynb",
+    log:
+        f"{RESULTS}/logs/best_of_k/best_of_k.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/best_of_k/best_of_k.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+        gpu=0,
     script:
         "../scripts/execute_notebook.py"
 

@@ -1,15 +1,18 @@
-"""Draw samples with random and matched noises, for the t-SNE figure."""
+"""Draw the samples whose noises are compared: a model's, or the dataset's without one."""
 
 from pathlib import Path
 
-from dansm.config import NoiseSamplePairs
+from dansm.config import RunSettings
 from dansm.data.store import open_store
-from dansm.evaluation.pairs import draw_pairs
+from dansm.evaluation.pairs import TrainedRun, draw_pairs
 from dansm.jobs import job
 
 with job(snakemake):
+    settings = snakemake.params.run and RunSettings.model_validate(snakemake.params.run)
+    folder = settings and Path(snakemake.input.model).parent
     draw_pairs(
-        NoiseSamplePairs.model_validate(snakemake.params.settings),
-        open_store(snakemake.input.store),
         Path(snakemake.output[0]),
+        run=settings and TrainedRun(settings, folder, snakemake.params.batch_size),
+        store=open_store(snakemake.input.store) if snakemake.input.store else None,
+        **snakemake.params.settings,
     )

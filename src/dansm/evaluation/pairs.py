@@ -1,45 +1,264 @@
-"""Noise-sample pairs for the t-SNE figure."""
+"""Noise-sample pairs: random, matched and preferable noises of the same samples.
 
+The preferable noise of a sample is the one from which a trained model generates it (paper,
+section 3). So the samples are a model's own, and random and matched noises are paired with them
+too. Without a trained model the samples are the dataset's, and there is no preferable noise.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
+from torch import Tensor, nn
 
-from dansm.config import NoiseSamplePairs
+from dansm.config import RunSettings
 from dansm.couplings import make_coupling
 from dansm.data.store import Store
 from dansm.errors import InputError
+from dansm.evaluation.table import PATH_COLUMNS
 from dansm.files import atomic_path
-from dansm.randomness import generator
+from dansm.geometry import nearest_in_batch, path_length, path_separation
+from dansm.models.networks import load_weights, make_network
+from dansm.processes import RectifiedFlow
+from dansm.randomness import generator, image_noises, stream_seed
+from dansm.training import MODEL, snapshot_description
+
+# Evaluation makes images from the first noises on; nobody evaluates so many.
+FIRST_IMAGE = 10**9
+_FILLING = 256  # samples matched at a time between draws
 
 
-def draw_pairs(settings: NoiseSamplePairs, store: Store, path: Path) -> None:
-    """Draw samples, and pair them with random and with matched noises.
+class Kind(NamedTuple):
+    """A kind of noise: ``random``, ``matched`` or ``preferable``.
 
-    Writes an npz with ``samples``, ``random`` and ``matched``, each of shape
-    ``(draws, pairs, channels, height, width)``, and ``match_size``.
+    ``coupling`` and ``match_size`` are what paired the noises; those of preferable ones are what
+    the model was trained with.
+    """
+
+    name: str
+    coupling: str
+    match_size: int
+
+
+RANDOM = Kind("random", "independent", 0)
+PREFERABLE = Kind("preferable", "independent", 0)
+
+
+class TrainedRun(NamedTuple):
+    """A finished run of rectified flow, and how many samples it makes at a time."""
+
+    settings: RunSettings
+    folder: Path
+    batch_size: int
+
+    def load(self) -> nn.Module:
+        """Return the finished model in evaluation mode, on a GPU where there is one.
+
+        Raises
+        ------
+        InputError
+            If its weights are missing, cut short or those of another run.
+        """
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        network = make_network(self.settings.network, self.settings.shape).to(device).eval()
+        images_seen = self.settings.steps * self.settings.batch_size
+        expected = snapshot_description(self.settings, images_seen)
+        load_weights(Path(self.folder) / MODEL, network, expected)
+        return network
+
+    def generate(self, network: nn.Module, count: int) -> Tensor:
+        """Return what the model makes of the first preferable noises by RK45, in its own space."""
+        device = next(network.parameters()).device
+        parts = []
+        for noise in preferable_noises(count, self.settings.shape).split(self.batch_size):
+            with torch.inference_mode():
+                samples, _ = RectifiedFlow().sample(
+                    lambda points, times: network(points, times).sample,
+                    noise.to(device),
+                    "rk45",
+                    0,
+                )
+            parts.append(samples.cpu())
+        return torch.cat(parts)
+
+
+def preferable_noises(count: int, shape: Sequence[int]) -> Tensor:
+    """Return the noises that models generate pairs from; evaluation uses none of them."""
+    return image_noises(FIRST_IMAGE, count, tuple(shape))
+
+
+class PairDraws(NamedTuple):
+    """Samples in draws, with what their noises are drawn from.
+
+    ``samples`` has shape (draws, n, channels, height, width). If they are ``generated``, sample k
+    of all is made from noise k of `preferable_noises`.
+    """
+
+    samples: Tensor
+    generated: bool
+    match_sizes: tuple[int, ...]
+    seed: int
+
+    @property
+    def kinds(self) -> list[Kind]:
+        """The kinds of noise that these samples have."""
+        matched = [Kind("matched", "greedy", size) for size in self.match_sizes]
+        return [RANDOM, *matched, *([PREFERABLE] if self.generated else [])]
+
+    def noises(self, kind: Kind) -> Tensor:
+        """Return the noises of a kind, of the samples' shape.
+
+        Matched noises come from one pool after another, as in training. A pool's first noises are
+        near and its last are leftovers, so the draws begin at even distances over a pool's life;
+        between them other samples are matched.
+        """
+        if kind.name == "random":
+            return torch.randn(self.samples.shape, generator=generator(self.seed, "random-pairs"))
+        if kind.name == "preferable":
+            draws, count, *shape = self.samples.shape
+            return preferable_noises(draws * count, shape).reshape(self.samples.shape)
+        return self._matched(kind.match_size)
+
+    def _matched(self, match_size: int) -> Tensor:
+        draws, count = self.samples.shape[:2]
+        seed = stream_seed(self.seed, "matched-pairs", match_size)
+        coupling = make_coupling("greedy", match_size=match_size, seed=seed)
+        everything = self.samples.flatten(0, 1)
+        order = torch.randperm(len(everything), generator=generator(seed, "fillers"))
+        noises, used = [], 0
+        for draw, samples in enumerate(self.samples):
+            while fillers := (draw * match_size // draws - used) % match_size:
+                places = torch.arange(used, used + min(fillers, _FILLING)) % len(order)
+                coupling.match(everything[order[places]])
+                used += len(places)
+            noises.append(coupling.match(samples))
+            used += count
+        return torch.stack(noises)
+
+
+def draw_pairs(
+    path: Path,
+    *,
+    run: TrainedRun | None,
+    store: Store | None,
+    draws: int,
+    count: int,
+    match_sizes: Sequence[int],
+    seed: int,
+) -> None:
+    """Write the samples of a dataset's pairs, and what their noises are drawn from.
+
+    The npz holds ``samples``, float32 of shape (draws, n, channels, height, width), ``generated``
+    (whether they are a model's), ``match_sizes`` and ``seed``: those of `PairDraws`.
+
+    Parameters
+    ----------
+    path
+        The file.
+    run
+        The model that generates the samples; None takes them from the store.
+    store
+        The dataset; needed without a run.
+    draws, count
+        How many draws of how many samples.
+    match_sizes, seed
+        Of the noises that `PairDraws` draws.
 
     Raises
     ------
     InputError
-        If the store has fewer samples than pairs are asked for.
+        If the store has fewer samples than a draw.
     """
-    if len(store) < settings.pairs:
-        raise InputError(f"{store.path}: expected {settings.pairs} samples, found {len(store)}")
-    samples, random, matched = [], [], []
-    for draw in range(settings.draws):
-        seed = settings.seed + draw
-        order = torch.randperm(len(store), generator=generator(seed, "pair-samples"))
-        batch = store.batch(order[: settings.pairs].numpy())
-        samples.append(batch)
-        random.append(make_coupling("independent", seed=seed).match(batch))
-        greedy = make_coupling("greedy", match_size=settings.match_size, seed=seed)
-        matched.append(greedy.match(batch))
+    if run is not None:
+        samples = run.generate(run.load(), draws * count).unflatten(0, (draws, count))
+    elif len(store) < count:
+        raise InputError(f"{store.path}: expected {count} samples, found {len(store)}")
+    else:
+        orders = [
+            torch.randperm(len(store), generator=generator(seed, "pair-samples", draw))
+            for draw in range(draws)
+        ]
+        samples = torch.stack([store.batch(order[:count].numpy()) for order in orders])
     with atomic_path(path) as partial, open(partial, "wb") as file:
-        np.savez_compressed(
+        np.savez(
             file,
-            samples=torch.stack(samples).numpy(),
-            random=torch.stack(random).numpy(),
-            matched=torch.stack(matched).numpy(),
-            match_size=np.array(settings.match_size),
+            samples=samples.numpy(),
+            generated=np.array(run is not None),
+            match_sizes=np.array(match_sizes),
+            seed=np.array(seed),
         )
+
+
+def read_pairs(path: Path) -> PairDraws:
+    """Read what `draw_pairs` wrote.
+
+    Raises
+    ------
+    InputError
+        If the file or one of its arrays is missing, or they are not those of pairs.
+    """
+    names = ["samples", "generated", "match_sizes", "seed"]
+    try:
+        with np.load(path) as file:
+            if sorted(file) != sorted(names):
+                raise InputError(f"{path}: expected arrays {names}, found {sorted(file)}")
+            samples, generated, match_sizes, seed = (file[name] for name in names)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: expected noise-sample pairs, found no file") from error
+    if samples.ndim != 5 or samples.dtype != np.float32 or not np.isfinite(samples).all():
+        raise InputError(
+            f"{path}: expected finite samples of shape (draws, n, channels, height, width) in "
+            f"float32, found shape {samples.shape} in {samples.dtype}"
+        )
+    sizes = tuple(match_sizes.tolist())
+    return PairDraws(torch.from_numpy(samples), bool(generated), sizes, int(seed))
+
+
+def measure_paths(pairs: PairDraws, batch_sizes: Sequence[int], dataset: str, path: Path) -> None:
+    """Write a table of `PATH_COLUMNS`: the paths of each kind of noise, draw by draw.
+
+    Quantities are ``path_length`` (‖x − z‖, the draw's mean), ``inter_path_average`` and
+    ``inter_path_minimum`` (the distance of a path to the other paths of its draw, on average and to
+    the nearest, the mean over paths), and ``nearest_share``: the share of samples to which no other
+    noise of their batch is nearer, over the draw's whole batches. Of the last, ``pairs`` is the
+    batch size.
+
+    Parameters
+    ----------
+    pairs
+        As read by `read_pairs`.
+    batch_sizes
+        For ``nearest_share``; at most the samples of a draw.
+    dataset
+        Their name.
+    path
+        The table.
+    """
+    rows: list[dict[str, object]] = []
+    for kind in pairs.kinds:
+        named = {"dataset": dataset, "kind": kind.name}
+        named |= {"coupling": kind.coupling, "match_size": kind.match_size}
+        for draw, (samples, noise) in enumerate(
+            zip(pairs.samples, pairs.noises(kind), strict=True)
+        ):
+            separation = path_separation(samples, noise)
+            values = {
+                "path_length": path_length(samples, noise).double().mean(),
+                "inter_path_average": separation.average.mean(),
+                "inter_path_minimum": separation.minimum.mean(),
+            }
+            found = [(name, len(samples), value) for name, value in values.items()]
+            for size in batch_sizes:
+                whole = len(samples) // size * size
+                batches = zip(samples[:whole].split(size), noise[:whole].split(size), strict=True)
+                nearest = torch.cat([nearest_in_batch(x, z) for x, z in batches])
+                found.append(("nearest_share", size, nearest.double().mean()))
+            rows += [
+                {**named, "draw": draw, "pairs": n, "quantity": quantity, "value": float(value)}
+                for quantity, n, value in found
+            ]
+    with atomic_path(path) as partial:
+        pd.DataFrame(rows, columns=list(PATH_COLUMNS)).to_csv(partial, index=False)

@@ -124,6 +124,59 @@ MATCHING_COST_COLUMNS = {
     "note": "string",
 }
 
+PATH_COLUMNS = {
+    "dataset": "string",
+    "kind": "string",
+    "coupling": "string",
+    "match_size": "Int64",
+    "draw": "Int64",
+    "pairs": "Int64",
+    "quantity": "string",
+    "value": "Float64",
+}
+
+CROSSING_COLUMNS = {
+    "dataset": "string",
+    "kind": "string",
+    "match_size": "Int64",
+    "draw": "Int64",
+    "pairs": "Int64",
+    "perplexity": "Float64",
+    "crossings": "Int64",
+}
+
+LOSS_COLUMNS = {
+    "dataset": "string",
+    "coupling": "string",
+    "match_size": "Int64",
+    "seed": "Int64",
+    "kind": "string",
+    "t_low": "Float64",
+    "t_high": "Float64",
+    "pairs": "Int64",
+    "loss": "Float64",
+    "standard_error": "Float64",
+}
+
+_RUN = {"process": "string", "coupling": "string", "match_size": "Int64", "seed": "Int64"}
+REPRODUCIBILITY_COLUMNS = {
+    "dataset": "string",
+    **{f"{name}_{side}": kind for side in "ab" for name, kind in _RUN.items()},
+    "images": "Int64",
+    **dict.fromkeys(
+        ["similarity", "low", "high", "shuffled", "shuffled_low", "shuffled_high"], "Float64"
+    ),
+}
+
+BEST_OF_K_COLUMNS = {
+    "dimensions": "Int64",
+    "k": "Int64",
+    "similarity": "Float64",
+    "standard_error": "Float64",
+    "bound": "Float64",
+    "draws": "Int64",
+}
+
 
 def write_table(path: Path, rows: pd.DataFrame) -> None:
     """Write rows of distances, sorted, in the order of `COLUMNS`; missing columns stay empty."""

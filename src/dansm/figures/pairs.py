@@ -1,119 +1,109 @@
-"""Noise-sample pairs in the plane of a t-SNE."""
+"""Random, matched and preferable noises of the same samples: t-SNE, paths, nearest, loss."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
+import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
+from scipy.stats import t as student_t
 
 from dansm.errors import InputError
+from dansm.evaluation.table import CROSSING_COLUMNS, LOSS_COLUMNS, PATH_COLUMNS, read_table
 from dansm.figures.base import BLUE, GREY, read_arrays, style
 
-
-def count_crossings(starts: np.ndarray, ends: np.ndarray) -> int:
-    """Count the pairs of plane segments that properly cross each other.
-
-    Parameters
-    ----------
-    starts, ends
-        Arrays of shape ``(n, 2)``; segment i runs from ``starts[i]`` to ``ends[i]``. Segments that
-        only touch at an end point do not count.
-    """
-
-    def side(p: np.ndarray, q: np.ndarray, r: np.ndarray) -> np.ndarray:
-        return np.sign(
-            (q[..., 0] - p[..., 0]) * (r[..., 1] - p[..., 1])
-            - (q[..., 1] - p[..., 1]) * (r[..., 0] - p[..., 0])
-        )
-
-    i, j = np.triu_indices(len(starts), k=1)
-    a, b, c, d = starts[i], ends[i], starts[j], ends[j]
-    crosses = (side(a, b, c) * side(a, b, d) < 0) & (side(c, d, a) * side(c, d, b) < 0)
-    return int(crosses.sum())
+CONFIDENCE = 0.95
+_ORDER = ["random", "matched", "preferable"]
+_QUANTITIES = {
+    "path_length": "Path length ‖x − z‖",
+    "inter_path_average": "Inter-path distance, average",
+    "inter_path_minimum": "Inter-path distance, minimum",
+}
+_ORIGINS = {
+    "generated": "samples of the vanilla model",
+    "stored": "stored samples: no model was trained on them, so none is preferable",
+}
+_MATCHED_MARKERS = "sD^vP"
 
 
-class NoiseSamplePairs(NamedTuple):
-    """Samples with two kinds of noise, all of shape ``(draws, pairs, channels, height, width)``."""
-
-    samples: np.ndarray
-    random: np.ndarray
-    matched: np.ndarray
-    match_size: int
-
-
-def read_pairs(path: Path) -> NoiseSamplePairs:
-    """Read the pairs of the t-SNE figure.
+def read_paths(path: Path) -> pd.DataFrame:
+    """Read the table of paths.
 
     Raises
     ------
     InputError
-        If the file or one of its arrays is missing, or the arrays differ in shape.
+        If the file is missing, or has other columns, values that don't fit them or other kinds.
     """
-    file = read_arrays(path, list(NoiseSamplePairs._fields))
-    shapes = {name: file[name].shape for name in ("samples", "random", "matched")}
-    if len(set(shapes.values())) > 1 or file["samples"].ndim != 5:
-        raise InputError(
-            f"{path}: expected arrays of one shape (draws, pairs, channels, height, width), "
-            f"found {shapes}"
-        )
-    return NoiseSamplePairs(**file | {"match_size": int(file["match_size"])})
+    return _known_kinds(read_table(path, PATH_COLUMNS, "paths"), path)
+
+
+def read_crossings(path: Path) -> pd.DataFrame:
+    """Read the table of crossings; raises as `read_paths`."""
+    return _known_kinds(read_table(path, CROSSING_COLUMNS, "crossings"), path)
+
+
+def read_losses(path: Path) -> pd.DataFrame:
+    """Read the table of losses over time; raises as `read_paths`."""
+    return _known_kinds(read_table(path, LOSS_COLUMNS, "losses over time"), path)
+
+
+def _known_kinds(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    unknown = sorted(set(table["kind"]) - set(_ORDER))
+    if unknown or table.empty:
+        raise InputError(f"{path}: expected kinds of {_ORDER}, found {unknown or 'no rows'}")
+    return table
 
 
 @style()
 def noise_sample_tsne(
-    pairs: NoiseSamplePairs, *, dataset: str, perplexity: float, random_state: int = 0
+    crossings: pd.DataFrame, embedding: Path, *, dataset: str, origin: str
 ) -> Figure:
-    """Return the joint t-SNE of samples and noises, random and matched noises side by side.
+    """Return the joint t-SNE of samples and noises, a panel for each kind of noise.
 
-    The first draw is shown; crossings of the lines are counted in every draw's own embedding.
+    Of matched noises those of the largest match size are shown.
 
     Parameters
     ----------
-    pairs
-        As read by `read_pairs`.
+    crossings
+        As read by `read_crossings`: the titles' numbers; that of draw 0 is of the t-SNE shown.
+    embedding
+        File with the points of the t-SNE shown.
     dataset
         Named in the title.
-    perplexity
-        Of t-SNE; below twice the number of pairs.
-    random_state
-        Seed of t-SNE.
+    origin
+        Whose samples they are: ``generated`` by a model, or ``stored``.
 
     Raises
     ------
     InputError
-        If the perplexity is too large.
+        If the points of a kind are missing, or are not those of so many pairs.
     """
-    # Takes seconds to import, and only this figure needs it.
-    from sklearn.manifold import TSNE
-
-    draws, count = pairs.samples.shape[:2]
-    if perplexity >= 2 * count:
-        raise InputError(f"perplexity: expected less than {2 * count} points, found {perplexity}")
-    figure = Figure(figsize=(6.6, 4), layout="constrained")
-    kinds = {
-        "Random noise": pairs.random,
-        f"Matched noise, match size {pairs.match_size:,}": pairs.matched,
-    }
-    for axes, (name, noises) in zip(figure.subplots(1, 2), kinds.items(), strict=True):
-        crossings = []
-        for draw in range(draws):
-            points = np.concatenate([pairs.samples[draw], noises[draw]]).reshape(2 * count, -1)
-            tsne = TSNE(
-                init="pca", method="exact", perplexity=perplexity, random_state=random_state
+    largest = crossings["match_size"].max()
+    shown = crossings[(crossings["kind"] != "matched") | (crossings["match_size"] == largest)]
+    kinds = _kinds(shown)
+    points = read_arrays(embedding, [f"{name}-{size}" for name, size in kinds])
+    pairs, perplexity = crossings["pairs"].iloc[0], crossings["perplexity"].iloc[0]
+    figure = Figure(figsize=(2.6 * len(kinds), 3.6), layout="constrained")
+    for axes, (name, size) in zip(figure.subplots(1, len(kinds)), kinds, strict=True):
+        place = points[f"{name}-{size}"]
+        if place.shape != (2, pairs, 2):
+            raise InputError(
+                f"{embedding}: {name}-{size}: expected points of shape {(2, pairs, 2)}, "
+                f"found {place.shape}"
             )
-            sample_points, noise_points = tsne.fit_transform(points).reshape(2, count, 2)
-            crossings.append(count_crossings(noise_points, sample_points))
-            if draw == 0:
-                _draw_pairs(axes, sample_points, noise_points)
-        title = f"{name}\n{crossings[0]} crossings"
-        if draws > 1:
-            spread = f"{np.mean(crossings):.1f} ± {np.std(crossings, ddof=1):.1f}"
-            title += f" (mean ± sd of {draws} draws: {spread})"
+        _draw_pairs(axes, *place)
+        rows = shown[(shown["kind"] == name) & (shown["match_size"] == size)]
+        counts = rows.set_index("draw")["crossings"].astype(float)
+        title = f"{_name(name, size)} noises\n{counts[0]:.0f} crossings"
+        if len(counts) > 1:
+            title += f" ({counts.mean():.1f} ± {counts.std():.1f} in {len(counts)})"
         axes.set_title(title)
-    title = f"{dataset}: t-SNE of {count} noise-sample pairs, perplexity {perplexity:g}"
-    figure.suptitle(title, fontsize=8, weight="bold")
+    title = f"{dataset}: t-SNE of {pairs} noise-sample pairs, perplexity {perplexity:g}"
+    figure.suptitle(f"{title}\n{_ORIGINS[origin]}", fontsize=8, weight="bold")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
@@ -128,3 +118,176 @@ def _draw_pairs(axes: Axes, samples: np.ndarray, noises: np.ndarray) -> None:
     axes.set(xlabel="t-SNE dimension 1 (no unit)", ylabel="t-SNE dimension 2 (no unit)")
     axes.tick_params(length=0, labelbottom=False, labelleft=False)
     axes.grid(visible=False)
+
+
+@style()
+def path_geometry(paths: pd.DataFrame, *, dataset: str, origin: str) -> Figure:
+    """Return path length and inter-path distance by kind of noise, and one against the other.
+
+    Parameters
+    ----------
+    paths
+        As read by `read_paths`.
+    dataset, origin
+        As in `noise_sample_tsne`.
+    """
+    kinds, looks = _kinds(paths), _looks(paths)
+    figure = Figure(figsize=(6.6, 5.2), layout="constrained")
+    grid = figure.add_gridspec(2, 6)
+    tops = [figure.add_subplot(grid[0, 2 * k : 2 * k + 2]) for k in range(3)]
+    for axes, (quantity, label) in zip(tops, _QUANTITIES.items(), strict=True):
+        for place, kind in enumerate(kinds):
+            values = _values(paths, kind, quantity)
+            axes.plot(np.full(len(values), place + 0.22), values, ".", color=GREY, markersize=3)
+            axes.errorbar(place, values.mean(), _half_width(values), **looks[kind], capsize=3)
+        axes.set_xticks(range(len(kinds)), [_name(*kind) for kind in kinds], rotation=90)
+        axes.set(xlim=(-0.6, len(kinds) - 0.4), title=label)
+    tops[0].set_ylabel("Distance (Euclidean)")
+    for k, quantity in enumerate(("inter_path_average", "inter_path_minimum")):
+        axes = figure.add_subplot(grid[1, 3 * k : 3 * k + 3])
+        means = [[_values(paths, kind, q).mean() for kind in kinds] for q in _QUANTITIES]
+        lengths, distances = means[0], means[1 + k]
+        for kind in kinds:
+            x, y = (_values(paths, kind, q) for q in ("path_length", quantity))
+            axes.errorbar(
+                x.mean(), y.mean(), _half_width(y), _half_width(x), **looks[kind], capsize=2
+            )
+        correlation = np.corrcoef(lengths, distances)[0, 1]
+        axes.set_xlabel(_QUANTITIES["path_length"])
+        axes.set_ylabel(_QUANTITIES[quantity])
+        axes.set_title(f"Correlation over kinds {correlation:+.2f}".replace("-", "−"))
+    handles = [matplotlib.lines.Line2D([], [], label=_name(*kind), **looks[kind]) for kind in kinds]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(kinds))
+    draws, pairs = paths["draw"].nunique(), paths[paths["quantity"] == "path_length"]["pairs"].max()
+    title = f"{dataset}: paths of {draws} draws of {pairs:,} pairs\n{_ORIGINS[origin]}"
+    figure.suptitle(title, fontsize=8, weight="bold")
+    return figure
+
+
+@style()
+def nearest_share(paths: pd.DataFrame, *, dataset: str, origin: str) -> Figure:
+    """Return how often a sample's noise is the nearest of its batch, against batch size.
+
+    Parameters
+    ----------
+    paths
+        As read by `read_paths`.
+    dataset, origin
+        As in `noise_sample_tsne`.
+    """
+    shares, looks = paths[paths["quantity"] == "nearest_share"], _looks(paths)
+    figure = Figure(figsize=(4.2, 3.6), layout="constrained")
+    axes = figure.subplots()
+    sizes = sorted(shares["pairs"].unique().tolist())
+    for kind in _kinds(shares):
+        values = [_values(shares[shares["pairs"] == size], kind, "nearest_share") for size in sizes]
+        axes.errorbar(
+            sizes,
+            [100 * of_size.mean() for of_size in values],
+            [100 * _half_width(of_size) for of_size in values],
+            **looks[kind] | {"linestyle": "-"},
+            capsize=3,
+            label=_name(*kind),
+        )
+    chance = [100 / size for size in sizes]
+    axes.plot(sizes, chance, color=GREY, linestyle=(0, (6, 3)), label="chance, 1 / batch size")
+    axes.set(xscale="log", xlabel="Batch size", ylabel="Own noise is the nearest (%)")
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(FixedLocator(sizes))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    figure.legend(loc="outside lower center", ncols=3)
+    figure.suptitle(f"{dataset}: nearest noises\n{_ORIGINS[origin]}", fontsize=8, weight="bold")
+    return figure
+
+
+@style()
+def loss_over_time(losses: pd.DataFrame, *, dataset: str, match_size: int) -> Figure:
+    """Return the loss of trained models over time by kind of noise, a panel for each model.
+
+    Parameters
+    ----------
+    losses
+        As read by `read_losses`.
+    dataset
+        Named in the title.
+    match_size
+        That of the matched noises.
+    """
+    keys = ["coupling", "match_size", "seed"]
+    models = list(losses.groupby(keys, sort=False))
+    figure = Figure(figsize=(0.6 + 3 * len(models), 3.4), layout="constrained")
+    panels = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
+    lines = {"random": "--", "matched": "-.", "preferable": "-"}
+    looks = _look_up([("random", 0), ("matched", match_size), ("preferable", 0)])
+    z = 1.96
+    for axes, ((_, trained, seed), rows) in zip(panels, models, strict=True):
+        for kind, look in looks.items():
+            of_kind = (
+                rows[rows["kind"] == kind[0]]
+                .sort_values("t_low")
+                .astype({"loss": float, "standard_error": float})
+            )
+            middle = ((of_kind["t_low"] + of_kind["t_high"]) / 2).astype(float)
+            loss, error = of_kind["loss"], z * of_kind["standard_error"]
+            axes.fill_between(
+                middle, loss - error, loss + error, color=look["color"], alpha=0.2, linewidth=0
+            )
+            axes.plot(
+                middle, loss, **look | {"linestyle": lines[kind[0]]}, label=f"{_name(*kind)} noises"
+            )
+        model = f"match size {trained:,}" if trained else "vanilla"
+        axes.set_title(f"Model trained {model}, seed {seed}".replace("trained v", "trained: v"))
+        axes.set(xlabel="Time t (0: noise, 1: sample)", xlim=(0, 1), ylim=(0, None))
+    panels[0].set_ylabel("Squared error of the velocity\nper dimension")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    pairs = losses["pairs"].iloc[0]
+    title = f"{dataset}: loss on {pairs:,} samples that each model generates itself"
+    figure.suptitle(title, fontsize=8, weight="bold")
+    return figure
+
+
+def _kinds(table: pd.DataFrame) -> list[tuple[str, int]]:
+    """Return the kinds of noise in a table with their match sizes, 0 but for matched ones."""
+    found = set(zip(table["kind"], table["match_size"].astype(int), strict=True))
+    return sorted(found, key=lambda kind: (_ORDER.index(kind[0]), kind[1]))
+
+
+def _name(kind: str, match_size: int) -> str:
+    return f"matched, {match_size:,}" if kind == "matched" else kind
+
+
+def _looks(table: pd.DataFrame) -> dict[tuple[str, int], dict[str, Any]]:
+    return _look_up(_kinds(table))
+
+
+def _look_up(kinds: list[tuple[str, int]]) -> dict[tuple[str, int], dict[str, Any]]:
+    """Return colour and marker by kind; matched ones are darker the larger the match size."""
+    matched = [kind for kind in kinds if kind[0] == "matched"]
+    shades = matplotlib.colormaps["viridis"](np.linspace(0.65, 0.15, len(matched)))
+    looks: dict[tuple[str, int], tuple[Any, str, float]] = {
+        ("random", 0): ("black", "o", 4.5),
+        ("preferable", 0): ("#d55e00", "*", 8),
+    }
+    for k, (kind, shade) in enumerate(zip(matched, shades, strict=True)):
+        looks[kind] = (shade, _MATCHED_MARKERS[k % len(_MATCHED_MARKERS)], 4.5)
+    names = ("color", "marker", "markersize")
+    return {
+        kind: {**dict(zip(names, looks[kind], strict=True)), "linestyle": "none"} for kind in kinds
+    }
+
+
+def _values(table: pd.DataFrame, kind: tuple[str, int], quantity: str) -> np.ndarray:
+    """Return a quantity of a kind of noise in all draws."""
+    name, size = kind
+    rows = table[(table["kind"] == name) & (table["match_size"] == size)]
+    return rows[rows["quantity"] == quantity].sort_values("draw")["value"].to_numpy(float)
+
+
+def _half_width(values: np.ndarray) -> float:
+    """Return half of Student's interval of the mean, 0 for a single value."""
+    if len(values) < 2:
+        return 0.0
+    quantile = student_t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)
+    return float(quantile * values.std(ddof=1) / np.sqrt(len(values)))

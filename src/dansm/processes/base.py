@@ -38,6 +38,24 @@ class Process(Protocol):
         """
         ...
 
+    def squared_errors(
+        self, network: Network, samples: Tensor, noise: Tensor, times: Tensor
+    ) -> Tensor:
+        """Return each pair's squared errors at a time of its own; their mean is the loss.
+
+        Parameters
+        ----------
+        samples, noise
+            Pairs of one shape ``(n, ...)``.
+        times
+            Shape ``(n,)``, as the process counts time.
+
+        Returns
+        -------
+        Tensor, shape (n, ...), float32
+        """
+        ...
+
     def sample(self, network: Network, noise: Tensor, sampler: str, steps: int) -> Sampled:
         """Generate samples from noises.
 

@@ -27,10 +27,16 @@ class Diffusion:
     ) -> Tensor:
         """Return ``E ‖network(x_t, t) − z‖²`` per dimension; see `Process.loss`."""
         times = torch.randint(self.times, (len(samples),), generator=stream)
+        return self.squared_errors(network, samples, noise, times).mean()
+
+    def squared_errors(
+        self, network: Network, samples: Tensor, noise: Tensor, times: Tensor
+    ) -> Tensor:
+        """Return those of the noise at times 0 … T − 1, int64; see `Process.squared_errors`."""
         alpha = self.alphas_bar[times].to(samples).reshape(-1, *[1] * (samples.ndim - 1))
         points = alpha.sqrt() * samples + (1 - alpha).sqrt() * noise
         prediction = network(points, times.to(samples))
-        return (prediction.float() - noise).square().mean()
+        return (prediction.float() - noise).square()
 
     def timesteps(self, sampler: str, steps: int) -> list[int]:
         """Return the times at which the network is evaluated, from noisy to clean.

@@ -33,9 +33,15 @@ class RectifiedFlow:
         """Return ``E ‖network(x_t, 999 t) − (x − z)‖²`` per dimension; see `Process.loss`."""
         uniform = torch.rand(len(samples), generator=stream).to(samples)
         times = self.epsilon + (1 - self.epsilon) * uniform
+        return self.squared_errors(network, samples, noise, times).mean()
+
+    def squared_errors(
+        self, network: Network, samples: Tensor, noise: Tensor, times: Tensor
+    ) -> Tensor:
+        """Return those of the velocity at times in [ε, 1]; see `Process.squared_errors`."""
         t = times.reshape(-1, *[1] * (samples.ndim - 1))
         prediction = network(t * samples + (1 - t) * noise, TIME_SCALE * times)
-        return (prediction.float() - (samples - noise)).square().mean()
+        return (prediction.float() - (samples - noise)).square()
 
     def sample(self, network: Network, noise: Tensor, sampler: str, steps: int) -> Sampled:
         """Integrate the velocity from noise to data; see `Process.sample`.

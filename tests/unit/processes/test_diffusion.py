@@ -60,6 +60,17 @@ def test_loss_is_the_mean_squared_error_of_the_noise():
     assert DIFFUSION.loss(lambda p, t: NOISE, x, NOISE, stream) == 0
 
 
+def test_squared_errors_are_those_of_each_pair_at_its_own_time():
+    x = torch.randn(NOISE.shape, generator=torch.Generator().manual_seed(1))
+    times = torch.tensor([0, 10, 500, 999])
+    errors = DIFFUSION.squared_errors(lambda p, t: p, x, NOISE, times)
+    assert errors.shape == x.shape
+    for i, t in enumerate(times.tolist()):
+        a = ALPHAS_BAR[t]
+        point = math.sqrt(a) * x[i] + math.sqrt(1 - a) * NOISE[i]
+        torch.testing.assert_close(errors[i], (point - NOISE[i]) ** 2, rtol=1e-4, atol=1e-5)
+
+
 def test_times_of_the_loss_cover_all_of_them():
     seen = []
     x = torch.zeros(20000, 1)

@@ -53,6 +53,16 @@ def test_loss_is_the_mean_squared_error_of_the_velocity(shape):
     assert float(loss) == pytest.approx(total / x.numel(), rel=1e-5)
 
 
+def test_squared_errors_are_those_of_each_pair_at_its_own_time():
+    x, z = torch.randn(2, 3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    times = torch.tensor([0.001, 0.25, 1.0])
+    errors = FLOW.squared_errors(lambda p, t: p + t.reshape(-1, 1, 1, 1) / 999, x, z, times)
+    assert errors.shape == x.shape
+    for i, t in enumerate(times.tolist()):
+        predicted = t * x[i] + (1 - t) * z[i] + t
+        torch.testing.assert_close(errors[i], (predicted - (x[i] - z[i])) ** 2)
+
+
 def test_loss_of_the_true_velocity_is_zero_and_has_a_gradient_otherwise():
     x, z = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
     weight = torch.tensor(1.0, requires_grad=True)

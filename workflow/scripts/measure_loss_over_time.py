@@ -1,0 +1,17 @@
+"""Measure the loss of trained models over time, on each kind of noise."""
+
+from pathlib import Path
+
+from dansm.config import RunSettings
+from dansm.evaluation.loss_over_time import measure_loss_over_time
+from dansm.evaluation.pairs import TrainedRun
+from dansm.jobs import job
+
+with job(snakemake):
+    runs = [
+        TrainedRun(
+            RunSettings.model_validate(run["settings"]), Path(run["folder"]), run["batch_size"]
+        )
+        for run in snakemake.params.runs
+    ]
+    measure_loss_over_time(runs, Path(snakemake.output[0]), **snakemake.params.settings)
