@@ -228,6 +228,19 @@ def test_evaluation_counts_every_evaluation_decoding_and_feature(config):
     assert load.seconds == 2 * (3 * 4 + 6 * 40)
 
 
+def test_the_share_of_matching_takes_the_training_steps_of_all_its_turns(config):
+    load = load_of(config, Job("measure_matching_share", {"dataset": "rooms"}, 4, 1))
+    flops, _ = network_size(config.networks["net"], (3, 16, 16))
+    (work,) = load.work
+    # To warm up, and in 3 rounds vanilla and 2 match sizes: 2 steps, and as many before them.
+    steps = (1 + 3 * (1 + 2)) * 2 * 2
+    assert (work.kind, work.images, work.flops) == ("train", 100 * steps, 3 * flops)
+    assert (
+        work.name
+        == load_of(config, Job("train_model", {"dataset": "rooms", **RUN}, 4, 2)).work[0].name
+    )
+
+
 def test_latents_are_stored_for_all_that_is_asked(config):
     load = load_of(config, Job("encode_latents", {"dataset": "room_latents"}, 1, 1))
     (work,) = load.work
