@@ -604,6 +604,23 @@ def claim_distances(wildcards):
     return [f"{RESULTS}/fid_{wildcards.dataset}.csv", *comparisons]
 
 
+def claim_paths(wildcards):
+    """The table of paths, where pairs are drawn; claims without their tables are undecided."""
+    drawn = wildcards.dataset in CONFIG.noise_sample_pairs
+    return [f"{RESULTS}/paths_{wildcards.dataset}.csv"] if drawn else []
+
+
+def claim_crossings(wildcards):
+    drawn = wildcards.dataset in CONFIG.noise_sample_pairs
+    return [f"{RESULTS}/crossings_{wildcards.dataset}.csv"] if drawn else []
+
+
+def claim_reproducibility(wildcards):
+    """The table of models trained apart, where there are two or more."""
+    several = len(compared_of(wildcards.dataset)) > 1
+    return [f"{RESULTS}/reproducibility_{wildcards.dataset}.csv"] if several else []
+
+
 def share_row(wildcards):
     """The row whose network and recipe matching is compared with: the dataset's first."""
     return rows_of(wildcards.dataset)[0]

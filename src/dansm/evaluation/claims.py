@@ -32,42 +32,16 @@ from dansm.evaluation.matching_share import matching_shares
 from dansm.evaluation.table import (
     CLAIM_COLUMNS,
     COLUMNS,
+    CROSSING_COLUMNS,
     MATCHING_SHARE_COLUMNS,
+    PATH_COLUMNS,
+    REPRODUCIBILITY_COLUMNS,
     SPEED_COLUMNS,
     TIMED_COLUMNS,
     read_table,
 )
 from dansm.files import atomic_path
 
-# What other measurements write.
-PATH_COLUMNS = {
-    "dataset": "string",
-    "kind": "string",
-    "coupling": "string",
-    "match_size": "Int64",
-    "draw": "Int64",
-    "pairs": "Int64",
-    "quantity": "string",
-    "value": "Float64",
-}
-CROSSING_COLUMNS = {
-    "dataset": "string",
-    "kind": "string",
-    "match_size": "Int64",
-    "draw": "Int64",
-    "pairs": "Int64",
-    "perplexity": "Float64",
-    "crossings": "Int64",
-}
-_RUN = {"process": "string", "coupling": "string", "match_size": "Int64", "seed": "Int64"}
-REPRODUCIBILITY_COLUMNS = {
-    "dataset": "string",
-    **{f"{name}_{side}": kind for side in "ab" for name, kind in _RUN.items()},
-    "images": "Int64",
-    **dict.fromkeys(
-        ["similarity", "low", "high", "shuffled", "shuffled_low", "shuffled_high"], "Float64"
-    ),
-}
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
 VERDICTS = (SUPPORTED, NOT_SUPPORTED, UNDECIDED)
 _OVER_SEEDS = "Student's interval over {n} seeds"
