@@ -599,6 +599,9 @@ class Config(Model):
     cluster: Cluster = Cluster()
     scales: dict[Name, Scale] = {}
     scale: Name | None = Field(default=None, description="One of scales; none: full size")
+    drawn_from: Literal["reference"] | None = Field(
+        default=None, alias="from", description="Figures of archived results; none: of own runs"
+    )
 
     @model_validator(mode="after")
     def _references_exist(self) -> "Config":
@@ -637,6 +640,8 @@ class Config(Model):
             need("mirrors", name, published)
         if self.scale is not None:
             need("scale", self.scale, self.scales)
+            if self.drawn_from is not None:
+                problems.append(f"from: expected no scale beside it, found {self.scale!r}")
         for name, recipe in self.recipes.items():
             need(f"recipes.{name}.network", recipe.network, self.networks)
         for name in self.couplings:
@@ -741,7 +746,13 @@ class Config(Model):
 
     @property
     def results(self) -> str:
-        """Folder of all results: ``results``, or ``results/SCALE`` at a reduced scale."""
+        """Folder of all results.
+
+        ``results``, or ``results/SCALE`` at a reduced scale, or ``results/from_reference`` of what
+        is drawn from archived results.
+        """
+        if self.drawn_from is not None:
+            return f"results/from_{self.drawn_from}"
         return "results" if self.scale is None else f"results/{self.scale}"
 
     def rows(self, dataset: str) -> list[Experiment]:

@@ -24,6 +24,7 @@ from dansm.config import (
 from dansm.data.published import files_are_there, published_files
 from dansm.errors import InputError
 from dansm.files import check_results_folder
+from dansm.gallery import archived_path
 
 PROCESS_NAMES = sorted(SAMPLERS)
 
@@ -32,7 +33,7 @@ try:
         read_yaml(Path(path))
     CONFIG = parse_config(config, "config/config.yaml")
     RESULTS = CONFIG.results
-    skip = {*CONFIG.scales, "reference", "training", "encoding", "png"}
+    skip = {*CONFIG.scales, "reference", "from_reference", "training", "encoding", "png"}
     check_results_folder(Path(RESULTS), skip=skip)
 except InputError as error:
     raise WorkflowError(str(error)) from None
@@ -475,6 +476,13 @@ def grid_steps(wildcards):
 
 def pair_perplexity(wildcards):
     return pair_settings(wildcards)["perplexity"]
+
+
+def archived_file(wildcards):
+    try:
+        return archived_path(wildcards.file)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
 
 
 # Resources.
