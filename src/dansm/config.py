@@ -596,6 +596,9 @@ class Config(Model):
     coupling_marginals: CouplingMarginals
     matching_cost: MatchingCost
     demo: list[Name] = Field(description="Datasets of the target demo")
+    report: list[Name] | None = Field(
+        default=None, description="Datasets of report.zip and crate.zip; none: those of demo"
+    )
     cluster: Cluster = Cluster()
     scales: dict[Name, Scale] = {}
     scale: Name | None = Field(default=None, description="One of scales; none: full size")
@@ -628,6 +631,8 @@ class Config(Model):
         need("classifier.dataset", self.classifier.dataset, self.datasets)
         for name in self.demo:
             need("demo", name, self.datasets)
+        for name in self.report or []:
+            need("report", name, self.datasets)
         for name in self.noise_sample_pairs:
             need("noise_sample_pairs", name, self.datasets)
         need("coupling_marginals.dataset", self.coupling_marginals.dataset, self.coupling_ablations)

@@ -1,10 +1,11 @@
 """What every job of the workflow does around its library call, and the record that it leaves.
 
-A job that succeeds writes ``RESULTS/jobs/RULE/NAME.json``, as its log is ``RESULTS/logs/RULE/NAME.log``:
-rule, wildcards, inputs, outputs, times and provenance. Each result can be traced to the jobs behind
-it by them.
+A job whose log is ``RESULTS/logs/RULE/NAME.log`` leaves ``RESULTS/jobs/RULE/NAME.json`` when it
+succeeds: rule, wildcards, parameters, inputs, outputs, times and provenance. By these records each
+result can be traced to all jobs behind it.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ from typing import Any
 
 from dansm.devices import gpus_asked, own_gpus
 from dansm.errors import InputError, InterruptedTraining, TrainingError
-from dansm.files import read_json, write_json
+from dansm.files import RECEIPTS, read_json, write_json
 from dansm.provenance import provenance
 
 RECORDS = "jobs"
@@ -87,7 +88,8 @@ def read_records(results: Path) -> dict[str, dict[str, Any]]:
     InputError
         If a record is not valid JSON.
     """
-    records = [read_json(path) for path in sorted((results / RECORDS).rglob("[!.]*.json"))]
+    paths = [p for p in (results / RECORDS).rglob("*.json") if p.parent.name != RECEIPTS]
+    records = [read_json(path) for path in sorted(paths)]
     return {output: record for record in records for output in record["outputs"]}
 
 
@@ -113,6 +115,8 @@ def _write_record(snakemake: Any, started: datetime) -> None:
         {
             "rule": snakemake.rule,
             "wildcards": dict(snakemake.wildcards),
+            # What is not JSON is told by its text: a finished job does not fail for its record.
+            "params": json.loads(json.dumps(dict(snakemake.params.items()), default=str)),
             "inputs": [str(path) for path in snakemake.input],
             "outputs": [str(path) for path in snakemake.output],
             "started": started.isoformat(timespec="seconds"),

@@ -19,6 +19,7 @@ from dansm.figures.base import PROCESS_NAMES, SAMPLER_NAMES, steps_name
 from dansm.figures.distances import method_name, metric_name
 from dansm.files import read_json
 from dansm.gallery import archived_path, read_archive
+from dansm.report import readable_time
 
 README = Path("README.md")
 FIGURES = Path("docs/figures.md")
@@ -103,12 +104,7 @@ def _origin(entry: dict[str, Any]) -> str:
     if hardware["device"] != "cpu":
         machine = f"{hardware['device']}; {machine}"
     seconds = entry["seconds"]
-    if seconds is None:
-        took = "time not measured"
-    elif seconds < 100:
-        took = f"{seconds:.0f} s"
-    else:
-        took = f"{seconds / 60:.0f} min"
+    took = "time not measured" if seconds is None else readable_time(seconds)
     jobs = f" in {entry['jobs']} jobs" if entry["jobs"] > 1 else ""
     changed = " with changes" if entry["uncommitted_changes"] else ""
     commit = (entry["commit"] or "unknown")[:10]

@@ -21,6 +21,7 @@ snakemake = types.SimpleNamespace(
     log=[sys.argv[1]],
     rule="train_model",
     wildcards={"seed": "3"},
+    params={"settings": {"seed": 3}, "range": range(2)},
     input=["results/data/digits"],
     output=["results/model"],
     threads=2,
@@ -74,6 +75,7 @@ def test_a_job_that_succeeds_leaves_a_record(tmp_path):
     assert (record["inputs"], record["outputs"]) == (["results/data/digits"], ["results/model"])
     took = datetime.fromisoformat(record["finished"]) - datetime.fromisoformat(record["started"])
     assert 0 <= record["seconds"] < took.total_seconds() + 1
+    assert record["params"] == {"settings": {"seed": 3}, "range": "range(0, 2)"}
     assert record["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert record["hardware"]["threads"] == 2
     assert not unproven_files(tmp_path, skip=set())

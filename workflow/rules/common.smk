@@ -121,6 +121,11 @@ def results_of_couplings():
     ]
 
 
+def reported_results(wildcards):
+    """What report.zip and crate.zip hold."""
+    return results_of(CONFIG.demo if CONFIG.report is None else CONFIG.report)
+
+
 def processes_of(dataset):
     return sorted({row.process for row in rows_of(dataset)})
 
@@ -284,6 +289,21 @@ def pair_settings(wildcards):
             f"expected one of {sorted(CONFIG.noise_sample_pairs)}"
         )
     return CONFIG.noise_sample_pairs[wildcards.dataset].model_dump(mode="json")
+
+
+def resolved_config(wildcards):
+    return CONFIG.model_dump(mode="json", by_alias=True)
+
+
+def captions(wildcards):
+    """The files of captions, by the rule whose results they describe."""
+    flags = {rule.name: [file.flags.get("report") for file in rule.output] for rule in workflow.rules}
+    return {
+        name: str(reported.caption)
+        for name, of_rule in flags.items()
+        for reported in of_rule
+        if reported
+    }
 
 
 def plan_options():
