@@ -14,9 +14,8 @@ import pandas as pd
 from dansm.errors import InputError
 from dansm.evaluation.ablation import SECONDS
 from dansm.evaluation.table import COLUMNS, read_table
-from dansm.figures import summarise_distances
 from dansm.figures.base import PROCESS_NAMES, SAMPLER_NAMES, steps_name
-from dansm.figures.distances import method_name, metric_name
+from dansm.figures.distances import method_name, metric_name, summarise_distances
 from dansm.files import read_json
 from dansm.gallery import archived_path, read_archive
 from dansm.report import readable_time
