@@ -447,6 +447,8 @@ _LOADS: dict[str, Callable[[Config, dict[str, str]], Load]] = {
             "collect_distances",
             "collect_ablation",
             "measure_speed",
+            "write_report",
+            "write_crate",
         ),
         _nothing,
     ),

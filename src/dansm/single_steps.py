@@ -105,7 +105,7 @@ def read_images(path: Path, store: Store) -> Iterator[Tensor]:
         low, high = store.value_range or (0, 0)
         for block in image_folder.read(source, shape, torch.get_num_threads()).blocks:
             values = torch.from_numpy(block) * ((high - low) / 255) + low
-            yield values.round().to(torch.from_numpy(store.array[:1]).dtype)
+            yield values.round().to(torch.from_numpy(np.empty(0, store.array.dtype)).dtype)
         return
     arrays = _arrays(path, ("images", "value_range"))
     images, found = arrays["images"], tuple(arrays["value_range"].tolist())
@@ -162,11 +162,6 @@ def match_file(
         pairs = list(make_coupling(coupling, match_size=match_size, seed=seed).pairs(batches))
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
-    if not pairs:
-        raise InputError(
-            f"{path}: expected at least the {match_size} samples that {coupling} pairs at a time, "
-            f"found {len(samples)}"
-        )
     content = {
         "noise": torch.cat([part.noise for part in pairs]).numpy(),
         "samples": torch.cat([part.samples for part in pairs]).numpy(),
