@@ -3,35 +3,49 @@
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import pandas as pd
 import typer
 
-from dansm.config import config_schema, load_config, parse_config, read_yaml
+from dansm.config import Config, LatentSource, config_schema, load_config, parse_config, read_yaml
 from dansm.errors import InputError, InterruptedTraining, TrainingError
 from dansm.evaluation.table import read_table
+
+if TYPE_CHECKING:
+    from dansm.data.store import Store
+    from dansm.models.autoencoders import Codec
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 
 CONFIG = Path("config/config.yaml")
 SCHEMA = Path("config/config.schema.json")
+_SAMPLER = typer.Option(help="euler, heun, rk45; ddim_original, ddim_trailing for diffusion")
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """End the command with one line where the user can act on an error."""
+    try:
+        yield
+    except (InputError, TrainingError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
 
 
 @app.command()
 def summary(datasets: list[str]) -> None:
     """Print what the workflow measured for datasets, and where the pictures are."""
-    try:
+    with _one_line():
         results = Path(load_config(CONFIG).results)
         for dataset in datasets:
             table = read_table(results / f"fid_{dataset}.csv")
             typer.echo(f"\n{_distances(table, dataset)}")
             speed = pd.read_csv(results / f"speed_{dataset}.csv")
             typer.echo(f"\n{_savings(speed, dataset)}")
-    except InputError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
     figures = sorted(
         path for dataset in datasets for path in (results / "figures").glob(f"*_{dataset}.png")
     )
@@ -52,23 +66,174 @@ def train(folder: Path) -> None:
     from dansm.data.store import open_store
 
     try:
-        results, dataset, process, coupling, match_size, seed = _parts(folder)
-        scale = results.name if results.parent.name == "results" else None
-        config = parse_config({**read_yaml(CONFIG), "scale": scale}, str(CONFIG))
-        row = config.row(dataset, process, coupling, match_size)
-        potentials = results / "potentials" / dataset / f"{coupling}.npz"
-        training.train(
-            config.run_settings(row, seed),
-            open_store(results / "data" / dataset),
-            folder,
-            potentials if config.kind(coupling) == "semidiscrete" else None,
-        )
-    except (InputError, TrainingError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
+        with _one_line():
+            results, dataset, process, coupling, match_size, seed = _parts(folder)
+            config = _config_of(results)
+            row = config.row(dataset, process, coupling, match_size)
+            potentials = results / "potentials" / dataset / f"{coupling}.npz"
+            training.train(
+                config.run_settings(row, seed),
+                open_store(results / "data" / dataset),
+                folder,
+                potentials if config.kind(coupling) == "semidiscrete" else None,
+            )
     except InterruptedTraining as interruption:
         typer.echo(interruption)
         raise typer.Exit(os.EX_TEMPFAIL) from None
+
+
+@app.command()
+def sample(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run")],
+    output: Annotated[Path, typer.Argument(help="NAME.npz, or a new folder for PNG files")],
+    sampler: Annotated[str, _SAMPLER] = "euler",
+    steps: Annotated[int, typer.Option(min=1, help="Ignored by rk45")] = 10,
+    count: Annotated[int, typer.Option(min=1, help="Number of images")] = 64,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first image")] = 0,
+) -> None:
+    """Generate images from a finished run; image k always starts from the same noise."""
+    from dansm import single_steps
+
+    with _one_line():
+        results, dataset, *_ = _parts(run)
+        scene = _scene(results, dataset)
+        images = single_steps.sample_run(
+            run,
+            scene.store,
+            scene.codec.decode,
+            sampler=sampler,
+            steps=steps,
+            first=first,
+            count=count,
+        )
+        single_steps.save_images(images, scene.store, output)
+    typer.echo(output)
+
+
+@app.command()
+def evaluate(
+    images: Annotated[
+        Path, typer.Argument(help="A run, a folder of images, or NAME.npz of sample")
+    ],
+    dataset: Annotated[str | None, typer.Option(help="To compare with; of a run: its own")] = None,
+    extractor: Annotated[str | None, typer.Option(help="Default: the dataset's first")] = None,
+    results: Annotated[Path, typer.Option(help="Where the dataset's features are")] = Path(
+        "results"
+    ),
+    sampler: Annotated[str, _SAMPLER] = "euler",
+    steps: Annotated[int, typer.Option(min=1, help="Of a run's sampler")] = 10,
+    count: Annotated[int, typer.Option(min=4, help="Images of a run")] = 500,
+) -> None:
+    """Print the distances of images to a dataset's real ones, as CSV.
+
+    The real images' features are made by snakemake results/features/DATASET/EXTRACTOR.npz, where
+    DATASET is the one of pixels.
+    """
+    from dansm import single_steps
+    from dansm.evaluation.features import make_extractor
+    from dansm.evaluation.statistics import ReferenceFeatures
+
+    with _one_line():
+        of_run = (images / "run.json").exists()
+        if of_run:
+            results, dataset, *_ = _parts(images)
+        elif dataset is None:
+            raise InputError(f"{images}: expected --dataset for images that are not of a run")
+        scene = _scene(results, dataset)
+        names = scene.config.features(dataset)
+        if (extractor or names[0]) not in names:
+            raise InputError(f"--extractor: expected one of {names}, found {extractor!r}")
+        name = extractor or names[0]
+        network = make_extractor(
+            name,
+            scene.store,
+            classifier=scene.config.scaled_classifier(),
+            classifier_path=results / "classifier",
+            inception_weights=results / "inception",
+            inception_sha256=scene.config.inception_sha256,
+        )
+        path = results / "features" / scene.pixels / f"{name}.npz"
+        reference = ReferenceFeatures.load(path, network.identity)
+        if of_run:
+            options = {"sampler": sampler, "steps": steps, "first": 0, "count": count}
+            batches = (
+                batch.images
+                for batch in single_steps.sample_run(
+                    images, scene.store, scene.codec.decode, **options
+                )
+            )
+        else:
+            batches = single_steps.read_images(images, scene.store)
+        found = single_steps.evaluate_images(batches, network, reference)
+    typer.echo("metric,feature_extractor,n_samples,value")
+    for one in found:
+        typer.echo(f"{one.metric},{name},{one.n_samples},{one.value:.6g}")
+
+
+@app.command()
+def match(
+    samples: Annotated[Path, typer.Argument(help="NAME.npy, or NAME.npz with an array samples")],
+    output: Annotated[Path, typer.Argument(help="NAME.npz, gets noise, samples and index")],
+    coupling: Annotated[str, typer.Option(help="See docs/couplings.md")] = "greedy",
+    match_size: Annotated[int, typer.Option(min=0)] = 1000,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    batch_size: Annotated[int, typer.Option(min=1)] = 250,
+) -> None:
+    """Pair samples with noises by a coupling."""
+    from dansm import single_steps
+
+    with _one_line():
+        paired = single_steps.match_file(
+            samples,
+            output,
+            coupling=coupling,
+            match_size=match_size,
+            seed=seed,
+            batch_size=batch_size,
+        )
+    typer.echo(f"{output}: {paired} pairs")
+
+
+@app.command()
+def archive(
+    files: Annotated[list[Path], typer.Argument(help="Results, below results/")],
+    run: Annotated[
+        Path | None, typer.Option(help="run.json of what the workflow did not make")
+    ] = None,
+    command: Annotated[str | None, typer.Option(help="What made it")] = None,
+) -> None:
+    """Copy results to results/reference/, with what made them, and write the pages anew.
+
+    A figure's tables go with it.
+    """
+    from dansm import gallery, pages
+    from dansm.files import read_json
+
+    with _one_line():
+        known = None if run is None else read_json(run)
+        left_out = gallery.archive(files, Path("results"), run=known, command=command)
+        for path in left_out:
+            typer.echo(f"left out, larger than {gallery.LARGEST:,} bytes: {path}")
+        pages.write_pages(gallery.REFERENCE)
+
+
+@app.command()
+def pages(
+    check: Annotated[
+        bool, typer.Option("--check", help="Only check that they are up to date")
+    ] = False,
+) -> None:
+    """Write what README.md and docs/figures.md have from results/reference/ and notebooks."""
+    from dansm import gallery
+    from dansm import pages as generated
+
+    with _one_line():
+        if not check:
+            generated.write_pages(gallery.REFERENCE)
+            return
+        for path, text in generated.pages(gallery.REFERENCE).items():
+            if not path.exists() or path.read_text(encoding="utf-8") != text:
+                raise InputError(f"{path}: out of date; run `dansm pages`")
 
 
 @app.command()
@@ -107,7 +272,7 @@ def plan(
     from dansm import planning
 
     more = configfile or []
-    try:
+    with _one_line():
         content = read_yaml(CONFIG)
         for path in more:
             update_config(content, read_yaml(path))
@@ -118,9 +283,34 @@ def plan(
             planning.calibrate(config)
         jobs = planning.planned_jobs(targets or ["all"], scale, more)
         typer.echo(planning.make_plan(config, jobs, gpu=gpu).text())
-    except InputError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
+
+
+class _Scene(NamedTuple):
+    """What images of a dataset need: it may be one of latents, compared as pixels."""
+
+    config: Config
+    pixels: str
+    store: "Store"
+    codec: "Codec"
+
+
+def _scene(results: Path, dataset: str) -> _Scene:
+    from dansm.data.store import open_store
+    from dansm.models.autoencoders import Codec
+
+    config = _config_of(results)
+    if dataset not in config.datasets:
+        raise InputError(f"unknown dataset {dataset!r}; expected one of {sorted(config.datasets)}")
+    source, pixels, codec = config.datasets[dataset].source, dataset, None
+    if isinstance(source, LatentSource):
+        pixels, codec = source.of, results / "autoencoders" / source.autoencoder
+    return _Scene(config, pixels, open_store(results / "data" / pixels), Codec.load(codec))
+
+
+def _config_of(results: Path) -> Config:
+    """Return the configuration at the scale that a results folder is of."""
+    scale = results.name if results.parent.name == "results" else None
+    return parse_config({**read_yaml(CONFIG), "scale": scale}, str(CONFIG))
 
 
 def _parts(folder: Path) -> tuple[Path, str, str, str, int, int]:

@@ -758,9 +758,15 @@ class Config(Model):
     demo_couplings: list[Name] = Field(
         default=[], description="Its comparisons of couplings, of coupling_ablations"
     )
+    report: list[Name] | None = Field(
+        default=None, description="Datasets of report.zip and crate.zip; none: what demo makes"
+    )
     cluster: Cluster = Cluster()
     scales: dict[Name, Scale] = {}
     scale: Name | None = Field(default=None, description="One of scales; none: full size")
+    drawn_from: Literal["reference"] | None = Field(
+        default=None, alias="from", description="Figures of archived results; none: of own runs"
+    )
 
     @model_validator(mode="after")
     def _references_exist(self) -> "Config":
@@ -793,6 +799,8 @@ class Config(Model):
                 need(f"datasets.{name}.features: classifiers", name, self.classifiers)
         for name in self.demo:
             need("demo", name, self.datasets)
+        for name in self.report or []:
+            need("report", name, self.datasets)
         for name in self.noise_sample_pairs:
             need("noise_sample_pairs", name, self.datasets)
         for name in self.demo_couplings:
@@ -811,6 +819,8 @@ class Config(Model):
             need("mirrors", name, published)
         if self.scale is not None:
             need("scale", self.scale, self.scales)
+            if self.drawn_from is not None:
+                problems.append(f"from: expected no scale beside it, found {self.scale!r}")
         for name, recipe in self.recipes.items():
             need(f"recipes.{name}.network", recipe.network, self.networks)
         for name in self.couplings:
@@ -935,7 +945,13 @@ class Config(Model):
 
     @property
     def results(self) -> str:
-        """Folder of all results: ``results``, or ``results/SCALE`` at a reduced scale."""
+        """Folder of all results.
+
+        ``results``, or ``results/SCALE`` at a reduced scale, or ``results/from_reference`` of what
+        is drawn from archived results.
+        """
+        if self.drawn_from is not None:
+            return f"results/from_{self.drawn_from}"
         return "results" if self.scale is None else f"results/{self.scale}"
 
     def rows(self, dataset: str) -> list[Experiment]:

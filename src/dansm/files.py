@@ -184,9 +184,20 @@ def unproven_files(root: Path, skip: set[str]) -> list[Path]:
         for name in sorted(names):
             path = Path(folder) / name
             result = path.suffix in RESULT_SUFFIXES and not name.startswith(".")
-            if result and not _matches_receipt(path):
+            if result and not is_proven(path):
                 unproven.append(path)
     return unproven
+
+
+def is_proven(path: Path) -> bool:
+    """Return whether a file is what its receipt says; see `unproven_files`."""
+    if receipt_sha256(path) is not None:
+        return True
+    try:
+        receipt = json.loads(_receipt_of(path).read_text())
+        return receipt["size"] == path.stat().st_size and receipt["sha256"] == sha256(path)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def check_results_folder(root: Path, skip: set[str]) -> None:
@@ -225,13 +236,3 @@ def _write_receipt(content: Path, path: Path) -> None:
         json.dumps({"sha256": sha256(content), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns})
     )
     os.replace(partial, receipt)
-
-
-def _matches_receipt(path: Path) -> bool:
-    if receipt_sha256(path) is not None:
-        return True
-    try:
-        receipt = json.loads(_receipt_of(path).read_text())
-        return receipt["size"] == path.stat().st_size and receipt["sha256"] == sha256(path)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False

@@ -1,5 +1,11 @@
-"""What every job of the workflow does around its library call."""
+"""What every job of the workflow does around its library call, and the record that it leaves.
 
+A job whose log is ``RESULTS/logs/RULE/NAME.log`` leaves ``RESULTS/jobs/RULE/NAME.json`` when it
+succeeds: rule, wildcards, parameters, inputs, outputs, times and provenance. By these records each
+result can be traced to all jobs behind it.
+"""
+
+import json
 import os
 import shutil
 import subprocess
@@ -8,11 +14,16 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from dansm.devices import gpus_asked, own_gpus
 from dansm.errors import InputError, InterruptedTraining, TrainingError
+from dansm.files import RECEIPTS, read_json, write_json
+from dansm.provenance import provenance
+
+RECORDS = "jobs"
 
 
 @contextmanager
@@ -36,6 +47,7 @@ def job(snakemake: Any) -> Iterator[None]:
         sys.stderr.flush()
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    started = datetime.now(UTC)
     now = time.strftime("%Y-%m-%d %H:%M:%S")
     print(f"{now} {snakemake.rule} {dict(snakemake.wildcards)}", flush=True)
     torch = sys.modules.get("torch")
@@ -52,6 +64,7 @@ def job(snakemake: Any) -> Iterator[None]:
                     f"those of {os.uname().nodename}; expected a build that goes with the driver"
                 )
             yield
+        _write_record(snakemake, started)
     except InterruptedTraining as interruption:
         print(interruption, flush=True)
         _requeue()
@@ -65,6 +78,53 @@ def job(snakemake: Any) -> Iterator[None]:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+
+
+def read_records(results: Path) -> dict[str, dict[str, Any]]:
+    """Return the records of finished jobs by the files and folders that they made.
+
+    Raises
+    ------
+    InputError
+        If a record is not valid JSON.
+    """
+    paths = [p for p in (results / RECORDS).rglob("*.json") if p.parent.name != RECEIPTS]
+    records = [read_json(path) for path in sorted(paths)]
+    return {output: record for record in records for output in record["outputs"]}
+
+
+def jobs_behind(path: str, records: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the records of all jobs that a file was made by, its own first, each once."""
+    found: list[dict[str, Any]] = []
+    waiting = [path]
+    while waiting:
+        record = records.get(waiting.pop(0))
+        if record is not None and record not in found:
+            found.append(record)
+            waiting += record["inputs"]
+    return found
+
+
+def _write_record(snakemake: Any, started: datetime) -> None:
+    finished = datetime.now(UTC)
+    log = Path(snakemake.log[0])
+    # RESULTS/logs/RULE/NAME.log, whose NAME may have folders.
+    results = next(folder.parent for folder in log.parents if folder.name == "logs")
+    write_json(
+        results / RECORDS / log.relative_to(results / "logs").with_suffix(".json"),
+        {
+            "rule": snakemake.rule,
+            "wildcards": dict(snakemake.wildcards),
+            # What is not JSON is told by its text: a finished job does not fail for its record.
+            "params": json.loads(json.dumps(dict(snakemake.params.items()), default=str)),
+            "inputs": [str(path) for path in snakemake.input],
+            "outputs": [str(path) for path in snakemake.output],
+            "started": started.isoformat(timespec="seconds"),
+            "finished": finished.isoformat(timespec="seconds"),
+            "seconds": round((finished - started).total_seconds(), 3),
+            **provenance(),
+        },
+    )
 
 
 def _requeue() -> None:

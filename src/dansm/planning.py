@@ -501,6 +501,8 @@ _LOADS: dict[str, Callable[[Config, dict[str, str]], Load]] = {
             "measure_coupling_marginals",
             "measure_claims",
             "measure_coupling_claims",
+            "write_report",
+            "write_crate",
         ),
         _nothing,
     ),

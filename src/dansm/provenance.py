@@ -4,18 +4,21 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
-
-import torch
 
 _PACKAGES = ("torch", "diffusers", "accelerate", "numpy", "scipy", "clean-fid", "scikit-learn")
 
 
 def provenance() -> dict[str, Any]:
-    """Return commit, package versions and hardware of the running process."""
+    """Return commit, package versions and hardware of the running process.
+
+    Where PyTorch was never imported, there is no GPU in use and no number of its threads.
+    """
+    torch = sys.modules.get("torch")
     device = "cpu"
-    if torch.cuda.is_available():
+    if torch is not None and torch.cuda.is_available():
         device = torch.cuda.get_device_name()
     return {
         "commit": _git("rev-parse", "HEAD"),
@@ -27,7 +30,7 @@ def provenance() -> dict[str, Any]:
             "processor": processor_name(),
             "machine": platform.machine(),
             "cpus": os.cpu_count(),
-            "threads": torch.get_num_threads(),
+            "threads": None if torch is None else torch.get_num_threads(),
         },
     }
 

@@ -1,19 +1,26 @@
 """The command line."""
 
 import json
+from io import StringIO
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
 from dansm.cli import app
 from dansm.config import DigitsSource, load_config
+from dansm.couplings import Batch, make_coupling
 from dansm.data.sources import build_pixel_store
+from dansm.data.store import open_store
+from dansm.evaluation.classifier import train_classifier
+from dansm.evaluation.features import make_extractor
+from dansm.evaluation.reference import compute_reference
 from dansm.evaluation.speed import write_speed_table
 from dansm.evaluation.table import COLUMNS, write_table
-from dansm.files import read_json
+from dansm.files import read_json, write_json, write_text
 
 from .test_project import ROOT
 
@@ -53,6 +60,139 @@ def test_train_trains_the_run_of_a_folder(folder):
     row = config.row("digits", "rectified_flow", "greedy", 100)
     settings = read_json(folder / run_folder / "run.json")["settings"]
     assert settings == config.run_settings(row, 1).model_dump(mode="json")
+
+
+@pytest.fixture
+def finished(folder):
+    """The smoke run of digits, and the features of the real ones."""
+    results = folder / "results" / "smoke"
+    store = results / "data" / "digits"
+    build_pixel_store(DigitsSource(kind="sklearn_digits"), (1, 8, 8), "none", store)
+    path = "results/smoke/runs/digits/rectified_flow/greedy-100/seed1"
+    assert run(app, ["train", path]).exit_code == 0
+    config = load_config(folder / "config" / "config.yaml").model_copy(update={"scale": "smoke"})
+    classifier = config.scaled_classifier()
+    train_classifier(classifier, open_store(store), results / "classifier")
+    extractor = make_extractor(
+        "digit_classifier",
+        open_store(store),
+        classifier=classifier,
+        classifier_path=results / "classifier",
+    )
+    features = results / "features" / "digits"
+    compute_reference(
+        open_store(store),
+        extractor,
+        dataset="digits",
+        features=features / "digit_classifier.npz",
+        floor=features / "floor.csv",
+    )
+    return path
+
+
+def test_a_finished_run_is_sampled_and_evaluated(finished, folder):
+    def ok(*arguments):
+        done = run(app, [str(argument) for argument in arguments])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    steps = ("--steps", 3)
+    ok("sample", finished, "eight.npz", *steps, "--count", 8)
+    ok("sample", finished, "three.npz", *steps, "--count", 3, "--first", 2)
+    eight, three = np.load(folder / "eight.npz"), np.load(folder / "three.npz")
+    assert eight["images"].shape == (8, 1, 8, 8) and eight["nfe"].tolist() == [3] * 8
+    np.testing.assert_array_equal(eight["images"][2:5], three["images"])
+    ok("sample", finished, "png", *steps, "--count", 8)
+    assert len(list((folder / "png").glob("*.png"))) == 8
+    of_run = ok("evaluate", finished, *steps, "--count", 8)
+    where = ("--dataset", "digits", "--results", "results/smoke")
+    assert ok("evaluate", "eight.npz", *where) == of_run
+    assert ok("evaluate", "png", *where) == of_run
+    table = pd.read_csv(StringIO(of_run), index_col="metric")
+    assert set(table.index) >= {"frechet_distance", "precision", "recall", "classifier_score"}
+    assert table["value"]["frechet_distance"] > 0 and set(table["n_samples"]) == {8}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sample", "{run}", "{run}", "--steps", "3"], "new or empty folder"),
+        (["sample", "{run}", "a.npz", "--sampler", "ddim_original"], "unknown sampler"),
+        (["evaluate", "config"], "config: expected --dataset for images that are not of a run"),
+        (["evaluate", "{run}", "--extractor", "inception_clean"], "expected one of ['digit_class"),
+        (["evaluate", "config", "--dataset", "cats"], "unknown dataset 'cats'; expected one of"),
+        (
+            ["evaluate", "config", "--dataset", "digits", "--results", "results/smoke"],
+            "config: expected images",
+        ),
+    ],
+)
+def test_sample_and_evaluate_name_what_is_wrong(finished, arguments, message):
+    done = run(app, [argument.format(run=finished) for argument in arguments])
+    assert done.exit_code == 1
+    assert message in done.output and "Traceback" not in done.output
+
+
+@pytest.mark.parametrize(("coupling", "match_size"), [("greedy", 100), ("hungarian", 50)])
+def test_match_pairs_the_samples_of_a_file(folder, coupling, match_size):
+    samples = np.random.default_rng(0).standard_normal((120, 1, 4, 4), dtype=np.float32)
+    np.save("samples.npy", samples)
+    options = ["--coupling", coupling, "--match-size", str(match_size), "--batch-size", "32"]
+    done = run(app, ["match", "samples.npy", "pairs.npz", *options])
+    assert done.exit_code == 0, done.output
+    pairs = np.load("pairs.npz")
+    assert done.output == "pairs.npz: 120 pairs\n"
+    assert sorted(pairs["index"]) == list(range(120))
+    np.testing.assert_array_equal(pairs["samples"], samples[pairs["index"]])
+    matched = np.square(pairs["noise"] - pairs["samples"]).sum()
+    assert matched < np.square(np.roll(pairs["noise"], 1, axis=0) - pairs["samples"]).sum()
+    expected = make_coupling(coupling, match_size=match_size, seed=0)
+    batches = (Batch(part) for part in torch.from_numpy(samples).split(32))
+    noise = torch.cat([part.noise for part in expected.pairs(batches)])
+    np.testing.assert_array_equal(pairs["noise"], noise.numpy())
+
+
+@pytest.mark.parametrize(
+    ("array", "options", "message"),
+    [
+        (np.zeros((4, 2), np.uint8), [], "expected float32 or float64 samples"),
+        (np.full((4, 2), np.nan), [], "expected finite samples"),
+        (np.zeros((4, 2)), ["--coupling", "nearest"], "unknown coupling 'nearest'; expected"),
+        (np.zeros((4, 2)), ["--coupling", "loom", "--match-size", "0"], "expected the options"),
+        (np.zeros((4, 2)), ["--match-size", "0"], "greedy"),
+        (None, [], "x.npy: expected arrays ['samples'], found"),
+    ],
+)
+def test_match_names_what_is_wrong(folder, array, options, message):
+    if array is not None:
+        np.save("x.npy", array)
+    done = run(app, ["match", "x.npy", "pairs.npz", *options])
+    assert done.exit_code == 1
+    assert message in done.output
+    assert not (folder / "pairs.npz").exists()
+
+
+def test_archive_and_pages(folder):
+    table = folder / "results" / "fid_digits.csv"
+    write_text(table, "value\n1\n")
+    record = {"rule": "collect", "wildcards": {}, "params": {}, "inputs": []}
+    record |= {"outputs": ["results/fid_digits.csv"], "finished": "2026-01-01T00:00:00+00:00"}
+    record |= {"seconds": 2.0, "commit": "abc", "uncommitted_changes": False, "versions": {}}
+    record |= {"hardware": {"device": "cpu", "processor": "AMD", "cpus": 2}}
+    write_json(folder / "results" / "jobs" / "collect" / "digits.json", record)
+    (folder / "docs").mkdir()
+    readme = "<!-- generated: rows fid_digits.csv value -->\n<!-- end -->\n"
+    (folder / "README.md").write_text(readme)
+    done = run(app, ["archive", "results/fid_digits.csv"])
+    assert done.exit_code == 0, done.output
+    assert (folder / "results" / "reference" / "fid_digits.csv").read_text() == "value\n1\n"
+    assert "| 1 |" in (folder / "README.md").read_text()
+    assert run(app, ["pages", "--check"]).exit_code == 0
+    (folder / "README.md").write_text(readme)
+    stale = run(app, ["pages", "--check"])
+    assert stale.exit_code == 1 and "README.md: out of date; run `dansm pages`" in stale.output
+    missing = run(app, ["archive", "results/fid_mnist.csv"])
+    assert missing.exit_code == 1 and "results/fid_mnist.csv: expected a result" in missing.output
 
 
 @pytest.mark.parametrize(
@@ -115,7 +255,9 @@ def test_summary_of_what_is_not_there_says_so(folder):
 
 def test_help_names_the_commands():
     text = run(app, ["--help"]).output
-    assert "summary" in text and "schema" in text
+    for command in ("train", "sample", "evaluate", "match", "plan", "archive", "pages"):
+        assert command in text
+        assert "Usage" in run(app, [command, "--help"]).output
 
 
 def test_the_shipped_config_is_what_yaml_reads(folder):

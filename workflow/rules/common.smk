@@ -24,6 +24,7 @@ from dansm.config import (
 from dansm.data.published import files_are_there, published_files
 from dansm.errors import InputError
 from dansm.files import check_results_folder
+from dansm.gallery import archived_path
 
 PROCESS_NAMES = sorted(SAMPLERS)
 
@@ -32,7 +33,7 @@ try:
         read_yaml(Path(path))
     CONFIG = parse_config(config, "config/config.yaml")
     RESULTS = CONFIG.results
-    skip = {*CONFIG.scales, "reference", "training", "encoding", "png"}
+    skip = {*CONFIG.scales, "reference", "from_reference", "training", "encoding", "png"}
     check_results_folder(Path(RESULTS), skip=skip)
 except InputError as error:
     raise WorkflowError(str(error)) from None
@@ -138,6 +139,16 @@ def results_of_couplings(ablations):
     files = [f"{RESULTS}/{table}_{ablation}.csv" for table in tables for ablation in ablations]
     figures = ["coupling_ablation", "coupling_saving", "coupling_claims"]
     return files + [file for ablation in ablations for file in figures_of(ablation, figures)]
+
+
+def results_of_demo():
+    couplings = results_of_couplings(CONFIG.demo_couplings)
+    return [*results_of(CONFIG.demo), *couplings, *BEST_OF_K]
+
+
+def reported_results(wildcards):
+    """What report.zip and crate.zip hold."""
+    return results_of_demo() if CONFIG.report is None else results_of(CONFIG.report)
 
 
 def processes_of(dataset):
@@ -405,6 +416,23 @@ def compared_of(dataset):
 
 def compared_runs(wildcards):
     return compared_of(wildcards.dataset)
+
+
+def resolved_config(wildcards):
+    return CONFIG.model_dump(mode="json", by_alias=True)
+
+
+def captions(wildcards):
+    """The files of captions, by the rule whose results they describe."""
+    flags = {
+        rule.name: [file.flags.get("report") for file in rule.output] for rule in workflow.rules
+    }
+    return {
+        name: str(reported.caption)
+        for name, of_rule in flags.items()
+        for reported in of_rule
+        if reported
+    }
 
 
 def plan_options():
@@ -679,6 +707,13 @@ def grid_sampler(wildcards):
 def grid_steps(wildcards):
     sampling = CONFIG.sampling(grid_rows(wildcards)[0])
     return sampling.every_snapshot[grid_sampler(wildcards)]
+
+
+def archived_file(wildcards):
+    try:
+        return archived_path(wildcards.file)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
 
 
 # Resources.

@@ -1,6 +1,10 @@
 # What `all` costs before it is started; `dansm plan TARGET` tells it of other targets.
 
 
+localrules:
+    plan,
+
+
 # Not a script, since its output is for the terminal as well as for the log.
 rule plan:
     log:

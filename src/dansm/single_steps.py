@@ -1,0 +1,195 @@
+"""Single steps of the workflow on files of one's own, for the command line."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dansm.config import ImageFolderSource, RunSettings
+from dansm.couplings import Batch, make_coupling
+from dansm.data.sources import image_folder
+from dansm.data.store import Store
+from dansm.errors import InputError
+from dansm.evaluation.distances import Measurement, measure
+from dansm.evaluation.features import Extractor, Features
+from dansm.evaluation.png import kept_as_png
+from dansm.evaluation.sampling import Decode, Images, generate
+from dansm.evaluation.statistics import ReferenceFeatures
+from dansm.files import atomic_path, read_json
+from dansm.models.networks import load_weights, make_network
+from dansm.processes import PROCESSES
+from dansm.training import MODEL, RUN, snapshot_description
+
+BATCH = 250
+
+
+def sample_run(
+    folder: Path, store: Store, decode: Decode, *, sampler: str, steps: int, first: int, count: int
+) -> Iterator[Images]:
+    """Yield batches of images of a finished run, ``first … first + count - 1``.
+
+    Image k is the same image as in the workflow's own evaluation.
+
+    Parameters
+    ----------
+    folder
+        The run's.
+    store, decode
+        The pixel store of its dataset, and from the network's space to images.
+    steps
+        Of the sampler; adaptive ones take none, and ignore it.
+
+    Raises
+    ------
+    InputError
+        If the run is not finished, or its process has no such sampler or steps.
+    """
+    run = read_json(folder / RUN)
+    settings = RunSettings.model_validate(run["settings"])
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = make_network(settings.network, settings.shape).to(device).eval()
+    seen = run["snapshots"][-1]["images_seen"]
+    load_weights(folder / MODEL, network, snapshot_description(settings, seen))
+    try:
+        yield from generate(
+            network,
+            PROCESSES[settings.process],
+            store,
+            decode,
+            shape=settings.shape,
+            sampler=sampler,
+            steps=steps,
+            first=first,
+            count=count,
+            batch_size=BATCH,
+        )
+    except ValueError as error:
+        raise InputError(f"{folder}: {settings.process}: {error}") from error
+
+
+def save_images(batches: Iterator[Images], store: Store, path: Path) -> None:
+    """Write images to an npz (``images``, ``nfe``, ``value_range``), or as PNG into a new folder.
+
+    Raises
+    ------
+    InputError
+        If the folder is not empty, or the images don't fit into PNG files.
+    """
+    if path.suffix == ".npz":
+        parts = list(batches)
+        images = torch.cat([part.images for part in parts]).cpu().numpy()
+        nfe = np.concatenate([np.full(len(part.images), part.nfe) for part in parts])
+        with atomic_path(path) as partial, open(partial, "wb") as file:
+            np.savez_compressed(file, images=images, nfe=nfe, value_range=store.value_range)
+        return
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path}: expected a name ending in .npz, or a new or empty folder")
+    for _ in kept_as_png(batches, path, store):
+        pass
+
+
+def read_images(path: Path, store: Store) -> Iterator[Tensor]:
+    """Yield batches of what `save_images` wrote, or of any folder's images, in a store's range.
+
+    Raises
+    ------
+    InputError
+        If there are no images, or of another shape or range than the store's.
+    """
+    shape = tuple(store.array.shape[1:])
+    if path.suffix != ".npz":
+        source = ImageFolderSource(kind="image_folder", folder=path, labels=False)
+        low, high = store.value_range or (0, 0)
+        for block in image_folder.read(source, shape, torch.get_num_threads()).blocks:
+            values = torch.from_numpy(block) * ((high - low) / 255) + low
+            yield values.round().to(torch.from_numpy(np.empty(0, store.array.dtype)).dtype)
+        return
+    arrays = _arrays(path, ("images", "value_range"))
+    images, found = arrays["images"], tuple(arrays["value_range"].tolist())
+    if (images.shape[1:], images.dtype, found) != (shape, store.array.dtype, store.value_range):
+        raise InputError(
+            f"{path}: expected images of shape {shape} and {store.array.dtype} in "
+            f"{store.value_range}, found {images.shape[1:]} and {images.dtype} in {found}"
+        )
+    yield from torch.from_numpy(images).split(BATCH)
+
+
+def evaluate_images(
+    batches: Iterator[Tensor], extractor: Extractor, reference: ReferenceFeatures
+) -> list[Measurement]:
+    """Return all metrics of images against the features of real ones.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than four images, which precision and recall need.
+    """
+    found = Features.joined([extractor(batch) for batch in batches])
+    if len(found.features) < 4:
+        raise InputError(f"expected at least 4 images, found {len(found.features)}")
+    return measure(found, reference, extractor, everything=True)
+
+
+def match_file(
+    path: Path, output: Path, *, coupling: str, match_size: int, seed: int, batch_size: int
+) -> int:
+    """Pair the samples of a file with noises and write an npz; return how many were paired.
+
+    Parameters
+    ----------
+    path
+        An npy, or an npz with ``samples``: floating point, shape (n, ...), as a model sees them.
+    output
+        Gets ``noise``, ``samples`` and ``index`` (the samples' rows in the file), pair by pair.
+    batch_size
+        How many samples the coupling gets at a time.
+
+    Raises
+    ------
+    InputError
+        If the file holds no such samples, or they don't suit the coupling.
+    """
+    samples = _samples(path)
+    rows = torch.arange(len(samples))
+    batches = (
+        Batch(part, {"index": index})
+        for part, index in zip(samples.split(batch_size), rows.split(batch_size), strict=True)
+    )
+    try:
+        pairs = list(make_coupling(coupling, match_size=match_size, seed=seed).pairs(batches))
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
+    content = {
+        "noise": torch.cat([part.noise for part in pairs]).numpy(),
+        "samples": torch.cat([part.samples for part in pairs]).numpy(),
+        "index": torch.cat([part.extras["index"] for part in pairs]).numpy(),
+    }
+    with atomic_path(output) as partial, open(partial, "wb") as file:
+        np.savez_compressed(file, **content)
+    return len(content["index"])
+
+
+def _samples(path: Path) -> Tensor:
+    array = _arrays(path, ("samples",))["samples"]
+    if array.ndim < 2 or len(array) == 0 or array.dtype not in (np.float32, np.float64):
+        raise InputError(
+            f"{path}: expected float32 or float64 samples of shape (n, ...), found "
+            f"{array.dtype} of shape {array.shape}"
+        )
+    if not np.isfinite(array).all():
+        raise InputError(f"{path}: expected finite samples, found NaN or infinity")
+    return torch.from_numpy(array)
+
+
+def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
+    """Read arrays of an npz, or the only one of an npy."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray) and len(names) == 1:
+            return {names[0]: loaded}
+        return {name: loaded[name] for name in names}
+    except (OSError, ValueError, KeyError, IndexError, EOFError) as error:
+        raise InputError(f"{path}: expected arrays {list(names)}, found {error}") from error

@@ -1,0 +1,15 @@
+"""Export the results and what made them as a Workflow Run RO-Crate."""
+
+from pathlib import Path
+
+from dansm.crate import write_crate
+from dansm.jobs import job
+
+with job(snakemake):
+    write_crate(
+        [Path(file) for file in snakemake.input],
+        Path(snakemake.params.results),
+        snakemake.params.config,
+        Path("workflow"),
+        Path(snakemake.output[0]),
+    )
