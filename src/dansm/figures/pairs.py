@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 from scipy.stats import t as student_t
 
@@ -156,7 +157,7 @@ def path_geometry(paths: pd.DataFrame, *, dataset: str, origin: str) -> Figure:
         axes.set_xlabel(_QUANTITIES["path_length"])
         axes.set_ylabel(_QUANTITIES[quantity])
         axes.set_title(f"Correlation over kinds {correlation:+.2f}".replace("-", "−"))
-    handles = [matplotlib.lines.Line2D([], [], label=_name(*kind), **looks[kind]) for kind in kinds]
+    handles = [Line2D([], [], label=_name(*kind), **looks[kind]) for kind in kinds]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(kinds))
     draws, pairs = paths["draw"].nunique(), paths[paths["quantity"] == "path_length"]["pairs"].max()
     title = f"{dataset}: paths of {draws} draws of {pairs:,} pairs\n{_ORIGINS[origin]}"
@@ -237,7 +238,7 @@ def loss_over_time(losses: pd.DataFrame, *, dataset: str, match_size: int) -> Fi
                 middle, loss, **look | {"linestyle": lines[kind[0]]}, label=f"{_name(*kind)} noises"
             )
         model = f"match size {trained:,}" if trained else "vanilla"
-        axes.set_title(f"Model trained {model}, seed {seed}".replace("trained v", "trained: v"))
+        axes.set_title(f"Model trained: {model}, seed {seed}")
         axes.set(xlabel="Time t (0: noise, 1: sample)", xlim=(0, 1), ylim=(0, None))
     panels[0].set_ylabel("Squared error of the velocity\nper dimension")
     handles, labels = panels[0].get_legend_handles_labels()
