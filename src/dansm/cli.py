@@ -355,8 +355,8 @@ def _savings(speed: pd.DataFrame, dataset: str) -> str:
             "seeds",
             "images_to_reach",
             "saving_percent",
-            "saving_low",
-            "saving_high",
+            "saving_student_low",
+            "saving_student_high",
         ]
     ]
     title = f"Images seen until {dataset} is as good as the vanilla run at its end; saving in %"

@@ -61,7 +61,7 @@ def collect_times(folders: Sequence[Path], potentials: Mapping[str, Path], path:
 
 
 def read_ablation(path: Path) -> pd.DataFrame:
-    """Read what `collect_ablation` wrote.
+    """Read what `collect_times` wrote.
 
     Raises
     ------

@@ -18,13 +18,13 @@ _SIGNS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 # Title, left edge in inches, characters to a line; the whole is as wide as a page.
 _COLUMNS = [
-    ("Claim", 0.0, 40),
-    ("Measured by", 2.15, 34),
-    ("Expected", 4.0, 12),
-    ("Found", 4.62, 18),
-    ("Verdict, and why", 5.75, 40),
+    ("Claim", 0.0, 44),
+    ("Measured by", 2.2, 38),
+    ("Expected", 4.15, 12),
+    ("Found", 4.72, 21),
+    ("Verdict, and why", 5.85, 44),
 ]
-_WIDTH, _LINE, _BADGE = 7.9, 0.125, 1.02
+_WIDTH, _LINE, _BADGE = 8.0, 0.114, 1.02
 
 
 @style()
@@ -88,7 +88,7 @@ def claim_table(claims: pd.DataFrame, title: str) -> Figure:
             color="white" if claim.verdict == SUPPORTED else "black",
         )
         lines.append(write(4, claim.why, below=0.17) + 1.4)
-        y += _LINE * max(lines) + 0.1
+        y += _LINE * max(lines) + 0.08
     rule(1.2)
     figure.set_size_inches(_WIDTH, y + 0.05)
     axes.set(xlim=(0, _WIDTH), ylim=(y + 0.05, -0.02))
@@ -102,4 +102,5 @@ def _found(claim: Any) -> str:
     value = f"{claim.value:.{digits}g}"
     if pd.isna(claim.low):
         return value
-    return f"{value} [{claim.low:.{digits}g}, {claim.high:.{digits}g}], n = {claim.n}"
+    interval = f"[{claim.low:.{digits}g},\u00a0{claim.high:.{digits}g}]"  # not to be broken
+    return f"{value} {interval}, n\u00a0=\u00a0{claim.n}"
