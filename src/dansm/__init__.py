@@ -6,8 +6,8 @@ A reproduction of *Easing Training Process of Rectified Flow Models Via Lengthen
 Distance* (ICLR 2025). Modules import only from those before them in this order: ``errors``,
 ``config``, ``files``, ``randomness``, ``geometry``, ``couplings``, ``data``, ``models``,
 ``processes``, ``provenance``, ``prefetching``, ``training``, ``launching``, ``evaluation``,
-``figures``, ``devices``, ``jobs``, ``planning``, ``single_steps``, ``gallery``, ``report``, ``crate``,
-``pages``, ``cli``.
+``figures``, ``devices``, ``jobs``, ``planning``, ``single_steps``, ``gallery``, ``report``,
+``crate``, ``pages``, ``cli``.
 """
 
 __version__ = "0.1.0"
