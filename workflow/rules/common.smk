@@ -297,7 +297,9 @@ def resolved_config(wildcards):
 
 def captions(wildcards):
     """The files of captions, by the rule whose results they describe."""
-    flags = {rule.name: [file.flags.get("report") for file in rule.output] for rule in workflow.rules}
+    flags = {
+        rule.name: [file.flags.get("report") for file in rule.output] for rule in workflow.rules
+    }
     return {
         name: str(reported.caption)
         for name, of_rule in flags.items()
