@@ -13,6 +13,7 @@ import typer
 
 from dansm.config import Config, LatentSource, config_schema, load_config, parse_config, read_yaml
 from dansm.errors import InputError, InterruptedTraining, TrainingError
+from dansm.evaluation.seed_ranges import without_range_effects
 from dansm.evaluation.table import read_table
 
 if TYPE_CHECKING:
@@ -147,8 +148,10 @@ def evaluate(
         network = make_extractor(
             name,
             scene.store,
-            classifier=scene.config.scaled_classifier(),
-            classifier_path=results / "classifier",
+            classifier=scene.config.scaled_classifier(scene.pixels)
+            if name == "digit_classifier"
+            else None,
+            classifier_path=results / "classifiers" / scene.pixels,
             inception_weights=results / "inception",
             inception_sha256=scene.config.inception_sha256,
         )
@@ -332,6 +335,7 @@ def _distances(table: pd.DataFrame, dataset: str) -> str:
     runs = frechet.dropna(subset=["images_seen"])
     key = ["feature_extractor", "process", "sampler", "match_size", "coupling"]
     last = runs[runs["images_seen"] == runs.groupby(key)["images_seen"].transform("max")]
+    last = without_range_effects(last)
     wide = last.pivot_table(index=key, columns="steps", values="value", aggfunc="mean")
     wide.columns = [f"{steps} steps" for steps in wide.columns]
     floors = frechet[frechet["images_seen"].isna()]

@@ -71,13 +71,13 @@ def finished(folder):
     path = "results/smoke/runs/digits/rectified_flow/greedy-100/seed1"
     assert run(app, ["train", path]).exit_code == 0
     config = load_config(folder / "config" / "config.yaml").model_copy(update={"scale": "smoke"})
-    classifier = config.scaled_classifier()
-    train_classifier(classifier, open_store(store), results / "classifier")
+    classifier = config.scaled_classifier("digits")
+    train_classifier(classifier, open_store(store), results / "classifiers" / "digits")
     extractor = make_extractor(
         "digit_classifier",
         open_store(store),
         classifier=classifier,
-        classifier_path=results / "classifier",
+        classifier_path=results / "classifiers" / "digits",
     )
     features = results / "features" / "digits"
     compute_reference(

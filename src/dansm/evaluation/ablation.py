@@ -10,6 +10,7 @@ from dansm.config import RunSettings
 from dansm.couplings import Potentials
 from dansm.errors import InputError
 from dansm.evaluation.intervals import student_interval
+from dansm.evaluation.seed_ranges import without_range_effects
 from dansm.evaluation.table import COLUMNS, SECONDS, TIMED_COLUMNS, read_table
 from dansm.files import atomic_path, read_json
 from dansm.training import RUN, STATS
@@ -88,6 +89,7 @@ def summarise_ablation(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = table[table["metric"] == "frechet_distance"].dropna(subset=["steps"])
     rows = rows[rows["images_seen"] == rows.groupby(_RUN)["images_seen"].transform("max")]
+    rows = without_range_effects(rows)
     panel = ["sampler", "steps", "feature_extractor"]
     of_seed = rows.groupby([*panel, *_METHOD, "seed"], as_index=False).agg(
         value=("value", "mean"), seconds=(SECONDS, "mean")

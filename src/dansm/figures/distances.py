@@ -16,6 +16,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethod
 from dansm.config import SAMPLERS
 from dansm.errors import InputError
 from dansm.evaluation.intervals import student_interval
+from dansm.evaluation.seed_ranges import without_range_effects
 from dansm.evaluation.table import SECONDS, read_table
 from dansm.figures.base import ADAPTIVE, GREY, PROCESS_NAMES, SAMPLER_NAMES, span, steps_name, style
 
@@ -79,6 +80,7 @@ def summarise_distances(distances: pd.DataFrame) -> pd.DataFrame:
     rows = rows[rows["process"].isin(PROCESS_NAMES)]
     run = ["process", *_METHOD, "seed"]
     rows = rows[rows["images_seen"] == rows.groupby(run)["images_seen"].transform("max")]
+    rows = without_range_effects(rows)
     of_seed = rows.groupby([*_PANEL, *_METHOD, "seed"], as_index=False).agg(
         value=("value", "mean"),
         nfe=("nfe", "mean"),
@@ -298,6 +300,8 @@ def _table_caption(summary: pd.DataFrame) -> str:
         spread = "mean ± half of Student's 95 % interval over seeds (none with one seed"
         spread += ", a wide one with two)" if summary["seeds"].min() < 3 else ")"
     ranges = span(summary["seed_ranges"])
+    if summary["seed_ranges"].nunique() > 1:
+        ranges += " (fewer: corrected by what those sets add where all were measured)"
     return (
         f"Last snapshot, after {span(summary['images_seen'])} training images: {spread}; each "
         f"seed is the mean over {ranges} sets of {span(summary['n_samples'])} generated images. "
