@@ -86,8 +86,9 @@ def coupling_ablation(table: pd.DataFrame, marginals: pd.DataFrame | None = None
     beside = {} if marginals is None else _MARGINALS
     panels = upper.subplots(1, len(counts) + len(beside), sharey=True, squeeze=False)[0]
     for axes, steps in zip(panels, counts, strict=False):
+        if axes is not panels[0]:
+            axes.sharex(panels[0])
         _draw_final(axes, summary[summary["steps"] == steps], looks)
-        axes.sharex(panels[0])
         axes.set_title(f"Distance,\n{steps_name(steps)}")
         axes.set_xlabel("after training")
     for axes, (statistic, (title, unit, scale)) in zip(

@@ -106,6 +106,7 @@ def saving_figure(speed: pd.DataFrame) -> Figure:
         handles.append(Line2D([], [], color="0.3", linewidth=0.8, label="95 % Student over seeds"))
     handles += [
         Line2D([], [], color="0.3", marker=">", linestyle="none", label="at least"),
+        Line2D([], [], color="0.3", marker="<", linestyle="none", label="left of the axis"),
         Line2D([], [], color="0.3", marker="x", linestyle="none", label="a seed never reaches it"),
         Patch(facecolor="0.9", label=f"{_CLAIM[0]} % to {_CLAIM[1]} %, the paper's claim"),
     ]

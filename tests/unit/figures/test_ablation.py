@@ -81,3 +81,7 @@ def test_path_lengths_and_costs_stand_beside_the_distances(table):
     assert [line.get_xdata()[0] for line in lengths.lines] == [8, 9, 10]
     assert [line.get_xdata()[0] for line in costs.lines] == [3, 2, 1]
     assert costs.get_xscale() == "log"
+    # All distances are within the axes that they share.
+    assert three.get_xlim() == ten.get_xlim()
+    drawn = [bar.lines[0].get_xdata()[0] for axes in (three, ten) for bar in axes.containers]
+    assert three.get_xlim()[0] < min(drawn) and max(drawn) < three.get_xlim()[1]

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from dansm.evaluation.table import CLAIM_COLUMNS
 from dansm.figures import claim_table
@@ -50,7 +51,7 @@ def test_verdicts_differ_in_grey(claims):
 def test_no_text_runs_into_another_row(claims):
     long = claims.assign(claim="A long claim " * 20)
     figure = claim_table(long, "claims_toy")
-    axes, renderer = figure.axes[0], figure.canvas.get_renderer()
+    axes, renderer = figure.axes[0], FigureCanvasAgg(figure).get_renderer()
     boxes = [text.get_window_extent(renderer) for text in axes.texts if "long" in text.get_text()]
     for upper, lower in pairwise(boxes):
         assert upper.y0 > lower.y1
