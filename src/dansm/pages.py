@@ -69,7 +69,7 @@ def figures_page(notebooks: Path, reference: Path) -> str:
         "# Figures\n\nOne notebook each, below `notebooks/`, which reads result files only. The "
         "commands are those of the digits where a figure is of a dataset; any other dataset takes "
         "its place in the name. Times are those of all jobs behind a figure, one after the other. "
-        "`--config from=reference` draws from the archived results instead: \n\n"
+        "`--config from=reference` draws from the archived results instead:\n\n"
         "```\nsnakemake results/from_reference/figures/coupling_ablation_digits.png "
         "--config from=reference\n```\n\nThis page is written by `dansm pages`."
     ]

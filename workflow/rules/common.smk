@@ -110,6 +110,39 @@ def results_of(datasets):
     return files
 
 
+def results_behind(datasets):
+    """What those results are made from.
+
+    Targets ask for it too: Snakemake leaves an intermediate file that was removed as it is, unless
+    something else needs it.
+    """
+    if CONFIG.drawn_from is not None:
+        return []
+    files = []
+    for dataset in datasets:
+        rows, pixels, features = rows_of(dataset), pixels_of(dataset), features_of(dataset)
+        files += [f"{RESULTS}/data/{pixels}", f"{RESULTS}/data/{dataset}"]
+        files += potentials_by_coupling(dataset, rows).values()
+        files += [
+            f"{run_folder(row, seed)}/{name}"
+            for row in rows
+            for seed in CONFIG.seeds(row)
+            for name in ("model.safetensors", "run.json", "distances.csv", "samples.npz")
+        ]
+        for extractor in features:
+            files.append(f"{RESULTS}/features/{pixels}/{extractor}.npz")
+            files.append(f"{RESULTS}/classifier" if extractor == "digit_classifier" else INCEPTION)
+        if pixels != dataset:
+            autoencoder = dataset_of(dataset).source.autoencoder
+            files.append(f"{RESULTS}/autoencoders/{autoencoder}")
+            files += [
+                f"{RESULTS}/features/{dataset}/{name}.reconstruction.csv" for name in features
+            ]
+        if dataset in CONFIG.noise_sample_pairs:
+            files.append(f"{RESULTS}/pairs/{dataset}.npz")
+    return sorted(set(files))
+
+
 def results_of_couplings():
     """What compares the couplings."""
     files = [f"{RESULTS}/matching_cost.csv", f"{RESULTS}/coupling_marginals.csv"]
