@@ -28,6 +28,7 @@ _TERMS = "https://w3id.org/ro/terms/workflow-run/context"
 _LICENCE = "https://spdx.org/licenses/Apache-2.0"
 _PAPER = "https://openreview.net/forum?id=RaR3ETzyKp"
 _TYPES = {
+    ".rst": "text/x-rst",
     ".smk": "text/x-python",
     ".yaml": "application/yaml",
     ".ipynb": "application/x-ipynb+json",

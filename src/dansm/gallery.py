@@ -57,7 +57,8 @@ def archive(
     for path in files:
         for data in map(Path, records.get(str(path), {}).get("inputs", [])):
             if data.suffix in _DATA and data not in wanted:
-                (wanted if data.stat().st_size <= LARGEST else left_out).append(data)
+                large = data.exists() and data.stat().st_size > LARGEST
+                (left_out if large else wanted).append(data)
     for path in wanted:
         if not path.is_relative_to(results):
             raise InputError(f"{path}: expected a file below {results}")

@@ -69,7 +69,7 @@ def figures_page(notebooks: Path, reference: Path) -> str:
         "# Figures\n\nOne notebook each, below `notebooks/`, which reads result files only. The "
         "commands are those of the digits where a figure is of a dataset; any other dataset takes "
         "its place in the name. Times are those of all jobs behind a figure, one after the other. "
-        "`--config from=reference` draws from the archived results instead: \n\n"
+        "`--config from=reference` draws from the archived results instead:\n\n"
         "```\nsnakemake results/from_reference/figures/coupling_ablation_digits.png "
         "--config from=reference\n```\n\nThis page is written by `dansm pages`."
     ]
@@ -77,12 +77,18 @@ def figures_page(notebooks: Path, reference: Path) -> str:
         title, shows, target = _described(path)
         part = [f"## {title}", shows, f"```\nsnakemake {target}\n```"]
         for name, entry in entries.items():
-            if path.as_posix() in entry["inputs"]:
+            if _drawn_by(path, name, entry):
                 picture = Path("..") / reference / name
                 part.append(f"![{title}, {Path(name).stem}]({picture.as_posix()})")
                 part.append(f"`{entry['command']}`: {_origin(entry)}")
         parts.append("\n\n".join(part))
     return "\n\n".join(parts) + "\n"
+
+
+def _drawn_by(notebook: Path, name: str, entry: dict[str, Any]) -> bool:
+    """Return whether an archived figure is a notebook's; by its name, if no job made it."""
+    named = name.startswith(f"figures/{notebook.stem}") and name.endswith(".png")
+    return notebook.as_posix() in entry["inputs"] or (named and not entry["inputs"])
 
 
 def _described(path: Path) -> tuple[str, str, str]:

@@ -306,6 +306,12 @@ WRONG = {
     ),
     "demo of nothing": ([("demo", ["moon"])], ["demo", "'moon'", "'toy'"]),
     "unknown scale": ([("scale", "tiny")], ["scale", "'tiny'", "['smoke']"]),
+    "unknown archive": ([("from", "elsewhere")], ["from", "'reference'", "'elsewhere'"]),
+    "archive at a scale": (
+        [("from", "reference"), ("scale", "smoke")],
+        ["from: expected no scale beside it", "'smoke'"],
+    ),
+    "unknown reported dataset": ([("report", ["cats"])], ["report: unknown 'cats'"]),
     "pairs of nothing": (
         [("noise_sample_pairs.moon", VALID["noise_sample_pairs"]["toy"])],
         ["noise_sample_pairs", "'moon'", "'toy'"],
@@ -709,6 +715,10 @@ def test_settings_are_equal_as_json_only_if_they_are_equal():
     assert list(json.loads(one)) == sorted(json.loads(one))
     others = [config.run_settings(first, 2), config.run_settings(second, 1)]
     assert one not in [other.canonical_json() for other in others]
+
+
+def test_figures_of_archived_results_have_a_folder_of_their_own():
+    assert parse_config(changed(("from", "reference"))).results == "results/from_reference"
 
 
 def test_a_scale_shrinks_every_budget_and_moves_the_results():

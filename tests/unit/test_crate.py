@@ -99,7 +99,7 @@ def test_every_file_is_there_and_is_what_is_said_of_it(results):
     assert b"demo:\n- digits\n" in content["config.yaml"]
     # Every reference leads to an entity of the crate.
     known = {entity["@id"] for entity in graph["@graph"]}
-    found = set(re.findall(r'\{"@id": "(.*?)"\}', json.dumps(graph)))
+    found = set(re.findall(r'\{"@id": "([^"]*)"\}', json.dumps(graph)))
     assert found - known <= {"https://w3id.org/ro/crate/1.1", "https://snakemake.readthedocs.io"}
 
 

@@ -118,6 +118,8 @@ def test_a_figures_section_comes_from_its_notebook(tmp_path, reference):
         "## Curves\n\nDistance along training.\n\n```\nsnakemake results/figures/curves_digits"
     )
     assert f"{expected}.png\n```" in page
+    assert f"![Curves, curves_digits]({reference}/figures/curves_digits.png)" in page
+    assert "`snakemake demo`: 5 min" in page
     notebook(folder / "bad.ipynb", "no title", output)
     with pytest.raises(InputError, match=r"bad.ipynb: expected a title, what it shows and"):
         figures_page(folder, reference)

@@ -1,6 +1,7 @@
 """Figures from archived results, and what a notebook that fails leaves behind."""
 
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -81,3 +82,11 @@ def test_a_notebook_that_fails_shows_cell_and_traceback_and_leaves_no_figure(arc
     figures = archived.folder / "results" / "from_reference" / "figures"
     assert [path for path in figures.glob("*") if path.is_file()] == []
     assert not list((archived.folder / "results/from_reference/jobs").rglob("digits.json"))
+
+
+def test_the_page_on_figures_names_targets(project):
+    page = (project.folder / "docs" / "figures.md").read_text()
+    targets = re.findall(r"^snakemake (results/figures/\S+\.png)$", page, flags=re.MULTILINE)
+    assert len(targets) == len(list((project.folder / "notebooks").glob("*.ipynb")))
+    jobs = project.planned(*targets)
+    assert {"distance_table", "sample_grid", "matching_cost", "train_model"} <= set(jobs)

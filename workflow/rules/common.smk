@@ -54,7 +54,8 @@ DOWNLOADS = "resources/downloads"
 INCEPTION = f"{RESULTS}/inception/{INCEPTION_FILE}"
 RUN = "{dataset}/{process}/{coupling}-{match_size}/seed{seed}"
 ENVIRONMENT = "../envs/dansm.yml"
-BEST_OF_K = [f"{RESULTS}/figures/best_of_k.{ending}" for ending in ("pdf", "png")]
+BEST_OF_K = [f"{RESULTS}/best_of_k.csv"]
+BEST_OF_K += [f"{RESULTS}/figures/best_of_k.{ending}" for ending in ("pdf", "png")]
 
 
 def one_of(names):
@@ -99,12 +100,14 @@ def results_of(datasets):
     """Everything the workflow makes for some datasets."""
     files = []
     for dataset in datasets:
-        files += [f"{RESULTS}/fid_{dataset}.csv", f"{RESULTS}/speed_{dataset}.csv"]
-        files += [f"{RESULTS}/matching_share_{dataset}.csv", f"{RESULTS}/claims_{dataset}.csv"]
+        tables = ["fid", "times", "speed", "matching_share", "claims"]
         figures = ["distance_table", "distance_curves", "distance_time", "saving"]
         figures += ["matching_share", "claims"]
         figures += [f"sample_grid_{process}" for process in processes_of(dataset)]
-        figures += ["reproducibility"] if len(compared_of(dataset)) > 1 else []
+        if len(compared_of(dataset)) > 1:
+            tables.append("reproducibility")
+            figures.append("reproducibility")
+        files += [f"{RESULTS}/{table}_{dataset}.csv" for table in tables]
         files += figures_of(dataset, figures)
     return files + results_of_pairs(set(datasets) & set(CONFIG.noise_sample_pairs))
 
@@ -113,10 +116,49 @@ def results_of_pairs(datasets):
     """What is made of the noise-sample pairs of some datasets, with or without experiments."""
     files = []
     for dataset in sorted(datasets):
-        figures = ["noise_sample_tsne", "path_geometry", "nearest_share"]
-        figures += ["loss_over_time"] if CONFIG.vanilla_flow(dataset) else []
+        tables, figures = ["paths", "crossings"], ["noise_sample_tsne", "path_geometry"]
+        figures.append("nearest_share")
+        if CONFIG.vanilla_flow(dataset):
+            tables.append("loss_over_time")
+            figures.append("loss_over_time")
+        files += [f"{RESULTS}/{table}_{dataset}.csv" for table in tables]
+        files += [f"{RESULTS}/pairs/{dataset}.npz"] if CONFIG.drawn_from is None else []
         files += figures_of(dataset, figures)
     return files
+
+
+def results_behind(datasets, ablations):
+    """What the results of some datasets and comparisons of couplings are made from.
+
+    Targets ask for it too: Snakemake leaves an intermediate file that was removed as it is, unless
+    something else needs it.
+    """
+    if CONFIG.drawn_from is not None:
+        return []
+    rows = [row for dataset in datasets for row in rows_of(dataset)]
+    rows += [row for ablation in ablations for row in CONFIG.ablation(ablation)]
+    files = [
+        f"{run_folder(row, seed)}/{name}"
+        for row in rows
+        for seed in CONFIG.seeds(row)
+        for name in ("model.safetensors", "run.json", "distances.csv", "samples.npz")
+    ]
+    for dataset in {row.dataset for row in rows}:
+        pixels, features = pixels_of(dataset), features_of(dataset)
+        of_dataset = [row for row in rows if row.dataset == dataset]
+        files += [f"{RESULTS}/data/{pixels}", f"{RESULTS}/data/{dataset}"]
+        files += potentials_by_coupling(dataset, of_dataset).values()
+        for extractor in features:
+            files.append(f"{RESULTS}/features/{pixels}/{extractor}.npz")
+            classifier = f"{RESULTS}/classifiers/{pixels}"
+            files.append(classifier if extractor == "digit_classifier" else INCEPTION)
+        if pixels != dataset:
+            autoencoder = dataset_of(dataset).source.autoencoder
+            files.append(f"{RESULTS}/autoencoders/{autoencoder}")
+            files += [
+                f"{RESULTS}/features/{dataset}/{name}.reconstruction.csv" for name in features
+            ]
+    return sorted(set(files))
 
 
 def figures_of(name, figures):
@@ -137,6 +179,9 @@ def results_of_couplings(ablations):
     """Everything that the workflow makes for some comparisons of couplings."""
     tables = ["coupling_ablation", "coupling_speed", "coupling_claims"]
     files = [f"{RESULTS}/{table}_{ablation}.csv" for table in tables for ablation in ablations]
+    datasets = {CONFIG.coupling_ablations[ablation].dataset for ablation in ablations}
+    if CONFIG.coupling_marginals.dataset in datasets:
+        files.append(f"{RESULTS}/coupling_marginals.csv")
     figures = ["coupling_ablation", "coupling_saving", "coupling_claims"]
     return files + [file for ablation in ablations for file in figures_of(ablation, figures)]
 
