@@ -470,7 +470,7 @@ def resolved_config(wildcards):
 def captions(wildcards):
     """The files of captions, by the rule whose results they describe."""
     flags = {
-        rule.name: [file.flags.get("report") for file in rule.output] for rule in workflow.rules
+        each.name: [file.flags.get("report") for file in each.output] for each in workflow.rules
     }
     return {
         name: str(reported.caption)
