@@ -81,7 +81,7 @@ _DISK_BLOCKS = 256
 # An adaptive sampler evaluates the network as often as it must; about so often.
 _RK45_EVALUATIONS = 100
 _KINDS_OF_NOISE = 3
-_TSNE_SECONDS = 0.5
+_TSNE_SECONDS = 0.1
 _PUBLISHED_IMAGES = {
     "sklearn_digits": 1797,
     "cifar10": 50_000,

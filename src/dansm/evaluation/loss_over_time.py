@@ -47,10 +47,9 @@ def measure_loss_over_time(
     for run in runs:
         network = run.load()
         samples = run.generate(network, count)
-        # A draw for each pair: matched noises of all of a pool's life.
-        pairs = PairDraws(samples[:, None], True, (match_size,), seed)
+        pairs = PairDraws(samples[None], True, (match_size,), seed)
         for kind in (RANDOM, matched, PREFERABLE):
-            noise = pairs.noises(kind).flatten(0, 1)
+            noise = pairs.noises(kind)[0]
             for number, (low, high) in enumerate(itertools.pairwise(edges)):
                 part = torch.rand(len(samples), generator=generator(seed, "part", number))
                 losses = _losses(run, network, samples, noise, low + (high - low) * part)

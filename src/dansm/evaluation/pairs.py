@@ -28,7 +28,7 @@ from dansm.training import MODEL, snapshot_description
 
 # Evaluation makes images from the first noises on; nobody evaluates so many.
 FIRST_IMAGE = 10**9
-_FILLING = 256  # samples matched at a time between draws
+_BATCH = 250  # samples matched at a time
 
 
 class Kind(NamedTuple):
@@ -111,9 +111,9 @@ class PairDraws(NamedTuple):
     def noises(self, kind: Kind) -> Tensor:
         """Return the noises of a kind, of the samples' shape.
 
-        Matched noises come from one pool after another, as in training. A pool's first noises are
-        near and its last are leftovers, so the draws begin at even distances over a pool's life;
-        between them other samples are matched.
+        A pool's first noises are near and its last are leftovers. So each draw has pools of its
+        own, the draw's samples are spread evenly over their life, and others of the samples are
+        matched between them.
         """
         if kind.name == "random":
             return torch.randn(self.samples.shape, generator=generator(self.seed, "random-pairs"))
@@ -127,15 +127,14 @@ class PairDraws(NamedTuple):
         seed = stream_seed(self.seed, "matched-pairs", match_size)
         coupling = make_coupling("greedy", match_size=match_size, seed=seed)
         everything = self.samples.flatten(0, 1)
-        order = torch.randperm(len(everything), generator=generator(seed, "fillers"))
-        noises, used = [], 0
-        for draw, samples in enumerate(self.samples):
-            while fillers := (draw * match_size // draws - used) % match_size:
-                places = torch.arange(used, used + min(fillers, _FILLING)) % len(order)
-                coupling.match(everything[order[places]])
-                used += len(places)
-            noises.append(coupling.match(samples))
-            used += count
+        life = -(-count // match_size) * match_size  # of whole pools
+        places = torch.arange(count) * life // count
+        noises = []
+        for draw in range(draws):
+            rows = torch.randint(draws * count, (life,), generator=generator(seed, "others", draw))
+            rows[places] = torch.arange(draw * count, (draw + 1) * count)
+            matched = [coupling.match(everything[part]) for part in rows.split(_BATCH)]
+            noises.append(torch.cat(matched)[places])
         return torch.stack(noises)
 
 

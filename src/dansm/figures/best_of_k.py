@@ -37,7 +37,7 @@ def best_of_k(table: pd.DataFrame) -> Figure:
     table
         As read by `read_best_of_k`.
     """
-    figure = Figure(figsize=(6.8, 3.6), layout="constrained")
+    figure = Figure(figsize=(6.8, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)
     dimensions = sorted(table["dimensions"].unique().tolist())
     shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(dimensions)))
@@ -50,10 +50,10 @@ def best_of_k(table: pd.DataFrame) -> Figure:
             color=shade,
             marker=_MARKERS[k % len(_MARKERS)],
             capsize=2,
-            label=f"{dimension:,}",
+            label=f"d = {dimension:,}",
         )
         left.plot(rows["k"], rows["bound"], color=shade, linestyle="--", linewidth=0.9)
-    left.plot([], [], color=GREY, linestyle="--", linewidth=0.9, label="bound √(2 ln k / d)")
+    left.plot([], [], color=GREY, linestyle="--", linewidth=0.9, label="√(2 ln k / d)")
     left.set(xscale="log", ylim=(-0.02, None), xlabel="Noises to choose from, k")
     left.set_ylabel("Similarity of the best (cosine)")
     left.set_title("Measured, 95 % intervals, and bound (dashed)")
@@ -72,13 +72,14 @@ def best_of_k(table: pd.DataFrame) -> Figure:
         )
     for size in _MATCH_SIZES:
         right.axhline(size, color=GREY, linewidth=0.8)
-        right.text(dimensions[-1], size * 1.3, f"match size {size:,}", ha="right", color=GREY)
+        beside = {"transform": right.get_yaxis_transform(), "va": "center", "fontsize": 7}
+        right.text(1.02, size, f"match size\n{size:,}", **beside)
     right.set_xticks(dimensions, [f"{d:,}" for d in dimensions], rotation=45)
     right.xaxis.set_minor_locator(NullLocator())
     right.set_ylabel("Noises it takes at least, exp(d s² / 2)")
     right.set_title("What a similarity takes")
-    left.legend(title="Dimensions d", fontsize=7)
-    right.legend(fontsize=7, loc="upper left")
+    for axes in (left, right):
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=3, fontsize=7)
     left.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     left.tick_params(axis="x", rotation=45)
     return figure

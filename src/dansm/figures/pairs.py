@@ -87,7 +87,7 @@ def noise_sample_tsne(
     shown = crossings[(crossings["kind"] != "matched") | (crossings["match_size"] == largest)]
     kinds = _kinds(shown)
     points = read_arrays(embedding, [f"{name}-{size}" for name, size in kinds])
-    pairs, perplexity = crossings["pairs"].iloc[0], crossings["perplexity"].iloc[0]
+    pairs, perplexity = int(crossings["pairs"].iloc[0]), float(crossings["perplexity"].iloc[0])
     figure = Figure(figsize=(2.6 * len(kinds), 3.6), layout="constrained")
     for axes, (name, size) in zip(figure.subplots(1, len(kinds)), kinds, strict=True):
         place = points[f"{name}-{size}"]
@@ -99,7 +99,7 @@ def noise_sample_tsne(
         _draw_pairs(axes, *place)
         rows = shown[(shown["kind"] == name) & (shown["match_size"] == size)]
         counts = rows.set_index("draw")["crossings"].astype(float)
-        title = f"{_name(name, size)} noises\n{counts[0]:.0f} crossings"
+        title = f"{_noises(name, size)}\n{counts[0]:.0f} crossings"
         if len(counts) > 1:
             title += f" ({counts.mean():.1f} ± {counts.std():.1f} in {len(counts)})"
         axes.set_title(title)
@@ -191,9 +191,10 @@ def nearest_share(paths: pd.DataFrame, *, dataset: str, origin: str) -> Figure:
             label=_name(*kind),
         )
     chance = [100 / size for size in sizes]
-    axes.plot(sizes, chance, color=GREY, linestyle=(0, (6, 3)), label="chance, 1 / batch size")
+    look = {"color": "0.6", "linestyle": (0, (3, 2)), "linewidth": 2.2, "zorder": 4}
+    axes.plot(sizes, chance, label="chance, 1 / batch size", **look)
     axes.set(xscale="log", xlabel="Batch size", ylabel="Own noise is the nearest (%)")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 103)
     axes.xaxis.set_major_locator(FixedLocator(sizes))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -234,12 +235,11 @@ def loss_over_time(losses: pd.DataFrame, *, dataset: str, match_size: int) -> Fi
             axes.fill_between(
                 middle, loss - error, loss + error, color=look["color"], alpha=0.2, linewidth=0
             )
-            axes.plot(
-                middle, loss, **look | {"linestyle": lines[kind[0]]}, label=f"{_name(*kind)} noises"
-            )
+            axes.plot(middle, loss, **look | {"linestyle": lines[kind[0]]}, label=_noises(*kind))
         model = f"match size {trained:,}" if trained else "vanilla"
         axes.set_title(f"Model trained: {model}, seed {seed}")
-        axes.set(xlabel="Time t (0: noise, 1: sample)", xlim=(0, 1), ylim=(0, None))
+        axes.set(xlabel="Time t (0: noise, 1: sample)", xlim=(0, 1))
+    panels[0].set_ylim(bottom=0)
     panels[0].set_ylabel("Squared error of the velocity\nper dimension")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
@@ -257,6 +257,10 @@ def _kinds(table: pd.DataFrame) -> list[tuple[str, int]]:
 
 def _name(kind: str, match_size: int) -> str:
     return f"matched, {match_size:,}" if kind == "matched" else kind
+
+
+def _noises(kind: str, match_size: int) -> str:
+    return f"{kind} noises" + (f", match size {match_size:,}" if match_size else "")
 
 
 def _looks(table: pd.DataFrame) -> dict[tuple[str, int], dict[str, Any]]:

@@ -72,7 +72,7 @@ def reproducibility(table: pd.DataFrame, runs: Sequence[dict[str, Any]], *, data
         yticks=[],
     )
     numbers.axvline(0, color="0.6", linewidth=0.8)
-    numbers.text(0.02, 0, "reference", transform=numbers.get_yaxis_transform(), va="center")
+    numbers.text(0.3, 0, "reference", transform=numbers.get_yaxis_transform(), va="center")
     handles, labels = numbers.get_legend_handles_labels()
     names = dict(zip(labels, handles, strict=True))
     figure.legend(names.values(), names.keys(), loc="outside lower right", ncols=2)

@@ -98,18 +98,21 @@ def test_a_model_of_another_run_is_refused(run):
 
 def test_matched_noises_are_of_all_of_a_pools_life():
     """The samples are alike, so the noise nearest of those left is the best of a shrinking pool."""
-    torch.manual_seed(0)
-    samples = torch.randn(1, 1, 1, 4, 4).expand(10, 4, 1, 4, 4).clone()
-    pairs = PairDraws(samples, generated=False, match_sizes=(40,), seed=3)
-    noise = pairs.noises(MATCHED)
-    flat = noise.flatten(0, 1).flatten(1)
-    # All of the pool, each noise once, the nearest first: draws of 4 at every fourth place.
-    assert len({row.numpy().tobytes() for row in flat}) == 40
-    lengths = (flat - samples[0, 0].flatten()).norm(dim=1)
+    sample = torch.randn(1, 4, 4, generator=torch.Generator().manual_seed(0))
+
+    def noises(draws, count):
+        samples = sample.expand(draws, count, 1, 4, 4).clone()
+        return PairDraws(samples, generated=False, match_sizes=(40,), seed=3).noises(MATCHED)
+
+    pool = noises(1, 40)[0]
+    lengths = (pool - sample).flatten(1).norm(dim=1)
     assert torch.equal(lengths, lengths.sort().values)
-    assert torch.equal(noise, pairs.noises(MATCHED))
-    few = PairDraws(samples[:2], generated=False, match_sizes=(40,), seed=3).noises(MATCHED)
-    torch.testing.assert_close(few, noise[[0, 5]], rtol=0, atol=0)  # at 0 and at half of its life
+    assert len(lengths.unique()) == 40  # each noise once, the nearest first
+    first, second = noises(2, 4)
+    assert torch.equal(first, pool[[0, 10, 20, 30]])
+    assert not torch.isin(second, pool).any()  # of a pool of its own
+    # More samples than noises take several whole pools, as far as possible evenly: 0, 1, 3, 4 …
+    assert torch.equal(noises(1, 60)[0][:27], pool[[k * 80 // 60 for k in range(27)]])
 
 
 def test_random_noises_are_gaussian_and_their_own():

@@ -80,7 +80,8 @@ def test_the_tsne_shows_each_kind_and_counts_of_all(tmp_path, draws):
         (lines,) = [c for c in axes.collections if isinstance(c, LineCollection)]
         samples, noises = points["{}-{}".format(*KINDS[place])]
         np.testing.assert_allclose(lines.get_segments(), np.stack([noises, samples], 1))
-        title = f"{NAMES[place]} noises\n{10 * place} crossings"
+        kind = "matched noises, match size 1,000" if place == 2 else f"{KINDS[place][0]} noises"
+        title = f"{kind}\n{10 * place} crossings"
         title += f" ({10 * place + 1:.1f} ± 1.0 in 3)" if draws == 3 else ""
         assert axes.get_title() == title
     assert "12 noise-sample pairs, perplexity 8" in figure.get_suptitle()
@@ -157,4 +158,4 @@ def test_losses_are_drawn_by_model_and_kind(tmp_path):
             expected = line.get_ydata()[0] - 0.196, line.get_ydata()[1] + 0.196
             assert (band.min(), band.max()) == pytest.approx(expected)
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert texts == ["random noises", "matched, 1,000 noises", "preferable noises"]
+    assert texts == ["random noises", "matched noises, match size 1,000", "preferable noises"]
