@@ -331,12 +331,12 @@ def resolved_config(wildcards):
 def captions(wildcards):
     """The files of captions, by the rule whose results they describe."""
     reported = {
-        made_by.name: file.flags["report"].caption
+        made_by.name: file.flags["report"].caption.get_path_or_uri(secret_free=True)
         for made_by in workflow.rules
         for file in made_by.output
         if "report" in file.flags
     }
-    return {name: str(caption.get_path_or_uri(secret_free=True)) for name, caption in reported.items()}
+    return {name: os.path.relpath(caption) for name, caption in reported.items()}
 
 
 def plan_options():
