@@ -100,7 +100,8 @@ def test_every_file_is_there_and_is_what_is_said_of_it(results):
     # Every reference leads to an entity of the crate.
     known = {entity["@id"] for entity in graph["@graph"]}
     found = set(re.findall(r'\{"@id": "([^"]*)"\}', json.dumps(graph)))
-    assert found - known <= {"https://w3id.org/ro/crate/1.1", "https://snakemake.readthedocs.io"}
+    pages = ("https://w3id.org/ro/crate/", "https://snakemake.", "https://doi.org/")
+    assert all(address.startswith(pages) for address in found - known)
 
 
 def test_results_without_a_record_are_refused(results):

@@ -469,15 +469,13 @@ def resolved_config(wildcards):
 
 def captions(wildcards):
     """The files of captions, by the rule whose results they describe."""
-    flags = {
-        each.name: [file.flags.get("report") for file in each.output] for each in workflow.rules
+    reported = {
+        made_by.name: file.flags["report"].caption.get_path_or_uri(secret_free=True)
+        for made_by in workflow.rules
+        for file in made_by.output
+        if "report" in file.flags
     }
-    return {
-        name: str(reported.caption)
-        for name, of_rule in flags.items()
-        for reported in of_rule
-        if reported
-    }
+    return {name: os.path.relpath(caption) for name, caption in reported.items()}
 
 
 def plan_options():
