@@ -153,7 +153,7 @@ def _distances(path: Path, entry: dict[str, Any], couplings: list[str] | None = 
         seeds = sorted(set(group["seeds"]))
         parts.append(
             f"{metric_name(extractor)}; {PROCESS_NAMES[process]}, {SAMPLER_NAMES[sampler]}, after "
-            f"{group['images_seen'].max():,} images; mean and standard deviation over "
+            f"{group['images_seen'].max():,} images; mean ± half of Student's 95 % interval over "
             f"{'–'.join(map(str, seeds))} seed{'s' if seeds != [1] else ''}; lower is better:\n\n"
             + _markdown(pd.DataFrame(cells).T.rename_axis("").reset_index())
         )
@@ -161,7 +161,7 @@ def _distances(path: Path, entry: dict[str, Any], couplings: list[str] | None = 
 
 
 def _cell(row: pd.Series) -> str:
-    spread = "" if pd.isna(row["sd"]) else f" ± {row['sd']:.1f}"
+    spread = "" if pd.isna(row["half"]) else f" ± {row['half']:.1f}"
     return f"{row['mean']:.1f}{spread}"
 
 
