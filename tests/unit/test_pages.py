@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import t as student_t
 
 from dansm import pages
 from dansm.errors import InputError
@@ -70,8 +71,10 @@ def test_distances_are_those_of_the_last_snapshot_over_seeds(reference):
     text = section("distances fid_digits.csv", reference)
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
     mean, sd = np.mean([20, 30]), np.std([20, 30], ddof=1)
+    half = student_t.ppf(0.975, 1) * sd / np.sqrt(2)
     assert rows[0][-2:] == ["3 steps", "10 steps"]
-    assert rows[2] == ["Vanilla", f"{mean:.1f} ± {sd:.1f}", f"{mean * 0.3:.1f} ± {sd * 0.3:.1f}"]
+    cells = [f"{share * mean:.1f} ± {share * half:.1f}" for share in (1, 0.3)]
+    assert rows[2] == ["Vanilla", *cells]
     assert rows[3][0] == "Match size 100" and len(rows) == 4
     assert "after 64,000 images" in text and "over 2 seeds" in text
     assert "5 min on AMD, 2 cores" in text and "commit c0ffee0123." in text
