@@ -77,13 +77,14 @@ def count_crossings(
             f"pairs of {dataset}: expected {embeddings} times {pairs} of them, "
             f"found {count} draws of {size}"
         )
-    # Neighbours in this list come from different draws.
-    parts = [(draw, first) for first in range(0, size - pairs + 1, pairs) for draw in range(count)]
+    # Pairs from all of a draw, since matched noises get farther along it.
+    step = size // pairs
+    parts = [(draw, first) for first in range(step) for draw in range(count)]
     rows, first_points = [], {}
     for kind in draws.kinds:
         noises = draws.noises(kind)
         for number, (draw, first) in enumerate(parts[:embeddings]):
-            chosen = slice(first, first + pairs)
+            chosen = slice(first, first + pairs * step, step)
             points = np.concatenate([draws.samples[draw, chosen], noises[draw, chosen]])
             tsne = TSNE(
                 init="pca",
