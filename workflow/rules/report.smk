@@ -19,7 +19,6 @@ rule write_report:
         runtime=10,
         gpu=0,
     params:
-        results=RESULTS,
         config=resolved_config,
         captions=captions,
     script:
@@ -43,7 +42,6 @@ rule write_crate:
         runtime=10,
         gpu=0,
     params:
-        results=RESULTS,
         config=resolved_config,
     script:
         "../scripts/write_crate.py"

@@ -8,7 +8,7 @@ from dansm.jobs import job
 with job(snakemake):
     write_crate(
         [Path(file) for file in snakemake.input],
-        Path(snakemake.params.results),
+        Path(snakemake.output[0]).parent,
         snakemake.params.config,
         Path("workflow"),
         Path(snakemake.output[0]),

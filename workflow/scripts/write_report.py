@@ -8,7 +8,7 @@ from dansm.report import write_report
 with job(snakemake):
     write_report(
         [Path(file) for file in snakemake.input.files],
-        Path(snakemake.params.results),
+        Path(snakemake.output[0]).parent,
         snakemake.params.config,
         {rule: Path(caption) for rule, caption in snakemake.params.captions.items()},
         Path(snakemake.input.introduction),
