@@ -374,10 +374,9 @@ def _evaluate_load(config: Config, wildcards: dict[str, str]) -> Load:
     sets, evaluations = _sets(settings, sampling)
     last = {(sampler, steps) for sampler, steps, is_last in sets if is_last}
     grid = min(GRID_IMAGES, sampling.n_samples)
-    images = sampling.n_samples * len(sets) + grid * len(last)
-    shown = sum(evaluations[sampler, steps] for sampler, steps in last)
+    images = sampling.n_samples * len(sets)
     seen = sampling.n_samples * sum(evaluations[sampler, steps] for sampler, steps, _ in sets)
-    works = [Work("evaluate", _network_name(settings), seen + grid * shown, flops)]
+    works = [Work("evaluate", _network_name(settings), seen, flops)]
     if isinstance(dataset.source, LatentSource):
         works.append(_autoencoder_work(config, row.dataset, images)[1])
     features = config.features(row.dataset)

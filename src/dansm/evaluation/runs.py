@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,6 +100,7 @@ class RunEvaluator:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network: nn.Module = make_network(settings.network, settings.shape).to(device).eval()
         self._loaded: str | None = None
+        self._shown: defaultdict[str, list[Images]] = defaultdict(list)  # by task
 
     def tasks(self) -> list[Task]:
         """Return all sets of samples that the sampling plan asks for."""
@@ -178,7 +180,9 @@ class RunEvaluator:
         batches = self._generate(task, task.seed_range * count, count)
         if self.sampling.keep_png and task.last:
             batches = kept_as_png(batches, self.folder / PNG / task.png_folder, self.store)
-        for images, nfe in batches:
+        for batch in batches:
+            self._show(task, batch)
+            images, nfe = batch
             evaluations.append(nfe)
             for name, metric in self.metrics.items():
                 found[name].append(metric.extractor(images))
@@ -213,13 +217,25 @@ class RunEvaluator:
         grids: dict[str, np.ndarray] = {"value_range": np.array(self.store.value_range)}
         for task in self.tasks():
             if task.last and task.seed_range == 0:
-                count = min(GRID_IMAGES, self.sampling.n_samples)
-                batches = list(self._generate(task, 0, count))
-                key = f"{task.sampler}-{task.steps}"
-                grids[key] = torch.cat([batch.images for batch in batches]).cpu().numpy()
-                grids[f"{key}-nfe"] = np.mean([batch.nfe for batch in batches])
+                # Those measured before an interruption are made once more, in the same batches.
+                batches = self._generate(task, 0, self.sampling.n_samples)
+                while self._missing(task) > 0:
+                    self._show(task, next(batches))
+                key, shown = f"{task.sampler}-{task.steps}", self._shown[task.key]
+                grids[key] = torch.cat([batch.images for batch in shown]).numpy()
+                grids[f"{key}-nfe"] = np.mean([batch.nfe for batch in shown])
         with atomic_path(path) as partial, open(partial, "wb") as file:
             np.savez_compressed(file, **grids)
+
+    def _missing(self, task: Task) -> int:
+        """Return how many of a task's images the grids still lack."""
+        shown = sum(len(batch.images) for batch in self._shown[task.key])
+        return min(GRID_IMAGES, self.sampling.n_samples) - shown
+
+    def _show(self, task: Task, batch: Images) -> None:
+        """Keep the images of a batch that the grids still lack."""
+        if task.last and task.seed_range == 0 and (missing := self._missing(task)) > 0:
+            self._shown[task.key].append(Images(batch.images[:missing].cpu(), batch.nfe))
 
     def _generate(self, task: Task, first: int, count: int) -> Iterator[Images]:
         if self._loaded != task.file:

@@ -83,14 +83,14 @@ def evaluate(ours, folder):
     return read_table(folder / "distances.csv")
 
 
-def sampled_by_hand(run):
-    """All in one batch: the last snapshot, 3 steps, the second range of image seeds."""
+def sampled_by_hand(run, first=20):
+    """All in one batch: the last snapshot, 3 steps, by default the second range of image seeds."""
     store, folder = run
     network = make_network(SETTINGS.network, SETTINGS.shape).eval()
     load_weights(folder / "model.safetensors", network, {})
     with torch.no_grad():
         samples, _ = PROCESSES["rectified_flow"].sample(
-            lambda x, t: network(x, t).sample, image_noises(20, 20, (1, 4, 4)), "euler", 3
+            lambda x, t: network(x, t).sample, image_noises(first, 20, (1, 4, 4)), "euler", 3
         )
     return store.to_stored_range(samples)
 
@@ -163,6 +163,18 @@ def test_an_interrupted_evaluation_goes_on(run, tmp_path, monkeypatch):
     evaluate(evaluator(run), whole)
     table = (run[1] / "distances.csv").read_bytes()
     assert table == (whole / "distances.csv").read_bytes()
+    with np.load(run[1] / "samples.npz") as found, np.load(whole / "samples.npz") as expected:
+        assert set(found) == set(expected)
+        for name in expected:
+            np.testing.assert_array_equal(found[name], expected[name])
+
+
+def test_the_grids_show_images_that_were_measured(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("dansm.evaluation.runs.GRID_IMAGES", 12)
+    evaluate(evaluator(run), tmp_path)
+    with np.load(tmp_path / "samples.npz") as grids:
+        found = grids["euler-3"]
+    np.testing.assert_array_equal(found, sampled_by_hand(run, first=0)[:12].numpy())
 
 
 KEEPING = SAMPLING.model_copy(update={"keep_png": True})
