@@ -288,7 +288,7 @@ def test_a_reduced_scale_makes_do_with_standins(config):
     bounds = ("batch_size", "batches", "channels", "layers_per_block", "snapshots")
     bounds += ("n_samples", "images", "epochs", "seeds")
     scales = {"smoke": dict.fromkeys(bounds, 4)}
-    smoke = parse_config(config.model_dump() | {"scales": scales, "scale": "smoke"})
+    smoke = parse_config(config.model_dump(by_alias=True) | {"scales": scales, "scale": "smoke"})
     job = Job("encode_latents", {"dataset": "room_latents"}, 1, 0)
     small, large = (load_of(c, job).work[0] for c in (smoke, config))
     assert small.images == 2 * 4 and small.flops < large.flops / 100
@@ -306,7 +306,7 @@ def test_weights_are_downloaded_unless_they_are_here(config, tmp_path):
     assert load_of(config, job).download == 0 and load_of(config, job).disk > 3e8
     job = Job("fetch_inception", {}, 1, 0)
     assert load_of(config, job).download == load_of(config, job).disk == 95_628_359
-    named = parse_config(config.model_dump() | {"inception_weights": "folder"})
+    named = parse_config(config.model_dump(by_alias=True) | {"inception_weights": "folder"})
     assert load_of(named, job).download == 0
     (tmp_path / "no cache" / "clean-fid").mkdir(parents=True)
     (tmp_path / "no cache" / "clean-fid" / "inception-2015-12-05.pt").touch()
@@ -344,7 +344,7 @@ def test_pairs_are_generated_where_there_is_a_model_and_stored_elsewhere(config)
     draw, cross, _ = (load_of(config, job) for job in jobs)
     assert draw == planning.Load(disk=4 * 60 * 3 * 16 * 16)
     assert cross.seconds == pytest.approx(3 * 6 * 0.1)  # random and two match sizes
-    content = config.model_dump()
+    content = config.model_dump(by_alias=True)
     vanilla = content["experiments"][0] | {"coupling": "independent", "match_size": 0}
     trained = parse_config(content | {"experiments": [*content["experiments"], vanilla]})
     draw, cross, loss = (load_of(trained, job) for job in jobs)
@@ -467,7 +467,7 @@ def test_the_gpu_is_the_one_asked_for_or_there_or_calibrated(
         bounds = ("batch_size", "batches", "channels", "layers_per_block", "snapshots")
         bounds += ("n_samples", "images", "epochs", "seeds")
         scales = {"smoke": dict.fromkeys(bounds, 4)}
-        config = parse_config(config.model_dump() | {"scales": scales, "scale": scale})
+        config = parse_config(config.model_dump(by_alias=True) | {"scales": scales, "scale": scale})
     if asked == "mine":
         asked = "my gpu"
         write_calibration(tmp_path / "c.json", **{"My GPU": MEASURED})
@@ -499,7 +499,7 @@ def test_a_damaged_calibration_is_named(config, tmp_path):
 def test_a_calibration_times_what_the_plan_asks_for(config, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     hardware = {"threads": 1, "mem_mb": 1, "runtime": 1, "gpu": 0}
-    content = config.model_dump()
+    content = config.model_dump(by_alias=True)
     content["recipes"]["flow"]["hardware"] = hardware
     config = parse_config(content)
     path = tmp_path / "results" / "c.json"
