@@ -108,10 +108,12 @@ def coupling_ablation(table: pd.DataFrame, marginals: pd.DataFrame | None = None
     by_images.set_ylabel(f"Distance, {steps_name(counts[0])}")
     handles = [Line2D([], [], label=method_name(*key), **look) for key, look in looks.items()]
     lower.legend(handles=handles, loc="outside lower center", ncols=4)
-    seeds = span(summary["seeds"])
+    seeds = f"mean over {span(summary['seeds'])} seeds, bars: Student's 95 % interval"
+    if summary["seeds"].max() == 1:
+        seeds = "one seed, so there are no intervals"
     figure.suptitle(
         f"{rows['dataset'].iloc[0]}: {metric_name(extractor)}, {SAMPLER_NAMES[sampler]} steps\n"
-        f"mean over {seeds} seeds, bars: Student's 95 % interval",
+        f"{seeds}",
         fontsize=8,
         weight="bold",
     )
