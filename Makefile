@@ -15,7 +15,7 @@ demo: .venv/installed
 	@$(BIN)/dansm summary digits digits_latent
 
 test: .venv/installed
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 docs: .venv/installed
 	@$(BIN)/python -m pdoc --docformat numpy --output-directory $(API) dansm
