@@ -107,7 +107,7 @@ def test_the_cost_of_matching_needs_no_data(project):
 
 def test_what_all_needs_can_be_staged(project):
     assert project.planned("stage_data") == {
-        "download": 3,
+        "download": 5,
         "fetch_autoencoder": 1,
         "fetch_inception": 1,
         "stage_data": 1,

@@ -140,7 +140,12 @@ rule collect_times:
         files=timed_files,
         potentials=timed_potential_files,
     output:
-        f"{RESULTS}/times_{{dataset}}.csv",
+        report(
+            f"{RESULTS}/times_{{dataset}}.csv",
+            caption="../report/times.rst",
+            category="Tables",
+            labels={"dataset": "{dataset}", "table": "distances and training time"},
+        ),
     log:
         f"{RESULTS}/logs/collect_times/{{dataset}}.log",
     benchmark:
