@@ -13,7 +13,7 @@ import typer
 
 from dansm.config import Config, LatentSource, config_schema, load_config, parse_config, read_yaml
 from dansm.errors import InputError, InterruptedTraining, TrainingError
-from dansm.evaluation.seed_ranges import without_range_effects
+from dansm.evaluation.seed_ranges import final_distances
 from dansm.evaluation.table import read_table
 
 if TYPE_CHECKING:
@@ -331,14 +331,11 @@ def _parts(folder: Path) -> tuple[Path, str, str, str, int, int]:
 
 def _distances(table: pd.DataFrame, dataset: str) -> str:
     """Return the last snapshots' Fréchet distances, mean over seeds and ranges, as text."""
-    frechet = table[table["metric"] == "frechet_distance"]
-    runs = frechet.dropna(subset=["images_seen"])
+    last = final_distances(table)
     key = ["feature_extractor", "process", "sampler", "match_size", "coupling"]
-    last = runs[runs["images_seen"] == runs.groupby(key)["images_seen"].transform("max")]
-    last = without_range_effects(last)
     wide = last.pivot_table(index=key, columns="steps", values="value", aggfunc="mean")
     wide.columns = [f"{steps} steps" for steps in wide.columns]
-    floors = frechet[frechet["images_seen"].isna()]
+    floors = table[(table["metric"] == "frechet_distance") & table["images_seen"].isna()]
     lines = [
         f"Fréchet distance on {dataset}, at equal images seen "
         f"({', '.join(f'{n:,}' for n in sorted(last['images_seen'].unique()))}); lower is better",

@@ -13,12 +13,12 @@ from typing import Any
 from dansm.errors import InputError
 from dansm.files import atomic_path, is_proven, read_json, sha256, write_json
 from dansm.jobs import jobs_behind, read_records
+from dansm.provenance import PROVENANCE
 
 REFERENCE = Path("results/reference")
 RUN = "run.json"
 LARGEST = 5 * 2**20  # bytes; everyone who clones the repository gets the archive
 _DATA = (".csv", ".npz")
-_KEYS = ("commit", "uncommitted_changes", "versions", "hardware")
 
 
 def archive(
@@ -137,7 +137,7 @@ def _by_jobs(path: Path, records: dict[str, dict[str, Any]]) -> dict[str, Any]:
     longest = max(jobs, key=lambda job: job["seconds"])
     return {
         "command": f"snakemake {path}",
-        **{key: longest[key] for key in _KEYS},
+        **{key: longest[key] for key in PROVENANCE},
         "commit": jobs[0]["commit"],
         "uncommitted_changes": any(job["uncommitted_changes"] for job in jobs),
         "made": jobs[0]["finished"],
@@ -148,11 +148,11 @@ def _by_jobs(path: Path, records: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _by_hand(path: Path, run: dict[str, Any], command: str | None) -> dict[str, Any]:
-    missing = sorted({*_KEYS, "seconds"} - set(run))
+    missing = sorted({*PROVENANCE, "seconds"} - set(run))
     if missing or command is None:
         raise InputError(
             f"{path}: expected its command, and keys {missing} of the run that made it"
         )
     made = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
-    found = {key: run[key] for key in (*_KEYS, "seconds")}
+    found = {key: run[key] for key in (*PROVENANCE, "seconds")}
     return {"command": command, **found, "made": made, "jobs": 1, "inputs": []}

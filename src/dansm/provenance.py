@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+# The keys of `provenance`.
+PROVENANCE = ("commit", "uncommitted_changes", "versions", "hardware")
 _PACKAGES = ("torch", "diffusers", "accelerate", "numpy", "scipy", "clean-fid", "scikit-learn")
 
 

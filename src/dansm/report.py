@@ -15,11 +15,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from dansm.errors import InputError
 from dansm.files import atomic_path
 from dansm.jobs import jobs_behind, read_records
+from dansm.provenance import PROVENANCE
 
 _PAGES = Environment(
     loader=PackageLoader("dansm"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
 )
-_PROVENANCE = ("commit", "uncommitted_changes", "versions", "hardware")
 
 
 def write_report(
@@ -150,7 +150,7 @@ def _provenance(jobs: list[dict[str, Any]]) -> str:
     """Return each set of commit, versions and hardware once, as JSON."""
     found: list[dict[str, Any]] = []
     for job in jobs:
-        one = {key: job[key] for key in _PROVENANCE}
+        one = {key: job[key] for key in PROVENANCE}
         found += [one] if one not in found else []
     return "\n".join(json.dumps(one, indent=2) for one in found)
 

@@ -19,9 +19,8 @@ from dansm.evaluation.png import kept_as_png
 from dansm.evaluation.sampling import Decode, Images, generate
 from dansm.evaluation.statistics import ReferenceFeatures
 from dansm.files import atomic_path, read_json
-from dansm.models.networks import load_weights, make_network
 from dansm.processes import PROCESSES
-from dansm.training import MODEL, RUN, snapshot_description
+from dansm.training import RUN, load_model
 
 BATCH = 250
 
@@ -47,15 +46,10 @@ def sample_run(
     InputError
         If the run is not finished, or its process has no such sampler or steps.
     """
-    run = read_json(folder / RUN)
-    settings = RunSettings.model_validate(run["settings"])
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = make_network(settings.network, settings.shape).to(device).eval()
-    seen = run["snapshots"][-1]["images_seen"]
-    load_weights(folder / MODEL, network, snapshot_description(settings, seen))
+    settings = RunSettings.model_validate(read_json(folder / RUN)["settings"])
     try:
         yield from generate(
-            network,
+            load_model(folder, settings),
             PROCESSES[settings.process],
             store,
             decode,

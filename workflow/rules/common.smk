@@ -675,15 +675,14 @@ def claim_distances(wildcards):
     return [f"{RESULTS}/fid_{wildcards.dataset}.csv", *comparisons]
 
 
-def claim_paths(wildcards):
-    """The table of paths, where pairs are drawn; claims without their tables are undecided."""
-    drawn = wildcards.dataset in CONFIG.noise_sample_pairs
-    return [f"{RESULTS}/paths_{wildcards.dataset}.csv"] if drawn else []
+def of_pairs(table):
+    """A table of noise-sample pairs, where they are drawn; claims without theirs are undecided."""
 
+    def path(wildcards):
+        drawn = wildcards.dataset in CONFIG.noise_sample_pairs
+        return [f"{RESULTS}/{table}_{wildcards.dataset}.csv"] if drawn else []
 
-def claim_crossings(wildcards):
-    drawn = wildcards.dataset in CONFIG.noise_sample_pairs
-    return [f"{RESULTS}/crossings_{wildcards.dataset}.csv"] if drawn else []
+    return path
 
 
 def claim_reproducibility(wildcards):

@@ -192,8 +192,8 @@ rule measure_speed:
 rule measure_claims:
     input:
         distances=claim_distances,
-        paths=claim_paths,
-        crossings=claim_crossings,
+        paths=of_pairs("paths"),
+        crossings=of_pairs("crossings"),
         reproducibility=claim_reproducibility,
         speed=[f"{RESULTS}/speed_{{dataset}}.csv"],
         matching_share=[f"{RESULTS}/matching_share_{{dataset}}.csv"],

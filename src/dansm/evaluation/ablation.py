@@ -10,13 +10,12 @@ from dansm.config import RunSettings
 from dansm.couplings import Potentials
 from dansm.errors import InputError
 from dansm.evaluation.intervals import student_interval
-from dansm.evaluation.seed_ranges import without_range_effects
+from dansm.evaluation.seed_ranges import final_distances
 from dansm.evaluation.table import COLUMNS, SECONDS, TIMED_COLUMNS, read_table
 from dansm.files import atomic_path, read_json
 from dansm.training import RUN, STATS
 
 _METHOD = ["coupling", "match_size"]
-_RUN = ["dataset", "process", *_METHOD, "seed"]
 
 
 def collect_times(folders: Sequence[Path], potentials: Mapping[str, Path], path: Path) -> None:
@@ -87,9 +86,7 @@ def summarise_ablation(table: pd.DataFrame) -> pd.DataFrame:
         preparation) and ``behind``, ``behind_low``, ``behind_high``: the mean distance minus
         that of the first row, whose own are 0.
     """
-    rows = table[table["metric"] == "frechet_distance"].dropna(subset=["steps"])
-    rows = rows[rows["images_seen"] == rows.groupby(_RUN)["images_seen"].transform("max")]
-    rows = without_range_effects(rows)
+    rows = final_distances(table).dropna(subset=["steps"])
     panel = ["sampler", "steps", "feature_extractor"]
     of_seed = rows.groupby([*panel, *_METHOD, "seed"], as_index=False).agg(
         value=("value", "mean"), seconds=(SECONDS, "mean")

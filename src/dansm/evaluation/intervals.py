@@ -33,6 +33,12 @@ def student_interval(values: ArrayLike) -> Interval:
     return Interval(mean, float(mean - half), float(mean + half))
 
 
+def half_width(values: ArrayLike) -> float:
+    """Return half the width of `student_interval`; NaN for a single value."""
+    mean, low, _ = student_interval(values)
+    return mean - low
+
+
 def bootstrap_interval(values: ArrayLike, seed: int = 0) -> Interval:
     """Return the mean and its percentile bootstrap interval, from three values on.
 

@@ -21,10 +21,9 @@ from dansm.errors import InputError
 from dansm.evaluation.table import PATH_COLUMNS
 from dansm.files import atomic_path
 from dansm.geometry import nearest_in_batch, path_length, path_separation
-from dansm.models.networks import load_weights, make_network
 from dansm.processes import RectifiedFlow
 from dansm.randomness import generator, image_noises, stream_seed
-from dansm.training import MODEL, snapshot_description
+from dansm.training import load_model
 
 # Evaluation makes images from the first noises on; nobody evaluates so many.
 FIRST_IMAGE = 10**9
@@ -55,19 +54,8 @@ class TrainedRun(NamedTuple):
     batch_size: int
 
     def load(self) -> nn.Module:
-        """Return the finished model in evaluation mode, on a GPU where there is one.
-
-        Raises
-        ------
-        InputError
-            If its weights are missing, cut short or those of another run.
-        """
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        network = make_network(self.settings.network, self.settings.shape).to(device).eval()
-        images_seen = self.settings.steps * self.settings.batch_size
-        expected = snapshot_description(self.settings, images_seen)
-        load_weights(Path(self.folder) / MODEL, network, expected)
-        return network
+        """Return its model; see `dansm.training.load_model`."""
+        return load_model(self.folder, self.settings)
 
     def generate(self, network: nn.Module, count: int) -> Tensor:
         """Return what the model makes of the first preferable noises by RK45, in its own space."""

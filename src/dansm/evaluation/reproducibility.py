@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from dansm.errors import InputError
+from dansm.evaluation.intervals import CONFIDENCE, Interval
 from dansm.evaluation.table import REPRODUCIBILITY_COLUMNS
 from dansm.files import atomic_path
 from dansm.randomness import stream_seed
 
-CONFIDENCE = 0.95
 RESAMPLINGS = 2000
 
 
@@ -50,14 +50,6 @@ class RunImages(NamedTuple):
                 f"(n, channels, height, width), found {images.shape}"
             )
         return images
-
-
-class Similarity(NamedTuple):
-    """A mean with its 95 % bootstrap interval over images."""
-
-    mean: float
-    low: float
-    high: float
 
 
 def measure_reproducibility(
@@ -127,13 +119,15 @@ def similarities(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return normed(a) @ normed(b).T
 
 
-def bootstrap(correlations: np.ndarray, seed: int) -> tuple[Similarity, Similarity]:
+def bootstrap(correlations: np.ndarray, seed: int) -> tuple[Interval, Interval]:
     """Return the mean similarity of images of the same noise, and of different noises.
+
+    Intervals are bootstrap ones over noises, which are resampled with replacement.
 
     Parameters
     ----------
     correlations
-        As returned by `similarities`, at least 2 by 2. Noises are resampled with replacement.
+        As returned by `similarities`, at least 2 by 2.
     seed
         Of the resampling.
     """
@@ -151,7 +145,7 @@ def bootstrap(correlations: np.ndarray, seed: int) -> tuple[Similarity, Similari
     return _interval(same), _interval(different)
 
 
-def _interval(means: np.ndarray) -> Similarity:
+def _interval(means: np.ndarray) -> Interval:
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(means[1:], [tail, 1 - tail])
-    return Similarity(float(means[0]), float(low), float(high))
+    return Interval(float(means[0]), float(low), float(high))

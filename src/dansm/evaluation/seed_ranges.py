@@ -1,8 +1,22 @@
-"""Distances that are measured on different sets of images, made comparable."""
+"""Distances of finished runs, made comparable where their sets of images differ."""
 
 import pandas as pd
 
-_RUN = ["process", "coupling", "match_size", "seed", "feature_extractor"]
+_RUN = ["process", "coupling", "match_size", "seed"]
+_MEASURED = [*_RUN, "feature_extractor"]
+
+
+def final_distances(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the Fréchet distances of each run's last snapshot, `without_range_effects`.
+
+    Parameters
+    ----------
+    table
+        Distances of one dataset, with the columns of `dansm.evaluation.table.COLUMNS`.
+    """
+    rows = table[table["metric"] == "frechet_distance"].dropna(subset=["images_seen"])
+    last = rows.groupby(_RUN)["images_seen"].transform("max")
+    return without_range_effects(rows[rows["images_seen"] == last])
 
 
 def without_range_effects(rows: pd.DataFrame) -> pd.DataFrame:
@@ -20,11 +34,12 @@ def without_range_effects(rows: pd.DataFrame) -> pd.DataFrame:
         Fréchet distances of the last snapshots of runs, one row a set, with the columns of
         `dansm.evaluation.table.COLUMNS`.
     """
-    of_steps = rows.groupby([*_RUN, "sampler", "steps"], dropna=False)["seed_range"]
-    of_run = rows.groupby(_RUN)["seed_range"]
+    of_steps = rows.groupby([*_MEASURED, "sampler", "steps"], dropna=False)["seed_range"]
+    of_run = rows.groupby(_MEASURED)["seed_range"]
     everywhere = rows[of_steps.transform("nunique") == of_run.transform("nunique")]
-    anchors = everywhere.sort_values(["steps", "sampler"]).groupby([*_RUN, "seed_range"])
-    values = anchors["value"].last().astype(float)
-    effects = (values - values.groupby(_RUN).transform("mean")).rename("effect").reset_index()
-    effect = rows[[*_RUN, "seed_range"]].merge(effects, how="left")["effect"].fillna(0)
+    # Adaptive samplers have no number of steps.
+    ordered = everywhere.sort_values(["steps", "sampler"], na_position="first")
+    values = ordered.groupby([*_MEASURED, "seed_range"])["value"].last().astype(float)
+    effects = (values - values.groupby(_MEASURED).transform("mean")).rename("effect").reset_index()
+    effect = rows[[*_MEASURED, "seed_range"]].merge(effects, how="left")["effect"].fillna(0)
     return rows.assign(value=rows["value"].astype(float) - effect.to_numpy(float))

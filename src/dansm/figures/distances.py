@@ -15,8 +15,8 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethod
 
 from dansm.config import SAMPLERS
 from dansm.errors import InputError
-from dansm.evaluation.intervals import student_interval
-from dansm.evaluation.seed_ranges import without_range_effects
+from dansm.evaluation.intervals import half_width
+from dansm.evaluation.seed_ranges import final_distances
 from dansm.evaluation.table import SECONDS, read_table
 from dansm.figures.base import ADAPTIVE, GREY, PROCESS_NAMES, SAMPLER_NAMES, span, steps_name, style
 
@@ -76,11 +76,7 @@ def summarise_distances(distances: pd.DataFrame) -> pd.DataFrame:
         Student 95 % interval (NaN with one seed), ``seeds``, ``seed_ranges``, ``n_samples``,
         ``images_seen``, ``nfe_low`` and ``nfe_high``.
     """
-    rows = _frechet(distances)
-    rows = rows[rows["process"].isin(PROCESS_NAMES)]
-    run = ["process", *_METHOD, "seed"]
-    rows = rows[rows["images_seen"] == rows.groupby(run)["images_seen"].transform("max")]
-    rows = without_range_effects(rows)
+    rows = _frechet(final_distances(distances))
     of_seed = rows.groupby([*_PANEL, *_METHOD, "seed"], as_index=False).agg(
         value=("value", "mean"),
         nfe=("nfe", "mean"),
@@ -90,7 +86,7 @@ def summarise_distances(distances: pd.DataFrame) -> pd.DataFrame:
     )
     summary = of_seed.groupby([*_PANEL, *_METHOD], as_index=False).agg(
         mean=("value", "mean"),
-        half=("value", _half_width),
+        half=("value", half_width),
         seeds=("seed", "nunique"),
         seed_ranges=("seed_ranges", "min"),
         n_samples=("n_samples", "min"),
@@ -278,14 +274,9 @@ def _references(distances: pd.DataFrame, extractor: str) -> list[tuple[str, str]
             count = f"{span(found['n_samples'])} images"
             if len(found) > 1:
                 count = f"{len(found)} splits, {count} each"
-            value = _plus_minus(found["value"].mean(), _half_width(found["value"]))
+            value = _plus_minus(found["value"].mean(), half_width(found["value"]))
             references.append((f"{name} ({count})", value))
     return references
-
-
-def _half_width(values: pd.Series) -> float:
-    mean, low, _ = student_interval(values.astype(float))
-    return mean - low
 
 
 def _plus_minus(mean: float, half: float) -> str:

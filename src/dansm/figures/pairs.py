@@ -11,13 +11,13 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
-from scipy.stats import t as student_t
 
 from dansm.errors import InputError
+from dansm.evaluation.intervals import half_width
 from dansm.evaluation.table import CROSSING_COLUMNS, LOSS_COLUMNS, PATH_COLUMNS, read_table
 from dansm.figures.base import BLUE, GREY, read_arrays, style
+from dansm.figures.distances import method_name
 
-CONFIDENCE = 0.95
 _ORDER = ["random", "matched", "preferable"]
 _QUANTITIES = {
     "path_length": "Path length ‖x − z‖",
@@ -140,7 +140,7 @@ def path_geometry(paths: pd.DataFrame, *, dataset: str, origin: str) -> Figure:
         for place, kind in enumerate(kinds):
             values = _values(paths, kind, quantity)
             axes.plot(np.full(len(values), place + 0.22), values, ".", color=GREY, markersize=3)
-            axes.errorbar(place, values.mean(), _half_width(values), **looks[kind], capsize=3)
+            axes.errorbar(place, values.mean(), half_width(values), **looks[kind], capsize=3)
         axes.set_xticks(range(len(kinds)), [_name(*kind) for kind in kinds], rotation=90)
         axes.set(xlim=(-0.6, len(kinds) - 0.4), title=label)
     tops[0].set_ylabel("Distance (Euclidean)")
@@ -151,7 +151,7 @@ def path_geometry(paths: pd.DataFrame, *, dataset: str, origin: str) -> Figure:
         for kind in kinds:
             x, y = (_values(paths, kind, q) for q in ("path_length", quantity))
             axes.errorbar(
-                x.mean(), y.mean(), _half_width(y), _half_width(x), **looks[kind], capsize=2
+                x.mean(), y.mean(), half_width(y), half_width(x), **looks[kind], capsize=2
             )
         correlation = np.corrcoef(lengths, distances)[0, 1]
         axes.set_xlabel(_QUANTITIES["path_length"])
@@ -185,7 +185,7 @@ def nearest_share(paths: pd.DataFrame, *, dataset: str, origin: str) -> Figure:
         axes.errorbar(
             sizes,
             [100 * of_size.mean() for of_size in values],
-            [100 * _half_width(of_size) for of_size in values],
+            [100 * half_width(of_size) for of_size in values],
             **looks[kind] | {"linestyle": "-"},
             capsize=3,
             label=_name(*kind),
@@ -223,7 +223,7 @@ def loss_over_time(losses: pd.DataFrame, *, dataset: str, match_size: int) -> Fi
     lines = {"random": "--", "matched": "-.", "preferable": "-"}
     looks = _look_up([("random", 0), ("matched", match_size), ("preferable", 0)])
     z = 1.96
-    for axes, ((_, trained, seed), rows) in zip(panels, models, strict=True):
+    for axes, ((coupling, trained, seed), rows) in zip(panels, models, strict=True):
         for kind, look in looks.items():
             of_kind = (
                 rows[rows["kind"] == kind[0]]
@@ -236,8 +236,7 @@ def loss_over_time(losses: pd.DataFrame, *, dataset: str, match_size: int) -> Fi
                 middle, loss - error, loss + error, color=look["color"], alpha=0.2, linewidth=0
             )
             axes.plot(middle, loss, **look | {"linestyle": lines[kind[0]]}, label=_noises(*kind))
-        model = f"match size {trained:,}" if trained else "vanilla"
-        axes.set_title(f"Model trained: {model}, seed {seed}")
+        axes.set_title(f"Model trained: {method_name(coupling, trained).lower()}, seed {seed}")
         axes.set(xlabel="Time t (0: noise, 1: sample)", xlim=(0, 1))
     panels[0].set_ylim(bottom=0)
     panels[0].set_ylabel("Squared error of the velocity\nper dimension")
@@ -288,11 +287,3 @@ def _values(table: pd.DataFrame, kind: tuple[str, int], quantity: str) -> np.nda
     name, size = kind
     rows = table[(table["kind"] == name) & (table["match_size"] == size)]
     return rows[rows["quantity"] == quantity].sort_values("draw")["value"].to_numpy(float)
-
-
-def _half_width(values: np.ndarray) -> float:
-    """Return half of Student's interval of the mean, 0 for a single value."""
-    if len(values) < 2:
-        return 0.0
-    quantile = student_t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)
-    return float(quantile * values.std(ddof=1) / np.sqrt(len(values)))

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from dansm.errors import InputError
 from dansm.evaluation.table import REPRODUCIBILITY_COLUMNS, read_table
 from dansm.figures.base import BLUE, GREY, PROCESS_NAMES, SAMPLER_NAMES, steps_name, style
+from dansm.figures.distances import method_name
 from dansm.figures.samples import read_samples
 
 _IMAGES = 10
@@ -92,8 +93,8 @@ def _same_model(run: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def _run_name(run: dict[str, Any]) -> str:
-    size = f"match size {run['match_size']:,}" if run["match_size"] else "vanilla"
-    return f"{PROCESS_NAMES[run['process']]}\n{size}, seed {run['seed']}"
+    method = method_name(run["coupling"], run["match_size"]).lower()
+    return f"{PROCESS_NAMES[run['process']]}\n{method}, seed {run['seed']}"
 
 
 def _row(table: pd.DataFrame, first: dict[str, Any], run: dict[str, Any]) -> pd.Series:
