@@ -1,6 +1,8 @@
 """What surrounds a job: its log, its threads, its exit code."""
 
 import os
+import platform
+import re
 import subprocess
 import sys
 from datetime import datetime
@@ -61,6 +63,23 @@ def test_a_second_run_appends(tmp_path):
     for _ in range(2):
         subprocess.run([sys.executable, "-c", SCRIPT, str(log), "pass"], check=True)
     assert log.read_text().count("from a child process") == 2
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="its settings are glibc's")
+def test_tensors_come_from_memory_that_the_process_keeps(tmp_path):
+    """A tensor's 4096 pages each fault when they are new; one more may be new here."""
+    statement = """
+import resource
+torch.ones(2**22)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    torch.ones(2**22)
+print("faults", resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    log = tmp_path / "logs" / "job.log"
+    subprocess.run([sys.executable, "-c", SCRIPT, str(log), statement], check=True)
+    faults = int(re.search(r"^faults (\d+)$", log.read_text(), re.M)[1])
+    assert faults < 2 * 4096
 
 
 def test_a_job_that_succeeds_leaves_a_record(tmp_path):
