@@ -6,15 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import EngFormatter
 
 from dansm.errors import InputError
 from dansm.evaluation.ablation import summarise_ablation
 from dansm.evaluation.table import MARGINAL_COLUMNS, SECONDS, read_table
-from dansm.figures.base import SAMPLER_NAMES, span, steps_name, style
+from dansm.figures.base import SAMPLER_NAMES, label_decades, span, steps_name, style
 from dansm.figures.distances import method_name, metric_name
 
 _METHOD = ["coupling", "match_size"]
@@ -80,9 +79,9 @@ def coupling_ablation(table: pd.DataFrame, marginals: pd.DataFrame | None = None
         }
         for k, method in enumerate(methods)
     }
-    height = 0.19 * len(methods)
-    figure = Figure(figsize=(7, height + 3.7), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=(height + 0.5, 2.9))
+    height = 0.19 * len(methods) + 0.75
+    figure = Figure(figsize=(7, height + 3.2), layout="constrained")
+    upper, lower = figure.subfigures(2, 1, height_ratios=(height, 2.9))
     beside = {} if marginals is None else _MARGINALS
     panels = upper.subplots(1, len(counts) + len(beside), sharey=True, squeeze=False)[0]
     for axes, steps in zip(panels, counts, strict=False):
@@ -97,7 +96,7 @@ def coupling_ablation(table: pd.DataFrame, marginals: pd.DataFrame | None = None
         _draw_marginal(axes, marginals[marginals["statistic"] == statistic], looks)
         axes.set(title=title, xlabel=unit, xscale=scale)
     panels[0].set_yticks(range(len(methods)), [method_name(*method) for method in methods])
-    panels[0].invert_yaxis()
+    panels[0].set_ylim(len(methods) - 0.5, -0.5)
     curves = rows[(rows["steps"] == counts[0]) & (rows["seed_range"] == 0)]
     by_images, by_seconds = lower.subplots(1, 2, sharey=True)
     _draw_curves(by_images, curves, looks, "images_seen")
@@ -135,7 +134,7 @@ def _draw_final(axes: Axes, summary: pd.DataFrame, looks: dict[tuple, Look]) -> 
             capsize=2,
         )
     axes.set_xscale("log")
-    _label_by_2_and_5(axes.xaxis)
+    label_decades(axes.xaxis)
 
 
 def _draw_marginal(axes: Axes, rows: pd.DataFrame, looks: dict[tuple, Look]) -> None:
@@ -155,10 +154,4 @@ def _draw_curves(axes: Axes, curves: pd.DataFrame, looks: dict[tuple, Look], by:
         places = means.index if by == "images_seen" else means["seconds"]
         axes.plot(places.astype(float), means["value"].astype(float), **look)
     axes.set_yscale("log")
-    _label_by_2_and_5(axes.yaxis)
-
-
-def _label_by_2_and_5(axis: Axis) -> None:
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.set_minor_formatter(NullFormatter())
+    label_decades(axes.yaxis)

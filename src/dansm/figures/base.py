@@ -6,7 +6,9 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from dansm.errors import InputError
 from dansm.files import atomic_path
@@ -47,6 +49,21 @@ def style() -> AbstractContextManager[None]:
             "pdf.fonttype": 42,
         }
     )
+
+
+class _FewTicks(LogLocator):
+    """Ticks at 1, 2 and 5 of each decade, and at more within a single one."""
+
+    def tick_values(self, vmin: float, vmax: float) -> np.ndarray:
+        self.set_params(subs=(1, 2, 5) if vmax > 10 * vmin else (1, 1.5, 2, 3, 5, 7))
+        return super().tick_values(vmin, vmax)
+
+
+def label_decades(axis: Axis) -> None:
+    """Give a logarithmic axis plain numbers, a few for each decade."""
+    axis.set_major_locator(_FewTicks())
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 @style()

@@ -11,14 +11,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import EngFormatter
 
 from dansm.config import SAMPLERS
 from dansm.errors import InputError
 from dansm.evaluation.intervals import half_width
 from dansm.evaluation.seed_ranges import final_distances
 from dansm.evaluation.table import SECONDS, read_table
-from dansm.figures.base import ADAPTIVE, GREY, PROCESS_NAMES, SAMPLER_NAMES, span, steps_name, style
+from dansm.figures.base import (
+    ADAPTIVE,
+    GREY,
+    PROCESS_NAMES,
+    SAMPLER_NAMES,
+    label_decades,
+    span,
+    steps_name,
+    style,
+)
 
 _METHOD = ["coupling", "match_size"]
 _PANEL = ["feature_extractor", "process", "sampler", "steps"]
@@ -29,6 +38,7 @@ _REFERENCES = {
     "real_halves": "Random halves of the real images",
     "reconstruction": "Reconstructions by the autoencoder",
 }
+_FAR = 10  # times below all curves
 _UNSAMPLED = "not sampled"
 
 # Metric, sampler and method: the index of a line of the table of distances.
@@ -162,7 +172,7 @@ def distance_curves(distances: pd.DataFrame, times: pd.DataFrame | None = None) 
     """Return the distance along training, for all that is measured at every snapshot.
 
     Lines are means over seeds, bands their range; the dashed grey line is the distance between
-    random halves of the real images.
+    random halves of the real images, whose number alone is given where the line would be far below.
 
     Parameters
     ----------
@@ -193,6 +203,7 @@ def distance_curves(distances: pd.DataFrame, times: pd.DataFrame | None = None) 
     size = (1.7 * len(counts) + 0.5, 2.1 * len(panels) + 0.7)
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(len(panels), len(counts), sharex=True, sharey="row", squeeze=False)
+    below: set[str] = set()
     for axes_row, panel in zip(grid, panels, strict=True):
         extractor, process, sampler = panel
         floor = rows[(rows["process"] == "real_halves") & (rows["feature_extractor"] == extractor)]
@@ -203,8 +214,10 @@ def distance_curves(distances: pd.DataFrame, times: pd.DataFrame | None = None) 
                 axes.set_visible(False)
                 continue
             _draw_curves(axes, of_panel, looks, "images_seen" if times is None else SECONDS)
-            if not floor.empty:
+            if floor["value"].mean() > _panel(curves, *panel)["value"].min() / _FAR:
                 axes.axhline(floor["value"].mean(), **_FLOOR)
+            elif not floor.empty:
+                below.add(f"{floor['value'].mean():.2g}")
             name = textwrap.fill(f"{PROCESS_NAMES[process]}, {SAMPLER_NAMES[sampler]}", 24)
             axes.set_title(f"{name}\n{steps_name(steps)} (NFE {span(of_panel['nfe'])})")
         axes_row[0].set_ylabel(metric_name(extractor).replace(", ", "\n").replace(" f", "\nf"))
@@ -227,6 +240,8 @@ def distance_curves(distances: pd.DataFrame, times: pd.DataFrame | None = None) 
     if not halves.empty:
         splits = halves["seed_range"].nunique()
         label = f"real halves, mean of {splits} splits of {span(halves['n_samples'])} images"
+        if below:
+            label += f": {', '.join(sorted(below))}, below the axes"
         handles.append(Line2D([], [], label=label, **_FLOOR))
     figure.legend(handles=handles, loc="outside lower center", ncols=(len(handles) + 1) // 2)
     return figure
@@ -392,7 +407,5 @@ def _draw_curves(
             band = (places, values["min"], values["max"])
             axes.fill_between(*band, color=look["color"], alpha=0.25, linewidth=0)
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    label_decades(axes.yaxis)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
