@@ -794,6 +794,11 @@ def share_hardware(wildcards):
 
 
 def share_threads(wildcards):
+    """Those of training, and one for the thread that matches ahead, for nobody else to disturb."""
+    return share_hardware(wildcards).threads + 1
+
+
+def training_threads(wildcards):
     return share_hardware(wildcards).threads
 
 

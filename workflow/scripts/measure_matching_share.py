@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import torch
+
 from dansm.config import MatchingShare, RunSettings
 from dansm.data.store import open_store
 from dansm.evaluation.matching_share import measure_matching_share
 from dansm.jobs import job
 
 with job(snakemake):
+    torch.set_num_threads(snakemake.params.threads)
     measure_matching_share(
         MatchingShare.model_validate(snakemake.params.settings),
         RunSettings.model_validate(snakemake.params.run),
