@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-RUNS = {"digits": 12, "digits_latent": 2, "mnist16": 12, "cifar10": 8, "bedroom": 8}
+RUNS = {"digits": 12, "digits_latent": 2, "mnist16": 20, "cifar10": 8, "bedroom": 8}
 COUPLINGS = 14  # compared on the digits, with 5 seeds each
 DEMO_COUPLINGS = 7  # of them, with one seed each, in the demo
 ROW = (
