@@ -109,11 +109,11 @@ def _origin(entry: dict[str, Any]) -> str:
     if hardware["device"] != "cpu":
         machine = f"{hardware['device']}; {machine}"
     seconds = entry["seconds"]
-    took = "time not measured" if seconds is None else readable_time(seconds)
     jobs = f" in {entry['jobs']} jobs" if entry["jobs"] > 1 else ""
+    took = "" if seconds is None else f"{readable_time(seconds)}{jobs} on "
     changed = " with changes" if entry["uncommitted_changes"] else ""
     commit = (entry["commit"] or "unknown")[:10]
-    return f"{took}{jobs} on {machine}; {entry['made'][:10]}, commit {commit}{changed}."
+    return f"{took}{machine}; {entry['made'][:10]}, commit {commit}{changed}."
 
 
 def _figure(path: Path, entry: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from scipy.stats import t as student_t
 from dansm import pages
 from dansm.errors import InputError
 from dansm.evaluation.table import COLUMNS, write_table
-from dansm.files import write_text
+from dansm.files import read_json, write_json, write_text
 from dansm.gallery import REFERENCE, archive
 from dansm.pages import figures_page, filled
 
@@ -87,6 +87,15 @@ def test_other_sections(reference):
     picture = section("figure figures/curves_digits.png", reference)
     assert picture.startswith(f"![curves_digits]({reference}/figures/curves_digits.png)")
     assert "`snakemake demo`: 5 min" in picture
+
+
+def test_a_time_that_was_not_measured_is_not_given(reference):
+    index = reference / "run.json"
+    entries = read_json(index)
+    entries["files"]["figures/curves_digits.png"]["seconds"] = None
+    write_json(index, entries)
+    picture = section("figure figures/curves_digits.png", reference)
+    assert "`snakemake demo`: AMD, 2 cores; " in picture
 
 
 @pytest.mark.parametrize(
