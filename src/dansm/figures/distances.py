@@ -241,7 +241,7 @@ def distance_curves(distances: pd.DataFrame, times: pd.DataFrame | None = None) 
         splits = halves["seed_range"].nunique()
         label = f"real halves, mean of {splits} splits of {span(halves['n_samples'])} images"
         if below:
-            label += f": {', '.join(sorted(below))}, below the axes"
+            label += f":\n{', '.join(sorted(below))}, below the axes"
         handles.append(Line2D([], [], label=label, **_FLOOR))
     figure.legend(handles=handles, loc="outside lower center", ncols=(len(handles) + 1) // 2)
     return figure
