@@ -70,11 +70,12 @@ def archive(
             raise InputError(
                 f"{path}: expected at most {LARGEST:,} bytes, found {path.stat().st_size:,}"
             )
+        made = _by_hand(path, run, command) if run else _by_jobs(path, records)
         name = path.relative_to(results).as_posix()
-        entry = _by_hand(path, run, command) if run else _by_jobs(path, records)
-        with atomic_path(reference / name) as partial:
+        entries[name] = {"sha256": sha256(path), **made}
+    for path in wanted:
+        with atomic_path(reference / path.relative_to(results)) as partial:
             shutil.copyfile(path, partial)
-        entries[name] = {"sha256": sha256(path), **entry}
     write_json(reference / RUN, {"files": entries})
     return left_out
 

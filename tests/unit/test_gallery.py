@@ -56,6 +56,14 @@ def test_a_figure_is_archived_with_its_tables_and_what_made_them(results, tmp_pa
     assert (reference / "fid_digits.csv").read_text() == "new"
 
 
+def test_nothing_is_archived_if_one_file_cannot_be(results, tmp_path):
+    reference = tmp_path / "reference"
+    (results / "jobs" / "pairs" / "digits.json").unlink()
+    with pytest.raises(InputError, match=r"digits.npz: expected the record of the job"):
+        archive([results / "figures" / "curves_digits.png"], results, reference)
+    assert not reference.exists()
+
+
 def test_large_data_of_a_figure_stays_behind_but_is_named(results, tmp_path, monkeypatch):
     monkeypatch.setattr(gallery, "LARGEST", 13)
     figure, table = results / "figures" / "curves_digits.png", results / "fid_digits.csv"
