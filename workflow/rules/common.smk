@@ -794,8 +794,8 @@ def share_hardware(wildcards):
 
 
 def share_threads(wildcards):
-    """Those of training, and one for the thread that matches ahead, for nobody else to disturb."""
-    return share_hardware(wildcards).threads + 1
+    """At least two: nobody is to disturb the thread that matches ahead."""
+    return max(2, share_hardware(wildcards).threads)
 
 
 def training_threads(wildcards):
