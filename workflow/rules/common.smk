@@ -773,8 +773,14 @@ def gpus(count):
     return {name: resource(name) for name in CONFIG.cluster.request(0)}
 
 
+def training_threads(row):
+    """Those of the recipe; at a reduced scale the networks are too small for more than two."""
+    threads = CONFIG.recipes[row.recipe].hardware.threads
+    return threads if CONFIG.scale is None else min(2, threads)
+
+
 def run_threads(wildcards):
-    return CONFIG.recipes[row_of(wildcards).recipe].hardware.threads
+    return training_threads(row_of(wildcards))
 
 
 def run_memory(wildcards):
@@ -795,11 +801,11 @@ def share_hardware(wildcards):
 
 def share_threads(wildcards):
     """At least two: nobody is to disturb the thread that matches ahead."""
-    return max(2, share_hardware(wildcards).threads)
+    return max(2, training_threads(share_row(wildcards)))
 
 
-def training_threads(wildcards):
-    return share_hardware(wildcards).threads
+def share_training_threads(wildcards):
+    return training_threads(share_row(wildcards))
 
 
 def share_memory(wildcards):

@@ -163,6 +163,6 @@ rule measure_matching_share:
     params:
         settings=share_settings,
         run=share_run,
-        threads=training_threads,
+        threads=share_training_threads,
     script:
         "../scripts/measure_matching_share.py"
