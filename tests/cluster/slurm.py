@@ -124,6 +124,8 @@ def started(folder: Path) -> Iterator[Slurm]:
         (folder / name).mkdir()
     for k in range(2):
         (folder / f"gpu{k}").symlink_to("/dev/null")
+    # Nothing here uses cgroups; slurmd would look which kind there is, and there may be none.
+    (folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
     (folder / "gres.conf").write_text(f"Name=gpu File={folder}/gpu[0-1]\n")
     key = folder / "munge.key"
     key.write_bytes(os.urandom(128))

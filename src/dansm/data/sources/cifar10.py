@@ -14,6 +14,8 @@ from dansm.errors import InputError
 
 _ARCHIVE = "cifar-10-python.tar.gz"
 _FOLDER = "cifar-10-batches-py"
+# Debian 12's Python, 3.11.2, is older than the filters.
+_SAFELY = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
 
 
 def read(source: Cifar10Source, shape: tuple[int, int, int], workers: int) -> Images:
@@ -29,7 +31,7 @@ def read(source: Cifar10Source, shape: tuple[int, int, int], workers: int) -> Im
     archive = source.folder / _ARCHIVE
     with TemporaryDirectory() as folder:
         try:
-            shutil.unpack_archive(archive, folder, filter="data")
+            shutil.unpack_archive(archive, folder, **_SAFELY)
         except FileNotFoundError as error:
             raise InputError(
                 f"{source.folder}: expected {_ARCHIVE} or {_FOLDER}, found neither; "
