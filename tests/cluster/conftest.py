@@ -10,7 +10,7 @@ import pytest
 from . import slurm
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster():
     """The running cluster."""
     reason = slurm.missing()
