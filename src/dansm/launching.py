@@ -10,7 +10,8 @@ import torch
 from dansm.config import RunSettings
 from dansm.data.store import open_store
 from dansm.errors import InputError, InterruptedTraining, TrainingError
-from dansm.training import STATE, TRAINING, heeding_sigterm, train
+from dansm.run_folder import STATE, TRAINING
+from dansm.training import heeding_sigterm, train
 
 
 def launch_training(

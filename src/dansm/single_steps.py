@@ -19,8 +19,9 @@ from dansm.evaluation.png import kept_as_png
 from dansm.evaluation.sampling import Decode, Images, generate
 from dansm.evaluation.statistics import ReferenceFeatures
 from dansm.files import atomic_path, read_json
+from dansm.models.trained import load_model
 from dansm.processes import PROCESSES
-from dansm.training import RUN, load_model
+from dansm.run_folder import RUN
 
 BATCH = 250
 

@@ -29,7 +29,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from diffusers.training_utils import EMAModel
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -39,18 +39,15 @@ from dansm.data.store import Store
 from dansm.errors import InputError, InterruptedTraining, TrainingError
 from dansm.files import atomic_path, publish, sha256, write_json
 from dansm.geometry import path_length
-from dansm.models.networks import load_weights, make_network, save_weights
+from dansm.models.networks import make_network
+from dansm.models.trained import snapshot_description
+from dansm.models.weights import save_weights
 from dansm.prefetching import Prefetcher
 from dansm.processes import PROCESSES
 from dansm.provenance import provenance
 from dansm.randomness import generator, stream_seed
+from dansm.run_folder import MODEL, RUN, SNAPSHOTS, STATE, STATS, TRAINING
 
-MODEL = "model.safetensors"
-RUN = "run.json"
-STATS = "stats.jsonl"
-SNAPSHOTS = "snapshots"
-TRAINING = "training"
-STATE = "state.pt"
 LOCK = "lock"
 _TICKS = 100  # lines of stats.jsonl in a whole run, about
 _SAVING_SHARE = 0.02  # of the time, at most, goes into saving the state
@@ -576,31 +573,6 @@ def dataset_options(
         raise InputError("coupling semidiscrete: expected a file of potentials, found none")
     samples = store.batch(np.arange(len(store)))
     return {"samples": samples, "potentials": Potentials.load(potentials, samples, **options)}
-
-
-def snapshot_description(settings: RunSettings, images_seen: int) -> dict[str, object]:
-    """Return what a snapshot file says it is."""
-    return {
-        "network": settings.network.model_dump(mode="json"),
-        "shape": list(settings.shape),
-        "images_seen": images_seen,
-        "run": settings.canonical_json(),
-    }
-
-
-def load_model(folder: Path, settings: RunSettings) -> nn.Module:
-    """Return a finished run's model in evaluation mode, on a GPU where there is one.
-
-    Raises
-    ------
-    InputError
-        If its weights are missing, cut short or those of another run.
-    """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = make_network(settings.network, settings.shape).to(device).eval()
-    expected = snapshot_description(settings, settings.steps * settings.batch_size)
-    load_weights(Path(folder) / MODEL, network, expected)
-    return network
 
 
 def _json_lines(lines: list[dict[str, float]]) -> str:

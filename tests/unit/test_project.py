@@ -122,6 +122,19 @@ def test_modules_import_only_from_those_before_them():
         assert not late, f"{path} imports {late}"
 
 
+@pytest.mark.parametrize("module", ["figures", "evaluation.claims", "report", "pages", "jobs"])
+def test_what_reads_result_files_only_does_not_wait_for_torch(module):
+    """Torch and diffusers take 8 s of a core to import, several times what a figure takes."""
+    code = (
+        f"import sys, dansm.{module}; sys.exit(bool({{'torch', 'scipy.stats'}} & set(sys.modules)))"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+        check=True,
+    )
+
+
 def test_the_readme_dataset_is_one_entry():
     readme = (ROOT / "README.md").read_text()
     (example,) = re.findall(r"```yaml\n(.*?)```", readme, flags=re.DOTALL)

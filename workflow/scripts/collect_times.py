@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dansm.evaluation.ablation import collect_times
+from dansm.evaluation.times import collect_times
 from dansm.jobs import job
 
 with job(snakemake):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dansm.config import RunSettings
 from dansm.data.store import open_store
-from dansm.evaluation.pairs import TrainedRun, draw_pairs
+from dansm.evaluation.pair_samples import TrainedRun, draw_pairs
 from dansm.jobs import job
 
 with job(snakemake):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dansm.config import RunSettings
 from dansm.evaluation.loss_over_time import measure_loss_over_time
-from dansm.evaluation.pairs import TrainedRun
+from dansm.evaluation.pair_samples import TrainedRun
 from dansm.jobs import job
 
 with job(snakemake):

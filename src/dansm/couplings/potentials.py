@@ -15,7 +15,6 @@ from typing import NamedTuple, Self
 
 import numpy as np
 import torch
-from scipy.stats import binom
 from torch import Tensor
 from tqdm import tqdm
 
@@ -317,6 +316,9 @@ def measure_evenness(
     metric
         That of the potentials.
     """
+    # Takes a second to import, and only this needs it.
+    from scipy.stats import binom
+
     flat, count, known = samples.flatten(1), len(samples), sort_by_class(samples, classes)
     weighed = weigh(flat, metric)
     potentials = potentials.to(flat.device, compute_dtype(flat))

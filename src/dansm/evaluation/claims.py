@@ -28,7 +28,7 @@ from dansm.config import (
 )
 from dansm.errors import InputError
 from dansm.evaluation.intervals import Interval, student_interval
-from dansm.evaluation.matching_share import matching_shares
+from dansm.evaluation.shares import matching_shares
 from dansm.evaluation.table import (
     CLAIM_COLUMNS,
     COLUMNS,

@@ -11,7 +11,7 @@ from dansm.config import Classifier
 from dansm.data.store import Store
 from dansm.errors import InputError
 from dansm.files import write_json
-from dansm.models.networks import load_weights, save_weights
+from dansm.models.weights import load_weights, save_weights
 from dansm.randomness import generator, stream_seed
 
 WEIGHTS = "model.safetensors"

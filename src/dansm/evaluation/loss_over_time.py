@@ -10,7 +10,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from dansm.evaluation.pairs import PREFERABLE, RANDOM, Kind, PairDraws, TrainedRun
+from dansm.evaluation.pair_samples import TrainedRun
+from dansm.evaluation.pairs import PREFERABLE, RANDOM, Kind, PairDraws
 from dansm.evaluation.table import LOSS_COLUMNS
 from dansm.files import atomic_path
 from dansm.processes import RectifiedFlow

@@ -82,19 +82,6 @@ def measure_matching_share(
         )
 
 
-def matching_shares(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table's rows with ``inline`` and ``ahead``: what matching adds, in % of a step.
-
-    ``inline`` is added where a step waits for its own batch to be matched, ``ahead`` where a thread
-    matches beforehand; the latter is below 0 where the noise of the measurement is larger than it.
-    """
-    step = table["step_ms"].astype(float)
-    return table.assign(
-        inline=100 * table["match_ms"].astype(float) / step,
-        ahead=100 * (table["ahead_step_ms"].astype(float) / step - 1),
-    )
-
-
 def _step_seconds(trainer: Trainer, match_size: int, seed: int, steps: int) -> float:
     """Return the time of a training step after as many others, vanilla for match size 0.
 

@@ -24,10 +24,12 @@ from dansm.evaluation.sampling import Decode, Images, generate
 from dansm.evaluation.statistics import ReferenceFeatures
 from dansm.evaluation.table import write_table
 from dansm.files import atomic_path, read_json, sha256, write_json
-from dansm.models.networks import load_weights, make_network
+from dansm.models.networks import make_network
+from dansm.models.trained import snapshot_description
+from dansm.models.weights import load_weights
 from dansm.processes import PROCESSES
 from dansm.provenance import provenance
-from dansm.training import RUN, SNAPSHOTS, snapshot_description
+from dansm.run_folder import RUN, SNAPSHOTS
 
 PNG = "png"
 GRID_IMAGES = 64

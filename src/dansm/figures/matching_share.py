@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from dansm.evaluation.matching_share import matching_shares
+from dansm.evaluation.shares import matching_shares
 from dansm.evaluation.table import MATCHING_SHARE_COLUMNS, read_table
 from dansm.figures.base import BLUE, PROCESS_NAMES, style
 

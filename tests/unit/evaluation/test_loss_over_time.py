@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from dansm.evaluation.loss_over_time import measure_loss_over_time
-from dansm.evaluation.pairs import PREFERABLE, RANDOM, Kind, PairDraws, TrainedRun
+from dansm.evaluation.pair_samples import TrainedRun
+from dansm.evaluation.pairs import PREFERABLE, RANDOM, Kind, PairDraws
 from dansm.evaluation.table import LOSS_COLUMNS, read_table
 from dansm.randomness import generator
 

@@ -1,12 +1,11 @@
 """Matching beside training steps: what is timed, and which share of a step it is."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from dansm.config import MatchingShare, Network, RunSettings
 from dansm.evaluation import matching_share
-from dansm.evaluation.matching_share import matching_shares, measure_matching_share
+from dansm.evaluation.matching_share import measure_matching_share
 from dansm.evaluation.table import MATCHING_SHARE_COLUMNS, read_table
 
 RUN = RunSettings(
@@ -69,10 +68,3 @@ def test_a_pools_drawing_is_shared_among_its_batches(store, tmp_path, monkeypatc
     assert matching_share._match_seconds(trainer, 80, 0, 3) == pytest.approx(1 + 10 / 10)
     # Of a large pool not all batches are timed.
     assert matching_share._match_seconds(trainer, 8000, 0, 3) == pytest.approx(1 + 10 / 1000)
-
-
-def test_shares_are_percent_of_the_rounds_own_step():
-    table = pd.DataFrame({"step_ms": [10.0, 20], "match_ms": [1.0, 1], "ahead_step_ms": [11, 19]})
-    shares = matching_shares(table)
-    assert shares["inline"].tolist() == pytest.approx([10, 5])
-    assert shares["ahead"].tolist() == pytest.approx([10, -5])

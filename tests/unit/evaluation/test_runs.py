@@ -15,7 +15,8 @@ from dansm.evaluation.runs import Metric, RunEvaluator
 from dansm.evaluation.statistics import ReferenceFeatures
 from dansm.evaluation.table import read_table
 from dansm.files import read_json, sha256, write_json
-from dansm.models.networks import load_weights, make_network
+from dansm.models.networks import make_network
+from dansm.models.weights import load_weights
 from dansm.processes import PROCESSES
 from dansm.randomness import image_noises
 from dansm.training import train

@@ -1,0 +1,36 @@
+"""Models of runs: what their weight files say, and how a finished one is loaded."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dansm.config import RunSettings
+from dansm.models.networks import make_network
+from dansm.models.weights import load_weights
+from dansm.run_folder import MODEL
+
+
+def snapshot_description(settings: RunSettings, images_seen: int) -> dict[str, object]:
+    """Return what a snapshot file says it is."""
+    return {
+        "network": settings.network.model_dump(mode="json"),
+        "shape": list(settings.shape),
+        "images_seen": images_seen,
+        "run": settings.canonical_json(),
+    }
+
+
+def load_model(folder: Path, settings: RunSettings) -> nn.Module:
+    """Return a finished run's model in evaluation mode, on a GPU where there is one.
+
+    Raises
+    ------
+    InputError
+        If its weights are missing, cut short or those of another run.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = make_network(settings.network, settings.shape).to(device).eval()
+    expected = snapshot_description(settings, settings.steps * settings.batch_size)
+    load_weights(Path(folder) / MODEL, network, expected)
+    return network
