@@ -16,6 +16,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    StrictBool,
     StrictInt,
     ValidationError,
     model_validator,
@@ -373,6 +374,12 @@ class Recipe(Model):
     ema_decay: Fraction
     gradient_clip: Positive
     mixed_precision: Literal["no", "bf16"]
+    channels_last: StrictBool = Field(
+        default=False, description="Train with channels innermost in memory (NHWC)"
+    )
+    compile: StrictBool = Field(
+        default=False, description="Train a network compiled by torch.compile; full scale only"
+    )
     budget_images: Count = Field(description="Training images seen in all")
     snapshots: Count = Field(description="EMA snapshots, evenly spaced, the last at the end")
     sampling: Sampling
@@ -689,6 +696,8 @@ class RunSettings(Model):
     ema_decay: float
     gradient_clip: float
     mixed_precision: Literal["no", "bf16"]
+    channels_last: bool = False
+    compile: bool = False
     budget_images: Count
     snapshots: Count
 
@@ -1070,6 +1079,9 @@ class Config(Model):
             ema_decay=recipe.ema_decay,
             gradient_clip=recipe.gradient_clip,
             mixed_precision=recipe.mixed_precision,
+            channels_last=recipe.channels_last,
+            # Compiling takes longer than all of a reduced run.
+            compile=recipe.compile and self.scale is None,
             **values,
         )
 

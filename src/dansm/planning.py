@@ -45,7 +45,7 @@ from dansm.evaluation.runs import GRID_IMAGES
 from dansm.evaluation.statistics import KEPT_FEATURES
 from dansm.files import read_json, write_json
 from dansm.models.autoencoders import Codec, autoencoder_skeleton
-from dansm.models.networks import make_network
+from dansm.models.networks import make_network, tune_network
 from dansm.processes import PROCESSES
 
 CALIBRATION = Path("results/calibration.json")
@@ -785,6 +785,7 @@ def _measure_network(
 ) -> list[dict[str, Any]]:
     flops, _ = network_size(settings.network, settings.shape)
     network = make_network(settings.network, settings.shape, seed=0).to(device)
+    tune_network(network, channels_last=settings.channels_last, compiled=settings.compile)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     average = EMAModel(network.parameters(), decay=0.999, foreach=True)
     half = device == "cuda" and settings.mixed_precision == "bf16"
@@ -807,11 +808,11 @@ def _measure_network(
     batch = _batch_size(sampling_batch, flops, device)
     noise = torch.randn(batch, *settings.shape, device=device)
     times = torch.zeros(batch, device=device)
-    network.eval()
+    sampled_from = make_network(settings.network, settings.shape).to(device).eval()
 
     def evaluate() -> None:
         with torch.inference_mode():
-            network(noise, times)
+            sampled_from(noise, times)
 
     sampled = batch * _per_second(evaluate, device, seconds)
     name = _network_name(settings)

@@ -39,7 +39,7 @@ from dansm.data.store import Store
 from dansm.errors import InputError, InterruptedTraining, TrainingError
 from dansm.files import atomic_path, publish, sha256, write_json
 from dansm.geometry import path_length
-from dansm.models.networks import make_network
+from dansm.models.networks import make_network, tune_network
 from dansm.models.trained import snapshot_description
 from dansm.models.weights import save_weights
 from dansm.prefetching import Prefetcher
@@ -191,6 +191,7 @@ class Trainer:
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
         self.process = PROCESSES[settings.process]
         network = make_network(settings.network, settings.shape, settings.seed)
+        tune_network(network, channels_last=settings.channels_last, compiled=settings.compile)
         optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
         self.network, self.optimizer = self.accelerator.prepare(network, optimizer)
         self.ema = EMAModel(self.bare_network.parameters(), decay=settings.ema_decay, foreach=True)
@@ -404,7 +405,7 @@ class Trainer:
             "images_per_second": len(losses) * self.settings.batch_size / seconds,
             "pairing_ms_per_batch": 1000 * window.pairing_seconds / len(losses),
             "waiting_ms_per_batch": 1000 * window.waiting_seconds / len(losses),
-            "peak_memory_mib": _peak_memory() / 2**20,
+            "peak_memory_mib": peak_memory() / 2**20,
             "seconds": self.seconds,
         }
         self.stats.append(line)
@@ -579,8 +580,8 @@ def _json_lines(lines: list[dict[str, float]]) -> str:
     return "".join(json.dumps(line) + "\n" for line in lines)
 
 
-def _peak_memory() -> int:
-    """Peak memory in bytes: the GPU's where one is used, the process's otherwise."""
+def peak_memory() -> int:
+    """Return peak memory in bytes: the GPU's where one is used, the process's otherwise."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

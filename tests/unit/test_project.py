@@ -1,6 +1,7 @@
 """Files that must agree with each other: dependencies, lock, environment, schema, Makefile."""
 
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -159,6 +160,21 @@ def test_reading_lsun_can_be_measured():
     rates = re.findall(r"^(LMDB), .* (\d+) images/s .*ratio ([\d.]+)$", done.stdout, re.M)
     rates += re.findall(r"^(PNG) files.* (\d+) images/s .*ratio (1\.00)$", done.stdout, re.M)
     assert sorted(name for name, _, _ in rates) == ["LMDB", "LMDB", "PNG"]
+
+
+def test_training_steps_can_be_measured():
+    path = ROOT / "benchmarks" / "train_step.py"
+    spec = importlib.util.spec_from_file_location("train_step", path)
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    ways = benchmark.ways(bf16=True, compiled=True)
+    assert len(ways) == 8 and next(iter(ways)) == "fp32"
+    assert list(benchmark.ways(bf16=False, compiled=False)) == ["fp32", "fp32, channels last"]
+    config = load_config(ROOT / "config" / "config.yaml")
+    settings = config.run_settings(config.rows("digits")[0], seed=0)
+    small = settings.model_copy(update={"batch_size": 4} | ways["fp32, channels last"])
+    first, seconds, memory = benchmark.measure(small, steps=1, threads=1)
+    assert first > 0 and seconds > 0 and memory > 2**20
 
 
 def test_the_readme_loop_runs():

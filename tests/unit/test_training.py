@@ -8,10 +8,12 @@ import random
 import re
 import signal
 import time
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from dansm.config import Network, RunSettings
 from dansm.couplings import fit_potentials
@@ -224,6 +226,42 @@ def test_every_coupling_continues_to_the_same_weights(coupling, match_size, stor
     train(settings, store, tmp_path / "broken", potentials)
     models = [sha256(tmp_path / run / "model.safetensors") for run in ("whole", "broken")]
     assert models[0] == models[1]
+
+
+def test_a_compiled_network_with_channels_last_trains_alike_and_continues(
+    store, tmp_path, monkeypatch
+):
+    # By a backend that writes no code; the one that does takes minutes.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    plain = SETTINGS.model_copy(
+        update={
+            "network": NETWORK.model_copy(update={"dropout": 0.0}),
+            "budget_images": 96,
+        }
+    )
+    tuned = plain.model_copy(update={"channels_last": True, "compile": True})
+    train(plain, store, tmp_path / "plain")
+    train(tuned, store, tmp_path / "tuned")
+    interrupted = Trainer(tuned, store, tmp_path / "interrupted", state_seconds=0.0)
+    advance = interrupted.advance
+
+    def told(pair, window):
+        advance(pair, window)
+        if interrupted.step == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    interrupted.advance = told
+    with pytest.raises(InterruptedTraining):
+        interrupted.run()
+    assert interrupted.bare_network._compiled_call_impl is not None
+    weight = interrupted.bare_network.conv_in.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    train(tuned, store, tmp_path / "interrupted")
+    files = {run: tmp_path / run / "model.safetensors" for run in ("plain", "tuned", "interrupted")}
+    assert sha256(files["interrupted"]) == sha256(files["tuned"])
+    assert load_file(files["tuned"]).keys() == load_file(files["plain"]).keys()
+    losses = [[line["loss"] for line in science(tmp_path / run)] for run in ("plain", "tuned")]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
 def test_semidiscrete_needs_the_potentials_of_its_dataset(store, tmp_path):

@@ -66,7 +66,10 @@ def test_an_interrupted_download_becomes_a_store_and_other_mirrors_change_nothin
     assert len(file_server.requests) == 6
 
 
-def test_a_download_that_fails_is_one_line_of_its_log(project, attics, file_server):
+def test_a_download_that_fails_is_one_line_of_its_log(project, attics, file_server, monkeypatch):
+    # Where there is internet, too, the published address is not asked: our server answers for it.
+    monkeypatch.setenv("http_proxy", file_server.address())
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     site = attics[1]
     site["datasets"]["attics"]["source"]["sha256"] = "0" * 64
     site["mirrors"]["attics"] = ["file:/nowhere", file_server.address()]
@@ -76,5 +79,6 @@ def test_a_download_that_fails_is_one_line_of_its_log(project, attics, file_serv
     assert line.startswith(f"error: resources/lsun/{NAME}.zip: cannot be downloaded; ")
     assert f"file:/nowhere/{NAME}.zip: no such file; " in line
     assert f"expected sha256 {'0' * 64}, found " in line
+    assert f"lsun/scenes/{NAME}.zip: HTTP 404 Not Found" in line
     assert not (project.folder / "resources" / "lsun" / f"{NAME}.zip").exists()
     assert not (project.folder / RECORD).exists()

@@ -1,9 +1,14 @@
 """Velocity and noise-prediction networks."""
 
+import os
+import shutil
+
 import torch
 from diffusers.models.unets.unet_2d import UNet2DModel
+from torch import nn
 
 from dansm.config import Network, Shape
+from dansm.errors import InputError
 from dansm.randomness import stream_seed
 
 
@@ -40,3 +45,33 @@ def make_network(preset: Network, shape: Shape, seed: int | None = None) -> UNet
             dropout=preset.dropout,
             norm_num_groups=preset.norm_groups,
         )
+
+
+def tune_network(network: nn.Module, *, channels_last: bool, compiled: bool) -> None:
+    """Set how a network computes, in place; its function and the names of its weights stay.
+
+    Parameters
+    ----------
+    channels_last
+        Whether its weights, and so what its convolutions return, have the channels innermost in
+        memory.
+    compiled
+        Whether `torch.compile` fuses its operations; the first forward and backward pass then
+        take minutes.
+
+    Raises
+    ------
+    InputError
+        If it is to be compiled and there is no C compiler, which torch needs for that.
+    """
+    if channels_last:
+        network.to(memory_format=torch.channels_last)
+    if not compiled:
+        return
+    compilers = [os.environ.get("CC", ""), "cc", "gcc", "clang"]
+    if not any(shutil.which(name) for name in compilers):
+        raise InputError(
+            f"compile: torch.compile needs a C compiler, found none on {os.uname().nodename} "
+            f"(expected CC, cc, gcc or clang); install one, or set compile: false"
+        )
+    network.compile()

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from dansm.config import Network
-from dansm.models.networks import make_network
+from dansm.errors import InputError
+from dansm.models.networks import make_network, tune_network
 
 PRESET = Network(channels=[8, 16], layers_per_block=1, attention_at=[4], dropout=0.1, norm_groups=4)
 SHAPE = (2, 8, 8)
@@ -58,3 +59,21 @@ def test_a_seed_gives_the_same_weights_and_leaves_the_global_generator_alone():
     torch.manual_seed(2)
     assert equal(first, make_network(PRESET, SHAPE, seed=5).state_dict())
     assert not equal(first, make_network(PRESET, SHAPE, seed=6).state_dict())
+
+
+def test_channels_last_is_how_weights_lie_not_what_they_are():
+    network, tuned = make_network(PRESET, SHAPE, seed=1), make_network(PRESET, SHAPE, seed=1)
+    tune_network(tuned, channels_last=True, compiled=False)
+    assert tuned.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    assert equal(network.state_dict(), tuned.state_dict())
+    points, times = torch.randn(2, *SHAPE), torch.rand(2)
+    with torch.no_grad():
+        outputs = [model.eval()(points, times).sample for model in (network, tuned)]
+    torch.testing.assert_close(*outputs)
+
+
+def test_without_a_compiler_nothing_is_compiled(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("CC", "none")
+    with pytest.raises(InputError, match=r"compile: torch\.compile needs a C compiler, found none"):
+        tune_network(make_network(PRESET, SHAPE), channels_last=False, compiled=True)
