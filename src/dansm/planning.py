@@ -64,10 +64,10 @@ DEFAULT_GPU = "NVIDIA A100"
 SHARE_OF_PEAK = 0.1
 CPU = "CPU"
 # What follows was measured on 2 CPU cores: the rate of the digits' network on one of them, seconds
-# to start a job, to execute a notebook, to compare samples with the real images, to decode a pixel.
+# of a job beside its work (a notebook is no more), to compare samples with the real images, to
+# decode a pixel.
 _CPU_FLOPS = 50e9
 _JOB_SECONDS = 6.0
-_NOTEBOOK_SECONDS = 12.0
 # The Fréchet distance alone, and all metrics, of Inception's features; other features are few.
 _FRECHET_SECONDS = 4.0
 _METRICS_SECONDS = 40.0
@@ -461,10 +461,6 @@ def _nothing(config: Config, wildcards: dict[str, str]) -> Load:
     return Load()
 
 
-def _notebook_load(config: Config, wildcards: dict[str, str]) -> Load:
-    return Load(seconds=_NOTEBOOK_SECONDS)
-
-
 # Rules that only name others' results.
 _TARGETS = ("stage_data", "demo", "all")
 _LOADS: dict[str, Callable[[Config, dict[str, str]], Load]] = {
@@ -502,11 +498,6 @@ _LOADS: dict[str, Callable[[Config, dict[str, str]], Load]] = {
             "measure_coupling_claims",
             "write_report",
             "write_crate",
-        ),
-        _nothing,
-    ),
-    **dict.fromkeys(
-        (
             "distance_table",
             "distance_curves",
             "distance_time",
@@ -524,7 +515,7 @@ _LOADS: dict[str, Callable[[Config, dict[str, str]], Load]] = {
             "coupling_saving",
             "coupling_claims",
         ),
-        _notebook_load,
+        _nothing,
     ),
     **dict.fromkeys(_TARGETS, _nothing),
 }
