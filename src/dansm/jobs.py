@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -98,14 +99,14 @@ def read_records(results: Path) -> dict[str, dict[str, Any]]:
 
 def jobs_behind(path: str, records: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the records of all jobs that a file was made by, its own first, each once."""
-    found: list[dict[str, Any]] = []
-    waiting = [path]
+    found: dict[str, dict[str, Any]] = {}
+    waiting = deque([path])
     while waiting:
-        record = records.get(waiting.pop(0))
-        if record is not None and record not in found:
-            found.append(record)
+        record = records.get(waiting.popleft())
+        if record is not None and record["outputs"][0] not in found:
+            found[record["outputs"][0]] = record
             waiting += record["inputs"]
-    return found
+    return list(found.values())
 
 
 def _keep_freed_memory() -> None:
