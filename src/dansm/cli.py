@@ -267,6 +267,9 @@ def plan(
     configfile: Annotated[
         list[Path] | None, typer.Option(help="As for snakemake: more configuration")
     ] = None,
+    every_rule: Annotated[
+        bool, typer.Option("--every-rule", help="Those that take seconds have lines of their own")
+    ] = False,
 ) -> None:
     """Print what targets cost before they are made: jobs, hours, disk, downloads."""
     # Imported here: they take seconds, which the other commands need not wait for.
@@ -285,7 +288,7 @@ def plan(
         if calibrate:
             planning.calibrate(config)
         jobs = planning.planned_jobs(targets or ["all"], scale, more)
-        typer.echo(planning.make_plan(config, jobs, gpu=gpu).text())
+        typer.echo(planning.make_plan(config, jobs, gpu=gpu).text(every_rule))
 
 
 class _Scene(NamedTuple):

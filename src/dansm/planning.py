@@ -65,13 +65,14 @@ SHARE_OF_PEAK = 0.1
 CPU = "CPU"
 # What follows was measured on 2 CPU cores: the rate of the digits' network on one of them, seconds
 # of a job beside its work (a notebook is no more), to compare samples with the real images, to
-# decode a pixel.
+# decode a pixel, to time all methods of matching in a cell of the grid.
 _CPU_FLOPS = 50e9
 _JOB_SECONDS = 6.0
 # The Fréchet distance alone, and all metrics, of Inception's features; other features are few.
 _FRECHET_SECONDS = 4.0
 _METRICS_SECONDS = 40.0
 _PIXEL_SECONDS = 4e-8
+_CELL_SECONDS = 6.0
 _DISK_BYTES_PER_SECOND = 300e6
 _INCEPTION_FLOPS = 11.4e9
 _INCEPTION_FEATURES = 2048
@@ -142,9 +143,18 @@ class Plan:
     jobs: pd.DataFrame
     basis: tuple[str, ...]
 
-    def text(self) -> str:
-        """Return the table with its totals, for people."""
-        shown = pd.concat([self.jobs, total_row(self.jobs)], ignore_index=True)
+    def text(self, every_rule: bool = False) -> str:
+        """Return the table with its totals, for people.
+
+        Rules that make tables and figures in seconds share a line, unless ``every_rule``.
+        """
+        rows = self.jobs
+        if not every_rule:
+            rows = rows.assign(
+                rule=rows["rule"].where(~rows["rule"].isin(_RESULTS), "tables, figures")
+            )
+            rows = rows.groupby(["rule", "dataset"], sort=False, as_index=False).sum()
+        shown = pd.concat([rows, total_row(self.jobs)], ignore_index=True)
         for column in ("gpu_hours", "cpu_hours"):
             shown[column] = shown[column].map(_readable_hours)
         for column in ("disk", "download"):
@@ -457,12 +467,51 @@ def _crossings_load(config: Config, wildcards: dict[str, str]) -> Load:
     return Load(seconds=kinds * pairs.embeddings * _TSNE_SECONDS)
 
 
+def _matching_cost_load(config: Config, wildcards: dict[str, str]) -> Load:
+    grid = config.matching_cost
+    cells = len(grid.match_sizes) * len(grid.dimensions) * len(grid.batch_sizes)
+    return Load(seconds=cells * _CELL_SECONDS)
+
+
 def _nothing(config: Config, wildcards: dict[str, str]) -> Load:
     return Load()
 
 
 # Rules that only name others' results.
 _TARGETS = ("stage_data", "demo", "all")
+# Rules that make a table or a figure in seconds.
+_RESULTS = (
+    "measure_paths",
+    "measure_reproducibility",
+    "measure_best_of_k",
+    "collect_distances",
+    "collect_times",
+    "collect_ablation",
+    "measure_speed",
+    "measure_coupling_speed",
+    "measure_coupling_marginals",
+    "measure_claims",
+    "measure_coupling_claims",
+    "write_report",
+    "write_crate",
+    "distance_table",
+    "distance_curves",
+    "distance_time",
+    "saving",
+    "matching_share",
+    "claims",
+    "sample_grid",
+    "noise_sample_tsne",
+    "path_geometry",
+    "nearest_share",
+    "loss_over_time",
+    "reproducibility",
+    "best_of_k",
+    "matching_cost",
+    "coupling_ablation",
+    "coupling_saving",
+    "coupling_claims",
+)
 _LOADS: dict[str, Callable[[Config, dict[str, str]], Load]] = {
     "download": _download_load,
     "make_smoke_dataset": _nothing,
@@ -482,42 +531,9 @@ _LOADS: dict[str, Callable[[Config, dict[str, str]], Load]] = {
     "draw_pairs": _pairs_load,
     "count_crossings": _crossings_load,
     "measure_loss_over_time": _loss_load,
-    **dict.fromkeys(
-        (
-            "train_classifier",
-            "measure_paths",
-            "measure_reproducibility",
-            "measure_best_of_k",
-            "collect_distances",
-            "collect_times",
-            "collect_ablation",
-            "measure_speed",
-            "measure_coupling_speed",
-            "measure_coupling_marginals",
-            "measure_claims",
-            "measure_coupling_claims",
-            "write_report",
-            "write_crate",
-            "distance_table",
-            "distance_curves",
-            "distance_time",
-            "saving",
-            "matching_share",
-            "claims",
-            "sample_grid",
-            "noise_sample_tsne",
-            "path_geometry",
-            "nearest_share",
-            "loss_over_time",
-            "reproducibility",
-            "best_of_k",
-            "coupling_ablation",
-            "coupling_saving",
-            "coupling_claims",
-        ),
-        _nothing,
-    ),
-    **dict.fromkeys(_TARGETS, _nothing),
+    "measure_matching_cost": _matching_cost_load,
+    "train_classifier": _nothing,
+    **dict.fromkeys((*_RESULTS, *_TARGETS), _nothing),
 }
 
 

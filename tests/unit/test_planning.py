@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -445,6 +446,16 @@ def test_a_plan_adds_up(config, tmp_path, monkeypatch):
     for line in ("NVIDIA Toy: 1 networks as measured", "writes 1 MB/s (measured)"):
         assert line in text
     assert "not estimated but for their start: something_new (1)" in text
+
+
+def test_tables_and_figures_of_a_dataset_share_a_line(config, tmp_path):
+    rules = ("collect_distances", "distance_table", "saving")
+    jobs = [Job(rule, {"dataset": name}, 1, 0) for name in ("digits", "rooms") for rule in rules]
+    plan = make_plan(config, jobs, tmp_path / "c.json")
+    lines = [re.split(r"  +", line.strip())[:3] for line in plan.text().splitlines()[1:3]]
+    assert lines == [["tables, figures", "digits", "3"], ["tables, figures", "rooms", "3"]]
+    every = [line.split()[:3] for line in plan.text(every_rule=True).splitlines()[1:7]]
+    assert every == [[rule, name, "1"] for rule in rules for name in ("digits", "rooms")]
 
 
 @pytest.mark.parametrize(
