@@ -774,9 +774,8 @@ def gpus(count):
 
 
 def training_threads(row):
-    """Those of the recipe; at a reduced scale the networks are too small for more than two."""
-    threads = CONFIG.recipes[row.recipe].hardware.threads
-    return threads if CONFIG.scale is None else min(2, threads)
+    """Those of the recipe; at a reduced scale the networks are too small for more than one."""
+    return CONFIG.recipes[row.recipe].hardware.threads if CONFIG.scale is None else 1
 
 
 def run_threads(wildcards):
