@@ -468,7 +468,7 @@ def _crossings_load(config: Config, wildcards: dict[str, str]) -> Load:
 
 
 def _matching_cost_load(config: Config, wildcards: dict[str, str]) -> Load:
-    grid = config.matching_cost
+    grid = config.scaled_matching_cost()
     cells = len(grid.match_sizes) * len(grid.dimensions) * len(grid.batch_sizes)
     return Load(seconds=cells * _CELL_SECONDS)
 
