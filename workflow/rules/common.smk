@@ -33,8 +33,10 @@ try:
         read_yaml(Path(path))
     CONFIG = parse_config(config, "config/config.yaml")
     RESULTS = CONFIG.results
-    skip = {*CONFIG.scales, "reference", "from_reference", "training", "encoding", "png"}
-    check_results_folder(Path(RESULTS), skip=skip)
+    # Not again in each job of a cluster, two of whose processes come here.
+    if workflow.is_main_process:
+        skip = {*CONFIG.scales, "reference", "from_reference", "training", "encoding", "png"}
+        check_results_folder(Path(RESULTS), skip=skip)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
