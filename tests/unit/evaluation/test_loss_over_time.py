@@ -11,7 +11,7 @@ from dansm.evaluation.pairs import PREFERABLE, RANDOM, Kind, PairDraws
 from dansm.evaluation.table import LOSS_COLUMNS, read_table
 from dansm.randomness import generator
 
-from .test_pairs import SETTINGS
+from .test_pair_samples import SETTINGS
 
 MATCHED = Kind("matched", "greedy", 30)
 
