@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from dansm.errors import InputError
 from dansm.figures.base import PROCESS_NAMES, SAMPLER_NAMES, read_arrays, span, steps_name, style
 
+_ENLARGED = 400  # pixels of a mosaic that is drawn larger than it is
+
 
 class Samples(NamedTuple):
     """Images, shape ``(n, channels, height, width)``, values in [0, 1], and evaluations of each."""
@@ -72,7 +74,9 @@ def sample_grid(
     for axes_row, steps in zip(all_axes, counts, strict=True):
         for axes, match_size in zip(axes_row, match_sizes, strict=True):
             mosaic = _mosaic(grids[match_size, steps].images, images_a_side)
-            axes.imshow(mosaic, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            # Matplotlib's own choice would blur small images; large ones it has to scale down.
+            scaling = "nearest" if len(mosaic) <= _ENLARGED else "antialiased"
+            axes.imshow(mosaic, cmap="gray", vmin=0, vmax=1, interpolation=scaling)
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
         nfe = span([grids[match_size, steps].nfe for match_size in match_sizes])
@@ -85,9 +89,10 @@ def sample_grid(
 
 
 def _mosaic(images: np.ndarray, side: int) -> np.ndarray:
-    """Join the first images to an array (height, width[, 3]), one white pixel between them."""
+    """Join the first images to an array (height, width[, 3]), with white between them."""
     if len(images) < side**2:
         raise InputError(f"samples: expected at least {side**2} images, found {len(images)}")
-    framed = np.pad(images[: side**2], [(0, 0), (0, 0), (0, 1), (0, 1)], constant_values=1)
+    gap = max(1, images.shape[2] // 32)  # as visible between large images as between small ones
+    framed = np.pad(images[: side**2], [(0, 0), (0, 0), (0, gap), (0, gap)], constant_values=1)
     rows = framed.reshape(side, side, *framed.shape[1:]).transpose(0, 3, 1, 4, 2)
-    return rows.reshape(side * framed.shape[2], -1, framed.shape[1])[:-1, :-1].squeeze()
+    return rows.reshape(side * framed.shape[2], -1, framed.shape[1])[:-gap, :-gap].squeeze()

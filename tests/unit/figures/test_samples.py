@@ -5,6 +5,7 @@ import pytest
 
 from dansm.errors import InputError
 from dansm.figures import read_samples, sample_grid
+from dansm.figures.samples import Samples
 
 
 def test_grid_shows_image_k_at_place_k(tmp_path):
@@ -24,3 +25,13 @@ def test_grid_shows_image_k_at_place_k(tmp_path):
     mosaic = figure.axes[0].images[0].get_array()
     assert mosaic.shape == (11, 13, 3)
     np.testing.assert_allclose(mosaic[6:, :6], images[2].transpose(1, 2, 0) / 16)
+
+
+@pytest.mark.parametrize(("side", "gap", "scaling"), [(32, 1, "nearest"), (256, 8, "antialiased")])
+def test_large_images_are_as_apart_as_small_ones_and_not_aliased(side, gap, scaling):
+    grids = {(0, 3): Samples(np.zeros((16, 3, side, side)), 3.0)}
+    figure = sample_grid(grids, dataset="d", process="diffusion", sampler="ddim_original", seed=0)
+    (image,) = figure.axes[0].images
+    assert image.get_interpolation() == scaling
+    white = (image.get_array() == 1).all(axis=(1, 2))
+    assert white.sum() == 3 * gap and white[side : side + gap].all()
