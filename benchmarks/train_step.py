@@ -57,10 +57,9 @@ def main(
             # As accelerate's precision is that of a process, and so is its peak memory.
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as turn:
                 measured = turn.submit(measure, settings.model_copy(update=way), steps, threads)
-            seconds, peak = measured.result()[1:]
+            first_step, seconds, memory[name] = measured.result()
+            first.setdefault(name, first_step)  # later ones find what was compiled
             rates[name].append(steps * settings.batch_size / seconds)
-            first.setdefault(name, measured.result()[0])
-            memory[name] = peak
     medians = {name: statistics.median(values) for name, values in rates.items()}
     plain_rate = next(iter(medians.values()))
     print("way                             images/s  (lowest, highest)  ratio  first step  memory")

@@ -46,9 +46,8 @@ from dansm.prefetching import Prefetcher
 from dansm.processes import PROCESSES
 from dansm.provenance import provenance
 from dansm.randomness import generator, stream_seed
-from dansm.run_folder import MODEL, RUN, SNAPSHOTS, STATE, STATS, TRAINING
+from dansm.run_folder import LOCK, MODEL, RUN, SNAPSHOTS, STATE, STATS, TRAINING
 
-LOCK = "lock"
 _TICKS = 100  # lines of stats.jsonl in a whole run, about
 _SAVING_SHARE = 0.02  # of the time, at most, goes into saving the state
 _AGREEING_STEPS = 10  # between two times that several processes ask each other whether to end
