@@ -24,10 +24,10 @@ from torchvision.models import inception_v3
 
 from dansm.config import LatentSource, load_config
 from dansm.data.store import Store, open_store, write_store
-from dansm.evaluation.features import INCEPTION_FILE, make_extractor
-from dansm.evaluation.png import kept_as_png
-from dansm.evaluation.sampling import Images, generate
-from dansm.files import sha256
+from dansm.io.files import sha256
+from dansm.metrics.extractors import INCEPTION_FILE, make_extractor
+from dansm.metrics.png import kept_as_png
+from dansm.metrics.sampling import Images, generate
 from dansm.models.autoencoders import Codec
 from dansm.models.networks import make_network
 from dansm.processes import PROCESSES

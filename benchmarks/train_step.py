@@ -23,8 +23,8 @@ import typer
 
 from dansm.config import RunSettings, load_config
 from dansm.data.store import open_store, write_store
-from dansm.provenance import processor_name
-from dansm.training import Trainer, Window, peak_memory
+from dansm.io.provenance import processor_name
+from dansm.training.trainer import Trainer, Window, peak_memory
 
 
 def main(

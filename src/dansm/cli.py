@@ -13,8 +13,8 @@ import typer
 
 from dansm.config import Config, LatentSource, config_schema, load_config, parse_config, read_yaml
 from dansm.errors import InputError, InterruptedTraining, TrainingError
-from dansm.evaluation.seed_ranges import final_distances
-from dansm.evaluation.table import read_table
+from dansm.io.tables import read_table
+from dansm.metrics.image_sets import final_distances
 
 if TYPE_CHECKING:
     from dansm.data.store import Store
@@ -63,8 +63,8 @@ def train(folder: Path) -> None:
     results/runs/DATASET/PROCESS/COUPLING-MATCH_SIZE/seedSEED, its dataset is in results/data.
     """
     # Here, since the other commands are quick without PyTorch.
-    from dansm import training
     from dansm.data.store import open_store
+    from dansm.training import trainer as training
 
     try:
         with _one_line():
@@ -131,8 +131,8 @@ def evaluate(
     DATASET is the one of pixels.
     """
     from dansm import single_steps
-    from dansm.evaluation.features import make_extractor
-    from dansm.evaluation.statistics import ReferenceFeatures
+    from dansm.metrics.extractors import make_extractor
+    from dansm.metrics.statistics import ReferenceFeatures
 
     with _one_line():
         of_run = (images / "run.json").exists()
@@ -209,8 +209,9 @@ def archive(
 
     A figure's tables go with it.
     """
-    from dansm import gallery, pages
-    from dansm.files import read_json
+    from dansm.io.files import read_json
+    from dansm.publish import archive as gallery
+    from dansm.publish import pages
 
     with _one_line():
         known = None if run is None else read_json(run)
@@ -227,8 +228,8 @@ def pages(
     ] = False,
 ) -> None:
     """Write what README.md and docs/figures.md have from results/reference/ and notebooks."""
-    from dansm import gallery
-    from dansm import pages as generated
+    from dansm.publish import archive as gallery
+    from dansm.publish import pages as generated
 
     with _one_line():
         if not check:
@@ -275,7 +276,7 @@ def plan(
     # Imported here: they take seconds, which the other commands need not wait for.
     from snakemake.utils import update_config
 
-    from dansm import planning
+    from dansm.workflow import planning
 
     more = configfile or []
     with _one_line():

@@ -13,15 +13,15 @@ from dansm.couplings import Batch, make_coupling
 from dansm.data.sources import image_folder
 from dansm.data.store import Store
 from dansm.errors import InputError
-from dansm.evaluation.distances import Measurement, measure
-from dansm.evaluation.features import Extractor, Features
-from dansm.evaluation.png import kept_as_png
-from dansm.evaluation.sampling import Decode, Images, generate
-from dansm.evaluation.statistics import ReferenceFeatures
-from dansm.files import atomic_path, read_json
+from dansm.io.files import atomic_path, read_json
+from dansm.io.run_folder import RUN
+from dansm.metrics.distances import Measurement, measure
+from dansm.metrics.extractors import Extractor, Features
+from dansm.metrics.png import kept_as_png
+from dansm.metrics.sampling import Decode, Images, generate
+from dansm.metrics.statistics import ReferenceFeatures
 from dansm.models.trained import load_model
 from dansm.processes import PROCESSES
-from dansm.run_folder import RUN
 
 BATCH = 250
 

@@ -13,9 +13,9 @@ import yaml
 
 from dansm.config import parse_config
 from dansm.data.store import open_store
-from dansm.evaluation.table import read_table
-from dansm.files import read_json, sha256
-from dansm.training import train
+from dansm.io.files import read_json, sha256
+from dansm.io.tables import read_table
+from dansm.training.trainer import train
 
 from ..workflow.conftest import Project
 from .slurm import Slurm, wait_until
@@ -29,7 +29,7 @@ HELD = """
 import os
 import signal
 import time
-from dansm.training import Trainer
+from dansm.training.trainer import Trainer
 
 def advance_and_wait(self, *arguments, advance=Trainer.advance):
     advance(self, *arguments)

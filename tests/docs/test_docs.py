@@ -12,7 +12,7 @@ import yaml
 
 from dansm import couplings, geometry
 from dansm.config import parse_config, read_yaml
-from dansm.pages import _KINDS
+from dansm.publish.pages import _KINDS
 from dansm.randomness import generator
 
 ROOT = Path(__file__).parents[2]

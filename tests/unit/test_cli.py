@@ -10,17 +10,17 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
+from dansm.analysis.speed import write_speed_table
 from dansm.cli import app
 from dansm.config import DigitsSource, load_config
 from dansm.couplings import Batch, make_coupling
 from dansm.data.sources import build_pixel_store
 from dansm.data.store import open_store
-from dansm.evaluation.classifier import train_classifier
-from dansm.evaluation.features import make_extractor
-from dansm.evaluation.reference import compute_reference
-from dansm.evaluation.speed import write_speed_table
-from dansm.evaluation.table import COLUMNS, write_table
-from dansm.files import read_json, write_json, write_text
+from dansm.io.files import read_json, write_json, write_text
+from dansm.io.tables import COLUMNS, write_table
+from dansm.metrics.classifier import train_classifier
+from dansm.metrics.extractors import make_extractor
+from dansm.metrics.reference import compute_reference
 
 from .test_project import ROOT
 

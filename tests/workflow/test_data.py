@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from dansm.data.store import open_store
-from dansm.files import read_json
+from dansm.io.files import read_json
 
 NAME = "attic_train_lmdb"
 RECORD = f"resources/downloads/attics/{NAME}.zip.json"

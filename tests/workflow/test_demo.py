@@ -13,9 +13,9 @@ import pytest
 import yaml
 from rocrate.rocrate import ROCrate
 
-from dansm.evaluation.claims import VERDICTS
-from dansm.evaluation.table import CLAIM_COLUMNS, read_table
-from dansm.jobs import jobs_behind, read_records
+from dansm.analysis.claims import VERDICTS
+from dansm.io.tables import CLAIM_COLUMNS, read_table
+from dansm.workflow.jobs import jobs_behind, read_records
 
 from ..browser import visit
 from .conftest import Project

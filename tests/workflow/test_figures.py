@@ -6,8 +6,8 @@ import re
 import pandas as pd
 import pytest
 
-from dansm.evaluation.table import COLUMNS, write_table
-from dansm.gallery import archive
+from dansm.io.tables import COLUMNS, write_table
+from dansm.publish.archive import archive
 
 TARGET = "results/from_reference/figures/distance_table_digits.png"
 REFERENCE = ("--config", "from=reference")

@@ -23,8 +23,8 @@ from dansm.config import (
 )
 from dansm.data.published import files_are_there, published_files
 from dansm.errors import InputError
-from dansm.files import check_results_folder
-from dansm.gallery import archived_path
+from dansm.io.files import check_results_folder
+from dansm.publish.archive import archived_path
 
 PROCESS_NAMES = sorted(SAMPLERS)
 

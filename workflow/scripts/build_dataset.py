@@ -6,7 +6,7 @@ from pydantic import TypeAdapter
 
 from dansm.config import Source
 from dansm.data.sources import build_pixel_store
-from dansm.jobs import job
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     build_pixel_store(

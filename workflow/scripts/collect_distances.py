@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dansm.evaluation.table import collect_tables
-from dansm.jobs import job
+from dansm.io.tables import collect_tables
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     collect_tables(

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dansm.evaluation.times import collect_times
-from dansm.jobs import job
+from dansm.analysis.times import collect_times
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     collect_times(

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from dansm.data.store import open_store
-from dansm.evaluation.features import make_extractor
-from dansm.evaluation.reference import compute_reference
-from dansm.jobs import job
+from dansm.metrics.extractors import make_extractor
+from dansm.metrics.reference import compute_reference
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     store = open_store(snakemake.input.store)

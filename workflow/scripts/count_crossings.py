@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from dansm.evaluation.crossings import count_crossings
-from dansm.evaluation.pairs import read_pairs
-from dansm.jobs import job
+from dansm.pairs.crossings import count_crossings
+from dansm.pairs.paths import read_pairs
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     count_crossings(

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from dansm.data.download import provide
-from dansm.files import write_json
-from dansm.jobs import job
+from dansm.io.files import write_json
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     write_json(Path(snakemake.output[0]), provide(**snakemake.params.file))

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from dansm.config import RunSettings
 from dansm.data.store import open_store
-from dansm.evaluation.pair_samples import TrainedRun, draw_pairs
-from dansm.jobs import job
+from dansm.pairs.draws import TrainedRun, draw_pairs
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     settings = snakemake.params.run and RunSettings.model_validate(snakemake.params.run)

@@ -4,8 +4,8 @@ from functools import partial
 from pathlib import Path
 
 from dansm.data.latents import Encoding, write_latents
-from dansm.jobs import job
 from dansm.models.autoencoders import Codec
+from dansm.workflow.jobs import job
 
 # With several GPUs, the processes that share the work import this file.
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import papermill
 
-from dansm.files import atomic_path
-from dansm.jobs import job
+from dansm.io.files import atomic_path
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     inputs = {name: str(path) for name, path in snakemake.input.items() if name != "notebook"}

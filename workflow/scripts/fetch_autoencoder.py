@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from dansm.config import PretrainedAutoencoder
-from dansm.jobs import job
 from dansm.models.autoencoders import fetch_autoencoder
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     fetch_autoencoder(

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dansm.evaluation.features import fetch_inception
-from dansm.jobs import job
+from dansm.metrics.extractors import fetch_inception
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     fetch_inception(**snakemake.params.settings, path=Path(snakemake.output[0]))

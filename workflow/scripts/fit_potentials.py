@@ -6,7 +6,7 @@ import numpy as np
 
 from dansm.couplings import fit_potentials
 from dansm.data.store import open_store
-from dansm.jobs import job
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     store = open_store(snakemake.input.store)

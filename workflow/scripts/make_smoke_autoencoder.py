@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dansm.jobs import job
 from dansm.models.autoencoders import write_random_autoencoder
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     write_random_autoencoder(*snakemake.params.shapes, Path(snakemake.output[0]))

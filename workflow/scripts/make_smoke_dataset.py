@@ -4,7 +4,7 @@ from pydantic import TypeAdapter
 
 from dansm.config import Source
 from dansm.data.standins import write_standin
-from dansm.jobs import job
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     write_standin(

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dansm.evaluation.standin import write_random_inception
-from dansm.jobs import job
+from dansm.metrics.standin import write_random_inception
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     write_random_inception(Path(snakemake.output[0]))

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from dansm.analysis.best_of_k import measure_best_of_k
 from dansm.config import BestOfK
-from dansm.evaluation.best_of_k import measure_best_of_k
-from dansm.jobs import job
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     measure_best_of_k(BestOfK.model_validate(snakemake.params.settings), Path(snakemake.output[0]))

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from dansm.analysis.claims import measure_claims
 from dansm.config import Claim
-from dansm.evaluation.claims import measure_claims
-from dansm.jobs import job
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     measure_claims(

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from dansm.analysis.marginals import Method, measure_coupling_marginals
 from dansm.data.store import open_store
-from dansm.evaluation.marginals import Method, measure_coupling_marginals
-from dansm.jobs import job
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     measure_coupling_marginals(

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from dansm.config import RunSettings
-from dansm.evaluation.loss_over_time import measure_loss_over_time
-from dansm.evaluation.pair_samples import TrainedRun
-from dansm.jobs import job
+from dansm.pairs.draws import TrainedRun
+from dansm.pairs.loss_over_time import measure_loss_over_time
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     runs = [

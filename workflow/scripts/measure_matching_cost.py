@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from dansm.analysis.matching_cost import measure_matching_cost
 from dansm.config import MatchingCost
-from dansm.evaluation.matching_cost import measure_matching_cost
-from dansm.jobs import job
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     measure_matching_cost(

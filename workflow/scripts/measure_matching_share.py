@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 
+from dansm.analysis.matching_share import measure_matching_share
 from dansm.config import MatchingShare, RunSettings
 from dansm.data.store import open_store
-from dansm.evaluation.matching_share import measure_matching_share
-from dansm.jobs import job
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     torch.set_num_threads(snakemake.params.threads)

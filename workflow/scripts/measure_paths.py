@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dansm.evaluation.pairs import measure_paths, read_pairs
-from dansm.jobs import job
+from dansm.pairs.paths import measure_paths, read_pairs
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     measure_paths(

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from dansm.data.store import open_store
-from dansm.evaluation.features import make_extractor
-from dansm.evaluation.reference import measure_reconstruction
-from dansm.evaluation.statistics import ReferenceFeatures
-from dansm.jobs import job
+from dansm.metrics.extractors import make_extractor
+from dansm.metrics.reference import measure_reconstruction
+from dansm.metrics.statistics import ReferenceFeatures
 from dansm.models.autoencoders import Codec
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     store = open_store(snakemake.input.store)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dansm.evaluation.reproducibility import RunImages, measure_reproducibility
-from dansm.jobs import job
+from dansm.analysis.reproducibility import RunImages, measure_reproducibility
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     measure_reproducibility(

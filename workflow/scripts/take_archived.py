@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dansm.gallery import take
-from dansm.jobs import job
+from dansm.publish.archive import take
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     take(snakemake.wildcards.file, Path(snakemake.output[0]))

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from dansm.config import TrainedAutoencoder
 from dansm.data.store import open_store
-from dansm.jobs import job
 from dansm.models.autoencoders import train_autoencoder
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     train_autoencoder(

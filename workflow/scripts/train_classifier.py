@@ -4,8 +4,8 @@ from pathlib import Path
 
 from dansm.config import Classifier
 from dansm.data.store import open_store
-from dansm.evaluation.classifier import train_classifier
-from dansm.jobs import job
+from dansm.metrics.classifier import train_classifier
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     train_classifier(

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from dansm.config import RunSettings
-from dansm.jobs import job
-from dansm.launching import launch_training
+from dansm.training.launching import launch_training
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     launch_training(

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dansm.crate import write_crate
-from dansm.jobs import job
+from dansm.publish.crate import write_crate
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     write_crate(

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dansm.jobs import job
-from dansm.report import write_report
+from dansm.publish.report import write_report
+from dansm.workflow.jobs import job
 
 with job(snakemake):
     write_report(

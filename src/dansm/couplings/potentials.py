@@ -21,7 +21,7 @@ from tqdm import tqdm
 from dansm.couplings.base import check_costs, check_integers, check_samples, products
 from dansm.couplings.metric import Weigh, check_metric, weigh
 from dansm.errors import InputError
-from dansm.files import atomic_path
+from dansm.io.files import atomic_path
 from dansm.randomness import generator
 
 _BLOCK = 16384  # samples of the dataset in one product: a batch of 1 024 needs 64 MiB of scores

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
 from dansm.errors import InputError
-from dansm.files import check_free_space, locked, publish_partial
+from dansm.io.files import check_free_space, locked, publish_partial
 
 _CHUNK_BYTES = 1024 * 1024
 _TIMEOUT = (30, 60)  # s, to connect and between two pieces

@@ -33,7 +33,7 @@ from dansm.data.store import (
     shard_name,
 )
 from dansm.errors import InputError
-from dansm.files import atomic_path, check_free_space, publish, read_json
+from dansm.io.files import atomic_path, check_free_space, publish, read_json
 
 SHARD_IMAGES = 4096
 DECODED_IMAGES = 16

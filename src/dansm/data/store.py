@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dansm.errors import InputError
-from dansm.files import (
+from dansm.io.files import (
     atomic_path,
     check_free_space,
     read_json,

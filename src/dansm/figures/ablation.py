@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
+from dansm.analysis.ablation import summarise_ablation
 from dansm.errors import InputError
-from dansm.evaluation.ablation import summarise_ablation
-from dansm.evaluation.table import MARGINAL_COLUMNS, SECONDS, read_table
 from dansm.figures.base import SAMPLER_NAMES, label_decades, span, steps_name, style
 from dansm.figures.distances import method_name, metric_name
+from dansm.io.tables import MARGINAL_COLUMNS, SECONDS, read_table
 
 _METHOD = ["coupling", "match_size"]
 _STEPS = (3, 5, 10)  # whose final distances are shown
@@ -49,7 +49,7 @@ def coupling_ablation(table: pd.DataFrame, marginals: pd.DataFrame | None = None
     Parameters
     ----------
     table
-        As read by `dansm.evaluation.ablation.read_ablation`, of one dataset, process and sampler.
+        As read by `dansm.analysis.ablation.read_ablation`, of one dataset, process and sampler.
     marginals
         As read by `read_marginals`: then path lengths and costs stand beside the distances.
 

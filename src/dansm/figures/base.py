@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from dansm.errors import InputError
-from dansm.files import atomic_path
+from dansm.io.files import atomic_path
 
 PROCESS_NAMES = {"rectified_flow": "Rectified flow", "diffusion": "Diffusion"}
 SAMPLER_NAMES = {

@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, StrMethodFormatter
 
-from dansm.evaluation.table import BEST_OF_K_COLUMNS, read_table
 from dansm.figures.base import GREY, style
+from dansm.io.tables import BEST_OF_K_COLUMNS, read_table
 
 _MARKERS = "os^Dv*P<"
 _SIMILARITIES = {0.05: ":", 0.1: "-.", 0.2: "--", 0.5: "-"}

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from dansm.evaluation.claims import NOT_SUPPORTED, SUPPORTED, UNDECIDED
+from dansm.analysis.claims import NOT_SUPPORTED, SUPPORTED, UNDECIDED
 from dansm.figures.base import style
 
 # How a verdict is drawn: readable in grey by its sign and shade.
@@ -34,7 +34,7 @@ def claim_table(claims: pd.DataFrame, title: str) -> Figure:
     Parameters
     ----------
     claims
-        As read by `dansm.evaluation.claims.read_claims`.
+        As read by `dansm.analysis.claims.read_claims`.
     title
         Of what they are.
     """

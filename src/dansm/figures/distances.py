@@ -15,9 +15,6 @@ from matplotlib.ticker import EngFormatter
 
 from dansm.config import SAMPLERS
 from dansm.errors import InputError
-from dansm.evaluation.intervals import half_width
-from dansm.evaluation.seed_ranges import final_distances
-from dansm.evaluation.table import SECONDS, read_table
 from dansm.figures.base import (
     ADAPTIVE,
     GREY,
@@ -28,6 +25,9 @@ from dansm.figures.base import (
     steps_name,
     style,
 )
+from dansm.io.tables import SECONDS, read_table
+from dansm.metrics.image_sets import final_distances
+from dansm.metrics.intervals import half_width
 
 _METHOD = ["coupling", "match_size"]
 _PANEL = ["feature_extractor", "process", "sampler", "steps"]
@@ -179,7 +179,7 @@ def distance_curves(distances: pd.DataFrame, times: pd.DataFrame | None = None) 
     distances
         As read by `read_distances`.
     times
-        As read by `dansm.evaluation.ablation.read_ablation`: then against the time of training,
+        As read by `dansm.analysis.ablation.read_ablation`: then against the time of training,
         the mean over seeds until each snapshot; without, against the images seen.
 
     Raises

@@ -10,8 +10,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator, StrMethodFormatter
 
 from dansm.errors import InputError
-from dansm.evaluation.table import MATCHING_COST_COLUMNS, read_table
 from dansm.figures.base import GREY, style
+from dansm.io.tables import MATCHING_COST_COLUMNS, read_table
 
 # Name, colour (Okabe and Ito's palette and greys), marker, whether it is filled, line.
 _METHODS: dict[str, tuple[str, str, str, bool, Any]] = {

@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from dansm.evaluation.shares import matching_shares
-from dansm.evaluation.table import MATCHING_SHARE_COLUMNS, read_table
+from dansm.analysis.shares import matching_shares
 from dansm.figures.base import BLUE, PROCESS_NAMES, style
+from dansm.io.tables import MATCHING_SHARE_COLUMNS, read_table
 
 # What each way is called, how it is drawn, and by how much beside the match size.
 _WAYS: dict[str, tuple[str, dict[str, Any], float]] = {

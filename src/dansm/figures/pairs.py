@@ -13,10 +13,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from dansm.errors import InputError
-from dansm.evaluation.intervals import half_width
-from dansm.evaluation.table import CROSSING_COLUMNS, LOSS_COLUMNS, PATH_COLUMNS, read_table
 from dansm.figures.base import BLUE, GREY, read_arrays, style
 from dansm.figures.distances import method_name
+from dansm.io.tables import CROSSING_COLUMNS, LOSS_COLUMNS, PATH_COLUMNS, read_table
+from dansm.metrics.intervals import half_width
 
 _ORDER = ["random", "matched", "preferable"]
 _QUANTITIES = {

@@ -9,10 +9,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dansm.errors import InputError
-from dansm.evaluation.table import REPRODUCIBILITY_COLUMNS, read_table
 from dansm.figures.base import BLUE, GREY, PROCESS_NAMES, SAMPLER_NAMES, steps_name, style
 from dansm.figures.distances import method_name
 from dansm.figures.samples import read_samples
+from dansm.io.tables import REPRODUCIBILITY_COLUMNS, read_table
 
 _IMAGES = 10
 

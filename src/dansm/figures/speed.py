@@ -11,9 +11,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from dansm.errors import InputError
-from dansm.evaluation.table import SPEED_COLUMNS, read_table
 from dansm.figures.base import PROCESS_NAMES, SAMPLER_NAMES, span, steps_name, style
 from dansm.figures.distances import method_name, metric_name
+from dansm.io.tables import SPEED_COLUMNS, read_table
 
 _PANEL = ["feature_extractor", "process", "sampler"]
 _METHOD = ["coupling", "match_size"]

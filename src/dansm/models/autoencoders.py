@@ -26,7 +26,7 @@ from dansm.config import PretrainedAutoencoder, Shape, TrainedAutoencoder
 from dansm.data.latents import Posterior
 from dansm.data.store import Store
 from dansm.errors import InputError
-from dansm.files import atomic_path, publish, read_json, receipt_sha256, sha256, write_json
+from dansm.io.files import atomic_path, publish, read_json, receipt_sha256, sha256, write_json
 from dansm.randomness import generator, stream_seed
 
 REPORT = "report.json"

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from dansm.config import RunSettings
+from dansm.io.run_folder import MODEL
 from dansm.models.networks import make_network
 from dansm.models.weights import load_weights
-from dansm.run_folder import MODEL
 
 
 def snapshot_description(settings: RunSettings, images_seen: int) -> dict[str, object]:

@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from dansm.errors import InputError
-from dansm.files import atomic_path
+from dansm.io.files import atomic_path
 
 
 def save_weights(

@@ -183,7 +183,7 @@ def test_an_address_that_makes_no_sense_is_refused_at_once(target):
 def test_a_disk_without_room_is_noticed_before_the_download(server, target, monkeypatch):
     usage = shutil.disk_usage(target.anchor)
     monkeypatch.setattr(
-        "dansm.files.shutil.disk_usage", lambda path: usage._replace(free=len(CONTENT) - 1)
+        "dansm.io.files.shutil.disk_usage", lambda path: usage._replace(free=len(CONTENT) - 1)
     )
     server.files["/data.bin"] = CONTENT
     with pytest.raises(InputError) as caught:
@@ -196,7 +196,7 @@ def test_a_disk_without_room_is_noticed_before_the_download(server, target, monk
     with pytest.raises(InputError):
         quickly(target, [server.address("data.bin")], attempts=0)
     monkeypatch.setattr(
-        "dansm.files.shutil.disk_usage", lambda path: usage._replace(free=len(CONTENT) - 1000)
+        "dansm.io.files.shutil.disk_usage", lambda path: usage._replace(free=len(CONTENT) - 1000)
     )
     quickly(target, [server.address("data.bin")])
     assert target.read_bytes() == CONTENT

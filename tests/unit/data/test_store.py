@@ -9,7 +9,7 @@ import torch
 
 from dansm.data.store import Shards, finish_store, open_store, write_store
 from dansm.errors import InputError
-from dansm.files import atomic_path, receipt_sha256
+from dansm.io.files import atomic_path, receipt_sha256
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (5, 3, 4, 4), dtype=np.uint8)
@@ -172,12 +172,12 @@ def test_blocks_that_end_early_leave_complete_shards_but_no_store(tmp_path):
 
 def test_a_disk_without_room_is_refused_before_anything_is_written(tmp_path, monkeypatch):
     free = shutil.disk_usage(tmp_path)._replace(free=LATENTS.nbytes - 1)
-    monkeypatch.setattr("dansm.files.shutil.disk_usage", lambda path: free)
+    monkeypatch.setattr("dansm.io.files.shutil.disk_usage", lambda path: free)
     with pytest.raises(InputError, match=r"s: expected 0\.00 GiB of free disk for it, found"):
         write(tmp_path / "s", [LATENTS])
     assert [path for path in (tmp_path / "s").rglob("*") if path.is_file()] == []
     monkeypatch.setattr(
-        "dansm.files.shutil.disk_usage", lambda path: free._replace(free=LATENTS.nbytes)
+        "dansm.io.files.shutil.disk_usage", lambda path: free._replace(free=LATENTS.nbytes)
     )
     write(tmp_path / "s", [LATENTS])
 

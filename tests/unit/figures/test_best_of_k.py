@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from dansm.evaluation.table import BEST_OF_K_COLUMNS
 from dansm.figures import best_of_k, read_best_of_k
+from dansm.io.tables import BEST_OF_K_COLUMNS
 
 
 def test_lines_are_the_tables_and_the_bounds(tmp_path):

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from dansm.evaluation.table import CLAIM_COLUMNS
 from dansm.figures import claim_table
+from dansm.io.tables import CLAIM_COLUMNS
 
 
 @pytest.fixture

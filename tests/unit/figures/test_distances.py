@@ -9,8 +9,8 @@ from matplotlib.collections import FillBetweenPolyCollection
 from scipy import stats
 
 from dansm.errors import InputError
-from dansm.evaluation.table import COLUMNS, write_table
 from dansm.figures import distance_curves, distance_table, read_distances, save_figure
+from dansm.io.tables import COLUMNS, write_table
 
 SNAPSHOTS = [100, 200, 400]
 

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from dansm.errors import InputError
-from dansm.evaluation.table import MATCHING_COST_COLUMNS
 from dansm.figures import cost_curves, read_costs
+from dansm.io.tables import MATCHING_COST_COLUMNS
 
 SIZES, DIMENSIONS, BATCHES = [10, 100, 1000], [64, 4096], [1, 250]
 
@@ -68,7 +68,7 @@ def test_the_title_says_what_was_measured_where(costs):
 
 
 def test_no_two_methods_look_alike():
-    from dansm.evaluation.matching_cost import METHODS
+    from dansm.analysis.matching_cost import METHODS
     from dansm.figures.matching_cost import _METHODS
 
     assert set(_METHODS) == set(METHODS)

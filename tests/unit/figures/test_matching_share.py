@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from dansm.evaluation.table import MATCHING_SHARE_COLUMNS
 from dansm.figures import read_matching_share, save_figure, share_curves
+from dansm.io.tables import MATCHING_SHARE_COLUMNS
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from matplotlib.collections import LineCollection
 from scipy.stats import t as student_t
 
 from dansm.errors import InputError
-from dansm.evaluation.table import CROSSING_COLUMNS, LOSS_COLUMNS, PATH_COLUMNS
 from dansm.figures import (
     loss_over_time,
     nearest_share,
@@ -17,6 +16,7 @@ from dansm.figures import (
     read_losses,
     read_paths,
 )
+from dansm.io.tables import CROSSING_COLUMNS, LOSS_COLUMNS, PATH_COLUMNS
 
 KINDS = [("random", 0), ("matched", 10), ("matched", 1000), ("preferable", 0)]
 NAMES = ["random", "matched, 10", "matched, 1,000", "preferable"]

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from dansm.errors import InputError
-from dansm.evaluation.table import REPRODUCIBILITY_COLUMNS
 from dansm.figures import read_reproducibility, reproducibility
+from dansm.io.tables import REPRODUCIBILITY_COLUMNS
 
 
 @pytest.fixture

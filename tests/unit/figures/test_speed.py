@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from dansm.errors import InputError
-from dansm.evaluation.table import SPEED_COLUMNS
 from dansm.figures import saving_figure
+from dansm.io.tables import SPEED_COLUMNS
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from dansm.config import PretrainedAutoencoder, TrainedAutoencoder
 from dansm.errors import InputError
-from dansm.files import read_json, unproven_files
+from dansm.io.files import read_json, unproven_files
 from dansm.models.autoencoders import (
     Codec,
     fetch_autoencoder,

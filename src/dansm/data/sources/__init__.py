@@ -8,7 +8,7 @@ from dansm.config import PixelSource
 from dansm.data.sources import cifar10, digits, image_folder, imagenet64, lsun, mnist
 from dansm.data.sources.images import Images
 from dansm.data.store import write_store
-from dansm.files import write_json
+from dansm.io.files import write_json
 
 _READERS: dict[str, Callable[[Any, tuple[int, int, int], int], Images]] = {
     "sklearn_digits": digits.read,

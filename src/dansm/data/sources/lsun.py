@@ -19,7 +19,7 @@ from dansm.data.sources.images import (
     parallel_blocks,
 )
 from dansm.errors import InputError
-from dansm.files import check_free_space, locked, publish_partial
+from dansm.io.files import check_free_space, locked, publish_partial
 
 
 def read(source: LsunSource, shape: tuple[int, int, int], workers: int) -> Images:

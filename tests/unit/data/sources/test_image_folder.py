@@ -6,7 +6,7 @@ from dansm.config import ImageFolderSource
 from dansm.data.sources import build_pixel_store
 from dansm.data.store import open_store
 from dansm.errors import InputError
-from dansm.files import read_json
+from dansm.io.files import read_json
 
 
 @pytest.fixture

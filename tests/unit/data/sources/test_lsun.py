@@ -119,7 +119,7 @@ def test_a_damaged_zip_is_named_and_leaves_nothing(tmp_path, zipped):
 
 def test_a_disk_without_room_for_the_lmdb_is_named(tmp_path, zipped, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr("dansm.files.shutil.disk_usage", lambda path: usage._replace(free=1000))
+    monkeypatch.setattr("dansm.io.files.shutil.disk_usage", lambda path: usage._replace(free=1000))
     with pytest.raises(InputError, match=r"data\.mdb: expected .* GiB of free disk"):
         build(zipped[0], tmp_path / "store")
     assert not (zipped[0].folder / NAME / "data.mdb").exists()

@@ -9,7 +9,7 @@ from dansm.config import MnistSource
 from dansm.data.sources import build_pixel_store
 from dansm.data.store import open_store
 from dansm.errors import InputError
-from dansm.files import read_json
+from dansm.io.files import read_json
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
 LABELS = np.array([3, 0, 9, 1, 1], np.uint8)

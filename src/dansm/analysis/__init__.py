@@ -1,0 +1,1 @@
+"""What tables of runs say: speed, claims, reproducibility, cost of matching."""

@@ -1,0 +1,361 @@
+"""Claims: statements, what was measured of each, and whether that bears them out.
+
+A claim is *supported* if the whole 95 % interval of what measures it is on its side of the
+threshold, *not supported* if the whole interval is on the other side, and *undecided* otherwise:
+where the interval holds the threshold, where there is none, or where a result is missing.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from dansm.analysis.shares import matching_shares
+from dansm.config import (
+    Claim,
+    CrossingRatio,
+    DistanceFactor,
+    DistanceMeasure,
+    DistanceRatio,
+    Measure,
+    Method,
+    NearestShare,
+    PathRatio,
+    Saving,
+    ShareOfStep,
+    SimilarityGain,
+)
+from dansm.errors import InputError
+from dansm.io.files import atomic_path
+from dansm.io.tables import (
+    CLAIM_COLUMNS,
+    COLUMNS,
+    CROSSING_COLUMNS,
+    MATCHING_SHARE_COLUMNS,
+    PATH_COLUMNS,
+    REPRODUCIBILITY_COLUMNS,
+    SPEED_COLUMNS,
+    TIMED_COLUMNS,
+    read_table,
+)
+from dansm.metrics.intervals import Interval, student_interval
+
+SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
+VERDICTS = (SUPPORTED, NOT_SUPPORTED, UNDECIDED)
+_OVER_SEEDS = "Student's interval over {n} seeds"
+
+# Paths of result files by what they hold; of one kind there may be several, or none.
+Sources = Mapping[str, Sequence[Path]]
+
+
+class Measured(NamedTuple):
+    """A value with its interval, how many measurements it is of, and what the interval is."""
+
+    interval: Interval
+    n: int
+    how: str
+
+
+class MissingResultError(Exception):
+    """What a claim needs is not there, or says nothing; the message tells what."""
+
+
+def measure_claims(
+    claims: Sequence[Claim], sources: Sources, *, dataset: str, extractor: str, path: Path
+) -> None:
+    """Judge claims of a dataset, and write a table with the columns of `CLAIM_COLUMNS`.
+
+    Parameters
+    ----------
+    claims
+        One row each, in their order.
+    sources
+        Tables of ``distances``, of training ``speed``, of ``matching_share``, ``paths``,
+        ``crossings`` and ``reproducibility``. What is missing leaves claims undecided.
+    dataset
+        Its name.
+    extractor
+        Whose features the distances are over.
+    path
+        The table.
+    """
+    rows = [judge(claim, sources, extractor) for claim in claims]
+    table = pd.DataFrame(rows, columns=list(CLAIM_COLUMNS)).assign(dataset=dataset)
+    with atomic_path(path) as partial:
+        table.astype(CLAIM_COLUMNS).to_csv(partial, index=False)
+
+
+def read_claims(path: Path) -> pd.DataFrame:
+    """Read what `measure_claims` wrote.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, has other columns or values that don't fit them.
+    """
+    return read_table(path, CLAIM_COLUMNS, "claims")
+
+
+def judge(claim: Claim, sources: Sources, extractor: str) -> dict[str, Any]:
+    """Return a claim's row of the table, ``dataset`` excepted."""
+    row: dict[str, Any] = {
+        "name": claim.name,
+        "claim": claim.text,
+        "source": claim.source,
+        "measure": describe(claim.measure),
+        "direction": claim.direction,
+        "threshold": claim.threshold,
+    }
+    try:
+        (value, low, high), n, how = _MEASURES[type(claim.measure)](
+            claim.measure, sources, extractor
+        )
+    except MissingResultError as missing:
+        return row | {"verdict": UNDECIDED, "why": str(missing)}
+    found, reason = verdict(low, high, claim.direction, claim.threshold)
+    return row | {
+        "value": value,
+        "low": low,
+        "high": high,
+        "n": n,
+        "verdict": found,
+        "why": f"{reason}; {how.format(n=n)}" if np.isfinite([low, high]).all() else reason,
+    }
+
+
+def verdict(low: float, high: float, direction: str, threshold: float) -> tuple[str, str]:
+    """Return the verdict on an interval, and the reason; ends at the threshold decide nothing."""
+    if not np.isfinite([low, high]).all():
+        return UNDECIDED, "one measurement has no interval"
+    sides = {"above": low > threshold, "below": high < threshold}
+    if sides[direction]:
+        return SUPPORTED, f"the interval is {direction} the threshold"
+    other = {"above": "below", "below": "above"}[direction]
+    if sides[other]:
+        return NOT_SUPPORTED, f"the interval is {other} the threshold"
+    return UNDECIDED, "the interval holds the threshold"
+
+
+def describe(measure: Measure) -> str:
+    """Return in words what a measure measures, with its unit."""
+    at = ""
+    if isinstance(measure, DistanceMeasure):
+        at = f" ({measure.process}, {measure.sampler}, {measure.steps} steps)"
+    match measure:
+        case Saving():
+            return f"saving in {measure.of}, %, of {_name(measure.method)}{at}"
+        case DistanceRatio():
+            return f"distance of {_name(measure.method)} / of {_name(measure.than)}{at}"
+        case DistanceFactor():
+            return f"factor of the distance by a tenfold match size{at}"
+        case ShareOfStep():
+            how = {"inline": "before each step", "ahead": "ahead of training"}[measure.how]
+            return f"time added to a step, %, match size {measure.match_size:,}, {how}"
+        case NearestShare():
+            return "share of preferable noises that are their batch's nearest / chance"
+        case PathRatio():
+            return f"{measure.quantity} of {_pairs(measure)} pairs / of random ones"
+        case CrossingRatio():
+            return f"crossings of {_pairs(measure)} pairs / of random ones"
+        case SimilarityGain():
+            return "similarity of images of one noise less that of shuffled pairs"
+
+
+def _name(method: Method) -> str:
+    return f"{method.coupling} {method.match_size:,}" if method.match_size else method.coupling
+
+
+def _pairs(measure: PathRatio | CrossingRatio) -> str:
+    return f"{measure.pairs} ({measure.match_size:,})" if measure.match_size else measure.pairs
+
+
+def _read(sources: Sources, kind: str, *columns: Mapping[str, str]) -> pd.DataFrame:
+    """Read and join a kind's tables, each with the first of some columns that it has."""
+    if not sources.get(kind):
+        raise MissingResultError(f"no table of {kind} is made for this dataset")
+    tables = []
+    for path in sources[kind]:
+        if not Path(path).exists():
+            raise MissingResultError(f"{path}: found no file")
+        for k, choice in enumerate(columns):
+            try:
+                tables.append(read_table(path, choice, kind))
+                break
+            except InputError:
+                if k == len(columns) - 1:
+                    raise
+    return pd.concat(tables, ignore_index=True)
+
+
+def _saving(measure: Saving, sources: Sources, extractor: str) -> Measured:
+    table = _read(sources, "speed", SPEED_COLUMNS)
+    rows = _of_method(_of_process(table, measure, extractor), measure.method)
+    if rows.empty:
+        raise MissingResultError(f"no run of {_name(measure.method)} beside a vanilla one")
+    row = rows.iloc[0]
+    seeds, reaching = int(row["seeds"]), int(row["seeds_reaching"])
+    if reaching < seeds:
+        raise MissingResultError(
+            f"{seeds - reaching} of {seeds} seeds never reach vanilla's final distance"
+        )
+    prefix = {"images": "saving", "seconds": "seconds_saving"}[measure.of]
+    names = ("percent", "student_low", "student_high")
+    values = [row[f"{prefix}_{name}"] for name in names]
+    if pd.isna(values[0]):
+        raise MissingResultError(f"the table of training speed has no {measure.of}")
+    how = _OVER_SEEDS
+    if row["seeds_at_first_snapshot"] > 0:
+        how += f"; at least so much: {row['seeds_at_first_snapshot']} reach it before a snapshot"
+    return Measured(Interval(*(np.nan if pd.isna(v) else float(v) for v in values)), seeds, how)
+
+
+def _distance_ratio(measure: DistanceRatio, sources: Sources, extractor: str) -> Measured:
+    finals = _final_distances(measure, sources, extractor)
+    logs = {}
+    for name, method in (("method", measure.method), ("than", measure.than)):
+        rows = _of_method(finals, method)
+        if rows.empty:
+            raise MissingResultError(f"no run of {_name(method)}")
+        logs[name] = rows.set_index("seed")["value"].map(np.log)
+    ratios = (logs["method"] - logs["than"]).dropna()
+    if ratios.empty:
+        raise MissingResultError(
+            f"no seed of both {_name(measure.method)} and {_name(measure.than)}"
+        )
+    return Measured(_exponentials(student_interval(ratios)), len(ratios), _OVER_SEEDS)
+
+
+def _distance_factor(measure: DistanceFactor, sources: Sources, extractor: str) -> Measured:
+    finals = _final_distances(measure, sources, extractor)
+    greedy = finals[finals["coupling"] == "greedy"]
+    slopes = [
+        np.polyfit(np.log10(run["match_size"].to_numpy(float)), np.log(run["value"]), 1)[0]
+        for _, run in greedy.groupby("seed")
+        if len(run) > 1
+    ]
+    if not slopes:
+        raise MissingResultError("no seed of greedy with two match sizes")
+    how = f"{_OVER_SEEDS}, match sizes {', '.join(map(str, sorted(set(greedy['match_size']))))}"
+    return Measured(_exponentials(student_interval(slopes)), len(slopes), how)
+
+
+def _share_of_step(measure: ShareOfStep, sources: Sources, extractor: str) -> Measured:
+    table = matching_shares(_read(sources, "matching_share", MATCHING_SHARE_COLUMNS))
+    shares = table.loc[table["match_size"] == measure.match_size, measure.how]
+    if shares.empty:
+        raise MissingResultError(f"match size {measure.match_size} was not timed")
+    device = table["device"].iloc[0]
+    how = f"Student's interval over {{n}} rounds on {table['processor'].iloc[0]}"
+    how = how if device == "cpu" else f"Student's interval over {{n}} rounds on {device}"
+    return Measured(student_interval(shares), len(shares), how)
+
+
+def _nearest_share(measure: NearestShare, sources: Sources, extractor: str) -> Measured:
+    table = _read(sources, "paths", PATH_COLUMNS)
+    rows = table[(table["kind"] == "preferable") & (table["quantity"] == "nearest_share")]
+    if rows.empty:
+        raise MissingResultError("no preferable noises: no trained vanilla model")
+    rows = rows[rows["pairs"] == rows["pairs"].max()]
+    # In a batch of n, one noise in n is the nearest by chance.
+    times_chance = rows["value"].astype(float) * rows["pairs"].astype(float)
+    of_draw = times_chance.groupby(rows["draw"]).mean()
+    how = f"Student's interval over {{n}} draws, batches of {rows['pairs'].iloc[0]}"
+    return Measured(student_interval(of_draw), len(of_draw), how)
+
+
+def _path_ratio(measure: PathRatio, sources: Sources, extractor: str) -> Measured:
+    table = _read(sources, "paths", PATH_COLUMNS)
+    rows = table[table["quantity"] == measure.quantity]
+    of_kind, of_random = _by_draw(rows, measure, "value")
+    ratios = (of_kind.map(np.log) - of_random.map(np.log)).dropna()
+    if ratios.empty:
+        raise MissingResultError("no draw of both kinds of pairs")
+    return Measured(
+        _exponentials(student_interval(ratios)), len(ratios), "Student's interval over {n} draws"
+    )
+
+
+def _crossing_ratio(measure: CrossingRatio, sources: Sources, extractor: str) -> Measured:
+    table = _read(sources, "crossings", CROSSING_COLUMNS)
+    both = pd.concat(_by_draw(table, measure, "crossings"), axis=1, keys=["kind", "random"])
+    both = both.dropna()
+    random = float(both["random"].mean())
+    if both.empty or random == 0:
+        raise MissingResultError("no draw of both kinds of pairs with crossings")
+    # A draw may have no crossing, so differences are taken, and divided by the random mean.
+    gap = student_interval((both["kind"] - both["random"]) / random)
+    how = "Student's interval over the differences of {n} draws"
+    return Measured(Interval(*(1 + end for end in gap)), len(both), how)
+
+
+def _similarity_gain(measure: SimilarityGain, sources: Sources, extractor: str) -> Measured:
+    rows = _read(sources, "reproducibility", REPRODUCIBILITY_COLUMNS)
+    if rows.empty:
+        raise MissingResultError("no two models trained apart")
+    gain = (rows["similarity"] - rows["shuffled"]).astype(float)
+    # The two intervals' ends furthest apart, of whichever pair of models they are widest for.
+    low = (rows["low"] - rows["shuffled_high"]).astype(float).min(skipna=False)
+    high = (rows["high"] - rows["shuffled_low"]).astype(float).max(skipna=False)
+    how = f"outer bounds over {len(rows)} pairs of models, {{n}} images or more each"
+    return Measured(Interval(gain.mean(), low, high), int(rows["images"].min()), how)
+
+
+_MEASURES: dict[type, Callable[[Any, Sources, str], Measured]] = {
+    Saving: _saving,
+    DistanceRatio: _distance_ratio,
+    DistanceFactor: _distance_factor,
+    ShareOfStep: _share_of_step,
+    NearestShare: _nearest_share,
+    PathRatio: _path_ratio,
+    CrossingRatio: _crossing_ratio,
+    SimilarityGain: _similarity_gain,
+}
+
+
+def _final_distances(measure: DistanceMeasure, sources: Sources, extractor: str) -> pd.DataFrame:
+    """Return each run's distance at its last snapshot, mean over its sets of images."""
+    table = _read(sources, "distances", COLUMNS, TIMED_COLUMNS)
+    table = table[table["metric"] == "frechet_distance"].dropna(subset=["images_seen"])
+    # A comparison of couplings repeats the runs that it shares with the experiments.
+    table = table.drop_duplicates([name for name in COLUMNS if name != "value"])
+    rows = _of_process(table, measure, extractor)
+    run = ["coupling", "match_size", "seed"]
+    rows = rows[rows["images_seen"] == rows.groupby(run)["images_seen"].transform("max")]
+    return rows.astype({"value": float}).groupby(run, as_index=False)["value"].mean()
+
+
+def _of_process(table: pd.DataFrame, measure: DistanceMeasure, extractor: str) -> pd.DataFrame:
+    return table[
+        (table["process"] == measure.process)
+        & (table["sampler"] == measure.sampler)
+        & (table["steps"] == measure.steps)
+        & (table["feature_extractor"] == extractor)
+    ]
+
+
+def _of_method(table: pd.DataFrame, method: Method) -> pd.DataFrame:
+    return table[
+        (table["coupling"] == method.coupling) & (table["match_size"] == method.match_size)
+    ]
+
+
+def _by_draw(
+    table: pd.DataFrame, measure: PathRatio | CrossingRatio, column: str
+) -> tuple[pd.Series, pd.Series]:
+    """Return a column's means by draw of the pairs asked for and of random ones."""
+    chosen = table["kind"] == measure.pairs
+    if measure.pairs == "matched":
+        chosen &= table["match_size"] == measure.match_size
+    if not chosen.any():
+        raise MissingResultError(f"no {_pairs(measure)} pairs")
+    values = table[column].astype(float)
+    return tuple(
+        values[rows].groupby(table.loc[rows, "draw"]).mean()
+        for rows in (chosen, table["kind"] == "random")
+    )
+
+
+def _exponentials(interval: Interval) -> Interval:
+    return Interval(*(float(np.exp(end)) for end in interval))

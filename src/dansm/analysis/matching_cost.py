@@ -1,0 +1,423 @@
+"""What matching costs: time per sample and peak memory of every method, in a grid of sizes.
+
+A *cell* is a method with a match size, a number of dimensions and a batch size, as far as the
+method has them. Each is measured in a child process of its own: forked, so that it need not import
+anything, and so that its peak memory is its own. Samples are drawn from N(0, I), outside the clock;
+noise is drawn inside it, as part of the method.
+
+How a pool's drawing is counted (``greedy``, ``one_by_one``): as its share, ``1 / match_size`` of it
+a sample. Matches are timed while at least nine tenths of the pool are left. So the number is an
+upper bound: over a pool's life a match costs about half of it. Where pools are smaller than the
+batch, a repetition is as many batches as use up a nearly whole number of pools, drawing included.
+"""
+
+import json
+import math
+import multiprocessing
+import resource
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import ot
+import pandas as pd
+import psutil
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from torchcfm.optimal_transport import OTPlanSampler
+from tqdm import tqdm
+
+from dansm.config import MatchingCost
+from dansm.couplings import Batch, Coupling, Greedy, Potentials, make_coupling
+from dansm.couplings.potentials import Evenness, dataset_sha256
+from dansm.io.files import atomic_path
+from dansm.io.notes import append_note, read_notes
+from dansm.io.provenance import processor_name
+from dansm.io.tables import MATCHING_COST_COLUMNS
+from dansm.randomness import generator
+
+_LOOM_SAMPLES = 50_000  # of its dataset; its cost does not depend on them
+_PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
+
+
+class Cell(NamedTuple):
+    """What is measured; a size is None where the method has no such."""
+
+    method: str
+    match_size: int | None
+    dimensions: int
+    batch_size: int | None
+
+
+class Repetition(NamedTuple):
+    """So many samples took so long."""
+
+    samples: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to pair samples with noises, or a part of one to compare with.
+
+    Attributes
+    ----------
+    repetitions
+        Called with cell and seed: sets up, then repeats the work as long as it is asked to.
+    sized, batched
+        Whether it has a match size, and takes batches.
+    memory
+        Expected bytes by match size and dimensions; what a batch needs is not counted.
+    growth
+        The time of a long repetition grows at least with this power of the match size or batch.
+    remark
+        What a reader of the numbers must know.
+    """
+
+    repetitions: Callable[[Cell, int], Iterator[Repetition]]
+    sized: bool = True
+    batched: bool = True
+    memory: Callable[[int, int], int] = lambda match_size, dimensions: 0
+    growth: int = 1
+    remark: str = ""
+
+
+def match_one_by_one(samples: Tensor, pool: Tensor) -> tuple[Tensor, Tensor]:
+    """Match as the paper describes it: each sample takes the nearest noise, which is removed.
+
+    Parameters
+    ----------
+    samples
+        Shape (n, dimensions).
+    pool
+        Shape (left, dimensions), n ≤ left.
+
+    Returns
+    -------
+    noise : Tensor
+        Shape (n, dimensions).
+    pool : Tensor
+        What is left, shape (left − n, dimensions).
+    """
+    chosen = []
+    for sample in samples:
+        nearest = int((pool - sample).square().sum(dim=1).argmin())
+        chosen.append(pool[nearest].clone())
+        pool = torch.cat([pool[:nearest], pool[nearest + 1 :]])
+    return torch.stack(chosen), pool
+
+
+def _one_by_one(cell: Cell, seed: int) -> Iterator[Repetition]:
+    shape = (cell.match_size, cell.dimensions)
+    samples = _samples(cell, seed)
+    for k in count(1):
+        drawing, pool = _timed(torch.randn, shape, generator=generator(seed, "pool", k))
+        for _ in range(max(1, cell.match_size // 10)):
+            matching, (_, pool) = _timed(match_one_by_one, next(samples), pool)
+            yield Repetition(1, matching + drawing / cell.match_size)
+
+
+def _greedy(cell: Cell, seed: int) -> Iterator[Repetition]:
+    match_size, batch_size = cell.match_size, cell.batch_size
+    if match_size < batch_size + 2:  # not a batch after the two single samples below
+        yield from _coupled(Greedy(match_size, seed), cell, seed, _filling(match_size, batch_size))
+    samples = _samples(cell, seed)
+    for k in count():
+        coupling = Greedy(match_size, seed + k)
+        # The first of two samples comes with a new pool.
+        (first, _), (second, _) = (_timed(coupling.match, next(samples)[:1]) for _ in range(2))
+        drawing = max(0.0, first - second)
+        for _ in range(max(1, match_size // (10 * batch_size))):
+            matching, _ = _timed(coupling.match, next(samples))
+            yield Repetition(batch_size, matching + drawing * batch_size / match_size)
+
+
+def _hungarian(cell: Cell, seed: int) -> Iterator[Repetition]:
+    # Batches of any size fill the same sets; here each fills one.
+    coupling = make_coupling("hungarian", match_size=cell.match_size, seed=seed)
+    return _coupled(coupling, cell._replace(batch_size=cell.match_size), seed)
+
+
+def _semidiscrete(cell: Cell, seed: int) -> Iterator[Repetition]:
+    # Neither the samples' values nor what the potentials were fitted to changes the cost.
+    samples = torch.ones(cell.match_size, cell.dimensions)
+    potentials = Potentials(
+        values=torch.randn(cell.match_size, generator=generator(seed, "potentials")),
+        dataset_sha256=dataset_sha256(samples),
+        steps=0,
+        evenness=Evenness(0, 0.0, 0.0, 0.0, 0.0),
+    )
+    coupling = make_coupling("semidiscrete", seed=seed, samples=samples, potentials=potentials)
+    return _coupled(coupling, cell, seed)
+
+
+def _loom(cell: Cell, seed: int) -> Iterator[Repetition]:
+    shape = (cell.dimensions,)
+    return _coupled(make_coupling("loom", seed=seed, count=_LOOM_SAMPLES, shape=shape), cell, seed)
+
+
+def _of_coupling(name: str, **options: Any) -> Callable[[Cell, int], Iterator[Repetition]]:
+    def repetitions(cell: Cell, seed: int) -> Iterator[Repetition]:
+        size = cell.match_size or 0
+        return _coupled(make_coupling(name, match_size=size, seed=seed, **options), cell, seed)
+
+    return repetitions
+
+
+def _torchcfm_exact(cell: Cell, seed: int) -> Iterator[Repetition]:
+    sampler = OTPlanSampler(method="exact")
+    for samples in _samples(cell, seed):
+        seconds, _ = _timed(lambda x: sampler.sample_plan(torch.randn_like(x), x), samples)
+        yield Repetition(len(samples), seconds)
+
+
+def _pot_emd(cell: Cell, seed: int) -> Iterator[Repetition]:
+    samples = _samples(cell, seed)
+    while True:
+        costs = torch.cdist(next(samples), next(samples)).square().double().numpy()
+        seconds, _ = _timed(ot.emd, [], [], costs)
+        yield Repetition(len(costs), seconds)
+
+
+def _scipy(cell: Cell, seed: int) -> Iterator[Repetition]:
+    samples = _samples(cell._replace(batch_size=cell.match_size), seed)
+    while True:
+        costs = -(next(samples) @ next(samples).T).double().numpy()
+        seconds, _ = _timed(linear_sum_assignment, costs)
+        yield Repetition(len(costs), seconds)
+
+
+def _matmul(cell: Cell, seed: int) -> Iterator[Repetition]:
+    pool = torch.ones(cell.match_size, cell.dimensions)
+    for samples in _samples(cell, seed):
+        seconds, _ = _timed(torch.matmul, samples, pool.T)
+        yield Repetition(len(samples), seconds)
+
+
+def _coupled(coupling: Coupling, cell: Cell, seed: int, batches: int = 1) -> Iterator[Repetition]:
+    """Pair ``batches`` batches a repetition."""
+    samples = _samples(cell, seed)
+    for k in count():
+        rows = torch.arange(k * cell.batch_size, (k + 1) * cell.batch_size) % _LOOM_SAMPLES
+        taken = [Batch(next(samples), {"row": rows}) for _ in range(batches)]
+        seconds, _ = _timed(lambda taken=taken: deque(coupling.pairs(taken), maxlen=0))
+        yield Repetition(batches * cell.batch_size, seconds)
+
+
+def _samples(cell: Cell, seed: int) -> Iterator[Tensor]:
+    """Yield batches of samples, shape (batch_size or 1, dimensions), float32."""
+    stream = generator(seed, "samples")
+    while True:
+        yield torch.randn(cell.batch_size or 1, cell.dimensions, generator=stream)
+
+
+def _timed(work: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[float, Any]:
+    start = time.perf_counter()
+    result = work(*arguments, **options)
+    return time.perf_counter() - start, result
+
+
+def _filling(match_size: int, batch_size: int) -> int:
+    """Return the least number of batches whose samples use up a nearly whole number of pools."""
+    return next(
+        batches
+        for batches in count(-(-match_size // batch_size))
+        if batches * batch_size % match_size <= 0.05 * batches * batch_size
+    )
+
+
+def _bytes(arrays: float, square: float = 0) -> Callable[[int, int], int]:
+    """Return the memory of so many float32 arrays (match size, dimensions) and (match size)²."""
+    return lambda match_size, dimensions: int(
+        4 * match_size * (arrays * dimensions + square * match_size)
+    )
+
+
+METHODS = {
+    "matmul": Method(_matmul, memory=_bytes(1), remark="the product alone"),
+    "greedy": Method(_greedy, memory=_bytes(1)),
+    "one_by_one": Method(_one_by_one, batched=False, memory=_bytes(3)),
+    "hungarian": Method(_hungarian, batched=False, memory=_bytes(4, square=3), growth=2),
+    "scipy": Method(
+        _scipy,
+        batched=False,
+        memory=_bytes(2, square=3),
+        growth=2,
+        remark="the assignment alone, costs ready",
+    ),
+    "knn": Method(_of_coupling("knn")),
+    # The dataset, and as much again while it is checked for infinities.
+    "semidiscrete": Method(
+        _semidiscrete,
+        memory=_bytes(2.5),
+        remark="match size = samples of the dataset; potentials ready",
+    ),
+    "independent": Method(_of_coupling("independent"), sized=False),
+    "immiscible": Method(_of_coupling("immiscible"), sized=False),
+    "immiscible_quantized": Method(_of_coupling("immiscible", quantized=True), sized=False),
+    "minibatch_ot_exact": Method(_of_coupling("minibatch_ot", method="exact"), sized=False),
+    "minibatch_ot_sinkhorn": Method(
+        _of_coupling("minibatch_ot", method="sinkhorn"), sized=False, growth=2
+    ),
+    "loom": Method(_loom, sized=False, remark=f"{_LOOM_SAMPLES:,} samples in the dataset"),
+    "torchcfm_exact": Method(_torchcfm_exact, sized=False),
+    "pot_emd": Method(_pot_emd, sized=False, remark="the plan alone, costs ready"),
+}
+
+
+def cells(settings: MatchingCost) -> list[Cell]:
+    """Return all cells, match sizes ascending within method, dimensions and batch size."""
+    return [
+        Cell(name, match_size, dimensions, batch_size)
+        for name, method in METHODS.items()
+        for dimensions in settings.dimensions
+        for batch_size in (settings.batch_sizes if method.batched else [None])
+        for match_size in (settings.match_sizes if method.sized else [None])
+    ]
+
+
+def measure_matching_cost(settings: MatchingCost, path: Path, threads: int) -> None:
+    """Measure every cell and write the table of `MATCHING_COST_COLUMNS`.
+
+    A cell that would exceed the limits has a row with a note that says so, and no numbers. Cells
+    that are done are noted beside the table until it is complete, so an interrupted measurement
+    continues. ``times_matmul`` is the ratio to the matrix product of the same three sizes.
+
+    Parameters
+    ----------
+    settings
+        The grid, the limits and the seed.
+    path
+        The table.
+    threads
+        Of each child process.
+    """
+    notes = Path(path).parent / "training" / f"{Path(path).stem}.jsonl"
+    machine = {
+        "threads": threads,
+        "device": "cpu",
+        "processor": processor_name(),
+        "torch": torch.__version__,
+    }
+    identity = json.dumps(machine) + settings.model_dump_json()
+    done = read_notes(notes, identity)
+    rows: list[dict[str, Any]] = []
+    smaller = None
+    for cell in tqdm(cells(settings), unit="cells", desc="matching cost", mininterval=1):
+        key = " ".join(str(part) for part in cell)
+        if key not in done:
+            done[key] = [measure(cell, settings, threads, smaller)]
+            append_note(notes, identity, key, done[key])
+        rows += done[key]
+        smaller = done[key][0]
+    table = pd.DataFrame(rows).assign(**machine)
+    sizes = ["match_size", "dimensions", "batch_size"]
+    product = table[table["method"] == "matmul"].set_index(sizes)["microseconds_per_sample"]
+    table = table.join(product.rename("product"), on=sizes)
+    table["times_matmul"] = table["microseconds_per_sample"] / table["product"]
+    with atomic_path(path) as partial:
+        table[list(MATCHING_COST_COLUMNS)].astype(MATCHING_COST_COLUMNS).to_csv(
+            partial, index=False
+        )
+    notes.unlink(missing_ok=True)
+
+
+def measure(
+    cell: Cell, settings: MatchingCost, threads: int, smaller: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Measure one cell in a child process.
+
+    Parameters
+    ----------
+    cell, settings, threads
+        What to measure and how.
+    smaller
+        The row of the cell before: if it differs by a smaller match size or batch only, the time
+        that this one needs is foretold from it.
+
+    Returns
+    -------
+    dict
+        The columns of the table that are the cell's own, and ``seconds``: how long the set-up and
+        the first repetition took, or would have taken.
+
+    Raises
+    ------
+    RuntimeError
+        If the measurement fails by an exception, which the child has printed.
+    """
+    method = METHODS[cell.method]
+    row = cell._asdict() | {"seconds": None, "note": method.remark}
+    if method.sized:
+        needed = method.memory(cell.match_size, cell.dimensions) / 1e6
+        limit = min(settings.memory_mb, psutil.virtual_memory().available / 1e6)
+        if needed > limit:
+            return row | {"note": f"needs about {needed:,.0f} MB of memory; limit {limit:,.0f} MB"}
+    # Short times say nothing about larger sizes.
+    if smaller is not None and (smaller["seconds"] or 0) > settings.limit_seconds / 10:
+        same = all(smaller[key] == row[key] for key in ("method", "dimensions"))
+        sizes = [key for key in ("match_size", "batch_size") if row[key] is not None]
+        factors = [row[key] / smaller[key] for key in sizes if same]
+        if factors and min(factors) >= 1:
+            expected = smaller["seconds"] * math.prod(factors) ** method.growth
+            if expected > settings.limit_seconds:
+                note = f"would take about {expected:,.0f} s; limit {settings.limit_seconds:g} s"
+                return row | {"seconds": expected, "note": note}
+    fork = multiprocessing.get_context("fork")
+    receiver, sender = fork.Pipe(duplex=False)
+    child = fork.Process(target=_repeat, args=(sender, cell, settings, threads), daemon=True)
+    child.start()
+    sender.close()
+    patience = settings.limit_seconds + settings.seconds
+    try:
+        if not receiver.poll(patience):
+            child.kill()
+            limit = f"limit {settings.limit_seconds:g} s"
+            return row | {"seconds": patience, "note": f"no result after {patience:g} s; {limit}"}
+        return row | receiver.recv()
+    except EOFError:
+        child.join()
+        if child.exitcode > 0:
+            raise RuntimeError(f"{cell}: failed, see the traceback above") from None
+        return row | {"note": f"ended by signal {-child.exitcode}, as when memory runs out"}
+    finally:
+        child.join()
+
+
+def _repeat(sender: Connection, cell: Cell, settings: MatchingCost, threads: int) -> None:
+    torch.set_num_threads(threads)
+    before = _peak_bytes()
+    repetitions = METHODS[cell.method].repetitions(cell, settings.seed)
+    first_seconds, first = _timed(next, repetitions)
+    done = [first]
+    stop = time.perf_counter() + settings.seconds
+    least = 4 if first_seconds < settings.limit_seconds / 10 else 1
+    while len(done) < settings.repetitions and (
+        len(done) < least or time.perf_counter() < stop - first.seconds
+    ):
+        done.append(next(repetitions))
+    steady = done[math.ceil(len(done) / 5) :] or done  # the others were warming up
+    times = [1e6 * repetition.seconds / repetition.samples for repetition in steady]
+    low, median, high = np.quantile(times, [0.25, 0.5, 0.75]).tolist()
+    sender.send(
+        {
+            "samples_timed": sum(repetition.samples for repetition in steady),
+            "microseconds_per_sample": median,
+            "low": low,
+            "high": high,
+            "peak_memory_mib": (_peak_bytes() - before) / 2**20,
+            "seconds": first_seconds,
+        }
+    )
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _PEAK_UNIT

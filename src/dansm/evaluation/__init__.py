@@ -1,1 +1,0 @@
-"""From snapshots to distances and curves."""

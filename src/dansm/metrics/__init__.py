@@ -1,0 +1,1 @@
+"""Features, distances and the evaluation of runs."""

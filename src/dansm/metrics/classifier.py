@@ -1,0 +1,111 @@
+"""A small classifier whose penultimate activations serve as features of the digits."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from dansm.config import Classifier
+from dansm.data.store import Store
+from dansm.errors import InputError
+from dansm.io.files import write_json
+from dansm.models.weights import load_weights, save_weights
+from dansm.randomness import generator, stream_seed
+
+WEIGHTS = "model.safetensors"
+
+
+class DigitClassifier(nn.Module):
+    """Two convolutions, one hidden layer (the features) and ten classes."""
+
+    def __init__(self, settings: Classifier, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        channels, height, width = shape
+        wide = settings.channels
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, wide, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(wide, 2 * wide, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(2 * wide * (height // 2) * (width // 2), settings.features),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(settings.features, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return class scores, shape (n, 10)."""
+        return self.head(self.body(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the hidden activations, shape (n, features)."""
+        return self.body(images)
+
+
+def train_classifier(settings: Classifier, store: Store, path: Path) -> dict[str, Any]:
+    """Train the classifier on a labelled store and save it with its held-out accuracy.
+
+    Writes ``model.safetensors`` and ``report.json`` into ``path``.
+
+    Raises
+    ------
+    InputError
+        If the store has no labels or too few images.
+    """
+    if store.labels is None:
+        raise InputError(f"{store.path}: expected a labelled store, found no labels")
+    shape = tuple(store.array.shape[1:])
+    order = torch.randperm(len(store), generator=generator(settings.seed, "classifier-split"))
+    held_out = round(settings.held_out * len(store))
+    if not 0 < held_out < len(store):
+        raise InputError(
+            f"{store.path}: expected some of the {len(store)} images to be held out and some not, "
+            f"found held_out {settings.held_out}"
+        )
+    test, training = order[:held_out], order[held_out:]
+    labels = torch.from_numpy(store.labels)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(settings.seed, "classifier"))
+        model = DigitClassifier(settings, shape)
+    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
+    for epoch in tqdm(range(settings.epochs), unit="epochs", desc="classifier", mininterval=1):
+        stream = generator(settings.seed, "classifier-epoch", epoch)
+        shuffled = training[torch.randperm(len(training), generator=stream)]
+        for rows in shuffled.split(settings.batch_size):
+            loss = nn.functional.cross_entropy(model(store.batch(rows.numpy())), labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    with torch.no_grad():
+        correct = (model(store.batch(test.numpy())).argmax(1) == labels[test]).double().mean()
+    report = {
+        "accuracy_held_out": correct.item(),
+        "images_held_out": held_out,
+        "images_trained_on": len(training),
+        "settings": settings.model_dump(mode="json"),
+    }
+    save_weights(path / WEIGHTS, model.state_dict(), _description(settings))
+    write_json(path / "report.json", report)
+    return report
+
+
+def load_classifier(
+    settings: Classifier, shape: tuple[int, int, int], path: Path
+) -> DigitClassifier:
+    """Load the classifier saved in a folder.
+
+    Raises
+    ------
+    InputError
+        If its weights are missing, damaged or of other settings.
+    """
+    model = DigitClassifier(settings, shape)
+    load_weights(path / WEIGHTS, model, _description(settings))
+    return model.eval().requires_grad_(False)
+
+
+def _description(settings: Classifier) -> dict[str, object]:
+    return {"classifier": settings.model_dump(mode="json")}

@@ -1,0 +1,233 @@
+"""Feature extractors: what turns images into features and class probabilities."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.error import URLError
+
+import numpy as np
+import torch
+from cleanfid.downloads_helper import inception_url
+from cleanfid.inception_torchscript import InceptionV3W
+from PIL import Image
+from torch import Tensor
+
+from dansm.config import INCEPTION_FILE, INCEPTION_SHA256, Classifier
+from dansm.data.store import Store
+from dansm.errors import InputError
+from dansm.io.files import atomic_path, sha256
+from dansm.metrics.classifier import WEIGHTS, load_classifier
+
+_INCEPTION_SIDE = 299
+_BATCH = 250
+
+
+class Features(NamedTuple):
+    """What an extractor finds in n images.
+
+    ``features`` has shape (n, d), ``probabilities`` of the extractor's classes (n, classes);
+    float32.
+    """
+
+    features: np.ndarray
+    probabilities: np.ndarray
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Features]") -> "Features":
+        """Return the parts as one."""
+        return cls(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A network that turns images into features and class probabilities.
+
+    Attributes
+    ----------
+    name
+        As tables give it.
+    weights
+        SHA-256 of the weights' file.
+    device
+        Where it computes.
+    forward
+        From images in the store's own type and range, shape (n, channels, height, width), to
+        features (n, d) and probabilities (n, classes).
+    """
+
+    name: str
+    weights: str
+    device: torch.device
+    forward: Callable[[Tensor], tuple[Tensor, Tensor]]
+
+    @property
+    def identity(self) -> str:
+        """Name and weights: features of another identity are not comparable."""
+        return f"{self.name} with weights {self.weights}"
+
+    @property
+    def score(self) -> str:
+        """What its `classifier_score` is called: only Inception's is an inception score."""
+        return "inception_score" if self.name.startswith("inception") else "classifier_score"
+
+    def __call__(self, images: Tensor) -> Features:
+        """Return what is found in images, wherever they are; only that leaves the device."""
+        # TensorFloat-32 would make features differ between devices in their third digit.
+        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        with torch.no_grad(), exact:
+            parts = [self.forward(part.to(self.device)) for part in images.split(_BATCH)]
+            features, probabilities = (torch.cat(part) for part in zip(*parts, strict=True))
+        return Features(features.cpu().numpy(), probabilities.cpu().numpy())
+
+
+def make_extractor(
+    name: str,
+    store: Store,
+    *,
+    classifier: Classifier | dict[str, Any] | None = None,
+    classifier_path: str | Path | None = None,
+    inception_weights: str | Path | None = None,
+    inception_sha256: str = INCEPTION_SHA256,
+) -> Extractor:
+    """Return a feature extractor for images of a store's type and range, on the GPU if there is.
+
+    Parameters
+    ----------
+    name
+        ``digit_classifier``, ``inception_legacy_tensorflow`` or ``inception_clean``; or of the
+        latter two with ``random_`` before it, for weights that are not Inception's.
+    classifier, classifier_path
+        Settings (also as a dictionary) and folder, for ``digit_classifier``.
+    inception_weights, inception_sha256
+        See `find_inception`.
+
+    Raises
+    ------
+    InputError
+        If weights are missing or others, or the store's images do not suit the extractor.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "digit_classifier":
+        if classifier is None or not classifier_path:
+            raise ValueError("digit_classifier: expected its settings and folder")
+        folder = Path(classifier_path)
+        shape = tuple(store.array.shape[1:])
+        model = load_classifier(Classifier.model_validate(classifier), shape, folder).to(device)
+
+        def forward(images: Tensor) -> tuple[Tensor, Tensor]:
+            features = model.features(store.to_model_range(images))
+            return features, model.head(features).softmax(dim=1)
+
+        return Extractor(name, sha256(folder / WEIGHTS), device, forward)
+    if store.value_range != (0, 255) or store.array.dtype != np.uint8:
+        raise InputError(
+            f"{store.path}: {name} takes 8-bit images, found {store.array.dtype} "
+            f"in {store.value_range}"
+        )
+    if store.array.shape[1] not in (1, 3):
+        raise InputError(
+            f"{store.path}: {name} takes grey or colour images, found "
+            f"{store.array.shape[1]} channels"
+        )
+    if name.startswith("random") and inception_weights is not None:
+        inception_sha256 = sha256(Path(inception_weights) / INCEPTION_FILE)
+    path = find_inception(inception_weights, inception_sha256)
+    return Extractor(name, inception_sha256, device, _inception(name, path, device))
+
+
+def find_inception(weights: str | Path | None, expected: str = INCEPTION_SHA256) -> Path:
+    """Return the path of the file with Inception's weights, downloaded if need be.
+
+    Parameters
+    ----------
+    weights
+        Folder that holds `INCEPTION_FILE`. None looks in torch's cache, then where clean-fid puts
+        it, and downloads it into torch's cache if a file with the checksum is in neither.
+    expected
+        SHA-256 of the file.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, has another checksum, or cannot be downloaded.
+    """
+    if weights is not None:
+        path = Path(weights) / INCEPTION_FILE
+        if not path.is_file():
+            raise InputError(f"{path}: expected Inception weights, found no file")
+        found = sha256(path)
+        if found != expected:
+            raise InputError(
+                f"{path}: expected Inception weights of sha256 {expected}, found {found} "
+                f"({path.stat().st_size} bytes)"
+            )
+        return path
+    cache = Path(torch.hub.get_dir()) / "clean-fid"
+    for path in (cache / INCEPTION_FILE, Path(tempfile.gettempdir()) / INCEPTION_FILE):
+        if path.is_file():
+            if sha256(path) == expected:
+                return path
+            print(f"{path}: passed over, its sha256 is not {expected}", flush=True)
+    path = cache / INCEPTION_FILE
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(inception_url, str(path), expected, progress=False)
+    except (URLError, OSError, RuntimeError) as error:
+        raise InputError(
+            f"{inception_url}: expected to download Inception weights of sha256 {expected} to "
+            f"{path}, found {error}; inception_weights in the configuration names a folder that "
+            f"has {INCEPTION_FILE}"
+        ) from error
+    return path
+
+
+def fetch_inception(weights: str | Path | None, expected: str, path: Path) -> None:
+    """Copy the file with Inception's weights from where `find_inception` finds it."""
+    with atomic_path(path) as partial:
+        shutil.copyfile(find_inception(weights, expected), partial)
+
+
+def _inception(
+    name: str, path: Path, device: torch.device
+) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Return clean-fid's Inception in one of its modes, named by ``inception_MODE``."""
+    clean = name.endswith("inception_clean")
+    # In mode legacy_tensorflow the network itself resizes, without antialiasing as TensorFlow did.
+    model = InceptionV3W(str(path.parent), download=False, resize_inside=not clean)
+    model = model.to(device).eval()
+
+    def forward(images: Tensor) -> tuple[Tensor, Tensor]:
+        colour = images.expand(-1, 3, -1, -1).float()
+        features = model(clean_resize(colour) if clean else colour)
+        # Without the bias, as the inception score has been computed from the first.
+        return features, (features @ model.base.output.weight.T).softmax(dim=1)
+
+    return forward
+
+
+def clean_resize(images: Tensor) -> Tensor:
+    """Resize images to Inception's size as clean-fid does, with the images where they are.
+
+    clean-fid resizes each channel of each image by PIL, bicubic with antialiasing, unrounded and
+    then clipped. That is linear before the clip, so PIL's own weights are taken from its resizing
+    of an identity matrix.
+
+    Parameters
+    ----------
+    images
+        float32, values in [0, 255], shape (n, channels, height, width).
+    """
+    vertical, horizontal = (
+        torch.from_numpy(
+            np.array(
+                Image.fromarray(np.eye(side, dtype=np.float32)).resize(
+                    (side, _INCEPTION_SIDE), Image.Resampling.BICUBIC
+                )
+            )
+        ).to(images)
+        for side in images.shape[2:]
+    )
+    return (vertical @ (images @ horizontal.T)).clamp(0, 255)

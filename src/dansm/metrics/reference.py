@@ -1,0 +1,109 @@
+"""Statistics of the real images' features, and the distances that no model can undercut."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from dansm.data.store import Store
+from dansm.io.tables import write_table
+from dansm.metrics.distances import measure
+from dansm.metrics.extractors import Extractor, Features
+from dansm.metrics.sampling import DECODED_AT_ONCE, Decode
+from dansm.metrics.statistics import ReferenceFeatures, chosen_rows
+from dansm.randomness import generator
+
+# How many images the halves are drawn from: their features are held in memory.
+_FLOOR_IMAGES = 100_000
+_SPLITS = 5
+_BATCH = 250
+
+
+def compute_reference(
+    store: Store, extractor: Extractor, *, dataset: str, features: Path, floor: Path
+) -> None:
+    """Save statistics of the real images' features, and the distances between random halves.
+
+    The distance of one half to the other is the floor: what a perfect model would get with that
+    many samples. Of more than 100 000 images the halves are of that many, drawn at random.
+
+    Parameters
+    ----------
+    features, floor
+        Files to write: reference features, and a table with rows for each random split.
+    """
+    rows = chosen_rows(len(store), _FLOOR_IMAGES, "floor")
+    held: list[Features] = []
+
+    def batches() -> Iterator[np.ndarray]:
+        with tqdm(
+            total=len(store), unit="images", desc=f"features of {dataset}", mininterval=1
+        ) as progress:
+            for first in range(0, len(store), _BATCH):
+                found = extractor(torch.from_numpy(np.array(store.array[first : first + _BATCH])))
+                begin, end = np.searchsorted(rows, [first, first + _BATCH])
+                held.append(Features(*(part[rows[begin:end] - first] for part in found)))
+                progress.update(len(found.features))
+                yield found.features
+
+    reference = ReferenceFeatures.gather(batches(), len(store), extractor.identity)
+    reference.save(features)
+    print(
+        f"{features}: mean and covariance over {reference.count} images, features of "
+        f"{len(reference.features)} kept",
+        flush=True,
+    )
+    found = Features.joined(held)
+    half = len(rows) // 2
+    measured = []
+    for split in range(_SPLITS):
+        order = torch.randperm(len(rows), generator=generator(split, "halves")).numpy()
+        other = ReferenceFeatures.of(found.features[order[half:]])
+        mine = Features(*(part[order[:half]] for part in found))
+        measured += _rows(mine, other, extractor, dataset, "real_halves", seed_range=split)
+    write_table(floor, pd.DataFrame(measured))
+
+
+def measure_reconstruction(
+    store: Store,
+    latents: Store,
+    decode: Decode,
+    extractor: Extractor,
+    reference: ReferenceFeatures,
+    *,
+    dataset: str,
+    path: Path,
+) -> None:
+    """Write the distance of decoded latents to the real images: the autoencoder's share."""
+    parts = []
+    with tqdm(total=len(latents), unit="images", desc="decoding", mininterval=1) as progress:
+        for first in range(0, len(latents), DECODED_AT_ONCE):
+            rows = np.arange(first, min(first + DECODED_AT_ONCE, len(latents)))
+            parts.append(extractor(store.to_stored_range(decode(latents.batch(rows)))))
+            progress.update(len(rows))
+    measured = _rows(Features.joined(parts), reference, extractor, dataset, "reconstruction")
+    write_table(path, pd.DataFrame(measured))
+
+
+def _rows(
+    found: Features,
+    reference: ReferenceFeatures,
+    extractor: Extractor,
+    dataset: str,
+    process: str,
+    seed_range: int = 0,
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "dataset": dataset,
+            "process": process,
+            "seed_range": seed_range,
+            "feature_extractor": extractor.name,
+            **measurement._asdict(),
+        }
+        for measurement in measure(found, reference, extractor, everything=True)
+    ]

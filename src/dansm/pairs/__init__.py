@@ -1,0 +1,1 @@
+"""Noise-sample pairs."""

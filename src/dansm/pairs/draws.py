@@ -1,0 +1,98 @@
+"""Samples whose noises are compared: those that a trained model generates, or a dataset's."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dansm.config import RunSettings
+from dansm.data.store import Store
+from dansm.errors import InputError
+from dansm.io.files import atomic_path
+from dansm.models.trained import load_model
+from dansm.pairs.paths import preferable_noises
+from dansm.processes import RectifiedFlow
+from dansm.randomness import generator
+
+
+class TrainedRun(NamedTuple):
+    """A finished run of rectified flow, and how many samples it makes at a time."""
+
+    settings: RunSettings
+    folder: Path
+    batch_size: int
+
+    def load(self) -> nn.Module:
+        """Return its model; see `dansm.models.trained.load_model`."""
+        return load_model(self.folder, self.settings)
+
+    def generate(self, network: nn.Module, count: int) -> Tensor:
+        """Return what the model makes of the first preferable noises by RK45, in its own space."""
+        device = next(network.parameters()).device
+        parts = []
+        for noise in preferable_noises(count, self.settings.shape).split(self.batch_size):
+            with torch.inference_mode():
+                samples, _ = RectifiedFlow().sample(
+                    lambda points, times: network(points, times).sample,
+                    noise.to(device),
+                    "rk45",
+                    0,
+                )
+            parts.append(samples.cpu())
+        return torch.cat(parts)
+
+
+def draw_pairs(
+    path: Path,
+    *,
+    run: TrainedRun | None,
+    store: Store | None,
+    draws: int,
+    count: int,
+    match_sizes: Sequence[int],
+    seed: int,
+) -> None:
+    """Write the samples of a dataset's pairs, and what their noises are drawn from.
+
+    The npz holds ``samples``, float32 of shape (draws, n, channels, height, width), ``generated``
+    (whether they are a model's), ``match_sizes`` and ``seed``: those of `PairDraws`.
+
+    Parameters
+    ----------
+    path
+        The file.
+    run
+        The model that generates the samples; None takes them from the store.
+    store
+        The dataset; needed without a run.
+    draws, count
+        How many draws of how many samples.
+    match_sizes, seed
+        Of the noises that `PairDraws` draws.
+
+    Raises
+    ------
+    InputError
+        If the store has fewer samples than a draw.
+    """
+    if run is not None:
+        samples = run.generate(run.load(), draws * count).unflatten(0, (draws, count))
+    elif len(store) < count:
+        raise InputError(f"{store.path}: expected {count} samples, found {len(store)}")
+    else:
+        orders = [
+            torch.randperm(len(store), generator=generator(seed, "pair-samples", draw))
+            for draw in range(draws)
+        ]
+        samples = torch.stack([store.batch(order[:count].numpy()) for order in orders])
+    with atomic_path(path) as partial, open(partial, "wb") as file:
+        np.savez(
+            file,
+            samples=samples.numpy(),
+            generated=np.array(run is not None),
+            match_sizes=np.array(match_sizes),
+            seed=np.array(seed),
+        )

@@ -1,0 +1,1 @@
+"""Archive, report and crate of results."""

@@ -1,0 +1,213 @@
+"""Export of results as a Workflow Run RO-Crate, to be archived and cited.
+
+The crate follows the profile Workflow Run Crate 0.5: the workflow is its main entity, one action
+stands for the run as a whole, and further ones for each job behind the results.
+"""
+
+import mimetypes
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rocrate.model import ContextEntity
+from rocrate.model.entity import Entity
+from rocrate.rocrate import ROCrate
+
+from dansm.errors import InputError
+from dansm.io.files import atomic_path, sha256
+from dansm.workflow.jobs import jobs_behind, read_records
+
+PROFILES = {
+    "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",
+    "https://w3id.org/ro/wfrun/workflow/0.5": "Workflow Run Crate",
+    "https://w3id.org/workflowhub/workflow-ro-crate/1.0": "Workflow RO-Crate",
+}
+_TERMS = "https://w3id.org/ro/terms/workflow-run/context"
+_LICENCE = "https://spdx.org/licenses/Apache-2.0"
+_PAPER = "https://openreview.net/forum?id=RaR3ETzyKp"
+_TYPES = {
+    ".rst": "text/x-rst",
+    ".smk": "text/x-python",
+    ".yaml": "application/yaml",
+    ".ipynb": "application/x-ipynb+json",
+}
+
+
+def write_crate(
+    files: Iterable[Path],
+    results: Path,
+    config: Mapping[str, Any],
+    workflow: Path,
+    path: Path,
+) -> None:
+    """Write a zip with results, the runs' ``run.json``, the configuration and the workflow.
+
+    Parameters
+    ----------
+    files
+        Results: tables and figures.
+    results
+        The folder that they are in.
+    config
+        The resolved configuration.
+    workflow
+        The folder of the Snakefile and of all that belongs to it.
+    path
+        The zip.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, or no record is known of the job that made it.
+    """
+    records = read_records(results)
+    wanted, jobs = [], []
+    for file in map(str, files):
+        behind = jobs_behind(file, records)
+        if not behind or not Path(file).is_file():
+            raise InputError(f"{file}: expected a result and the record of its job, found none")
+        jobs += [job for job in behind if job not in jobs]
+        wanted.append(file)
+    wanted += [name for job in jobs for name in job["outputs"] if name.endswith("run.json")]
+    jobs.sort(key=lambda job: job["started"])
+    crate = ROCrate(version="1.1")
+    crate.metadata.extra_contexts.append(_TERMS)
+    _describe(crate, jobs)
+    main = _add_workflow(crate, workflow, jobs)
+    with atomic_path(path) as partial:
+        settings = partial.with_suffix(".yaml")
+        try:
+            settings.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+            resolved = crate.add_file(
+                settings, "config.yaml", properties=_about(settings, "resolved configuration")
+            )
+            entities = {name: _add(crate, Path(name), name) for name in dict.fromkeys(wanted)}
+            _add_actions(crate, main, resolved, entities, jobs)
+            crate.write_zip(partial)
+        finally:
+            settings.unlink(missing_ok=True)
+
+
+def _describe(crate: ROCrate, jobs: list[dict[str, Any]]) -> None:
+    root = crate.root_dataset
+    crate.name = "DANSM: results of a workflow run"
+    crate.description = (
+        "Tables and figures of distance-aware noise-sample matching for rectified flow and "
+        "diffusion models, with the workflow that made them."
+    )
+    root["datePublished"] = jobs[-1]["finished"]
+    root["license"] = crate.add(
+        _entity(crate, _LICENCE, "CreativeWork", name="Apache License 2.0", url=_LICENCE)
+    )
+    title = "Easing Training Process of Rectified Flow Models Via Lengthening Inter-Path Distance"
+    root["citation"] = crate.add(_entity(crate, _PAPER, "ScholarlyArticle", name=title, url=_PAPER))
+    root["conformsTo"] = [
+        crate.add(
+            _entity(crate, address, "CreativeWork", name=name, version=address.rpartition("/")[2])
+        )
+        for address, name in PROFILES.items()
+    ]
+
+
+def _add_workflow(crate: ROCrate, workflow: Path, jobs: list[dict[str, Any]]) -> Entity:
+    """Add the workflow's files; its software is that of the longest job."""
+    longest = max(jobs, key=lambda job: job["seconds"])
+    software = {"snakemake": version("snakemake"), **longest["versions"]}
+    for file in sorted(workflow.rglob("*")):
+        if file.is_file() and file.name != "Snakefile" and "__pycache__" not in file.parts:
+            _add(crate, file, f"workflow/{file.relative_to(workflow).as_posix()}")
+    return crate.add_workflow(
+        workflow / "Snakefile",
+        "workflow/Snakefile",
+        main=True,
+        lang="snakemake",
+        lang_version=software["snakemake"],
+        properties={
+            "name": "DANSM",
+            "version": longest["commit"],
+            "license": {"@id": _LICENCE},
+            "softwareRequirements": [
+                crate.add(
+                    _entity(
+                        crate,
+                        f"#{name}",
+                        "SoftwareApplication",
+                        name=name,
+                        softwareVersion=found,
+                        url="https://www.python.org/"
+                        if name == "python"
+                        else f"https://pypi.org/project/{name}/",
+                    )
+                )
+                for name, found in software.items()
+                if found is not None
+            ],
+        },
+    )
+
+
+def _add_actions(
+    crate: ROCrate,
+    main: Entity,
+    resolved: Entity,
+    entities: dict[str, Entity],
+    jobs: list[dict[str, Any]],
+) -> None:
+    actions = [
+        crate.add_action(
+            main,
+            identifier="#run",
+            object=[resolved],
+            result=list(entities.values()),
+            properties={
+                "name": "Run of the workflow",
+                "description": f"{len(jobs)} jobs",
+                "startTime": jobs[0]["started"],
+                "endTime": max(job["finished"] for job in jobs),
+                "actionStatus": "http://schema.org/CompletedActionStatus",
+            },
+        )
+    ]
+    for number, job in enumerate(jobs):
+        rule = f"#rule-{job['rule']}"
+        tool = crate.get(rule) or crate.add(
+            _entity(crate, rule, "SoftwareApplication", name=f"Rule {job['rule']}")
+        )
+        of = ", ".join(f"{key} {value}" for key, value in job["wildcards"].items())
+        hardware = job["hardware"]
+        actions.append(
+            crate.add_action(
+                tool,
+                identifier=f"#job-{number}",
+                object=[entities[name] for name in job["inputs"] if name in entities],
+                result=[entities[name] for name in job["outputs"] if name in entities],
+                properties={
+                    "name": f"{job['rule']} {of}".strip(),
+                    "description": f"On {hardware['device']}, {hardware['processor']}, at commit "
+                    f"{job['commit']}; made {', '.join(job['outputs'])}",
+                    "startTime": job["started"],
+                    "endTime": job["finished"],
+                },
+            )
+        )
+    crate.root_dataset["mentions"] = actions
+
+
+def _add(crate: ROCrate, file: Path, name: str) -> Entity:
+    return crate.add_file(file, name, properties=_about(file, file.name))
+
+
+def _about(file: Path, name: str) -> dict[str, Any]:
+    kind = _TYPES.get(file.suffix) or mimetypes.guess_type(file.name)[0] or "text/plain"
+    return {
+        "name": name,
+        "encodingFormat": kind,
+        "contentSize": str(file.stat().st_size),
+        "sha256": sha256(file),
+    }
+
+
+def _entity(crate: ROCrate, identifier: str, kind: str, **properties: str) -> ContextEntity:
+    return ContextEntity(crate, identifier, properties={"@type": kind, **properties})

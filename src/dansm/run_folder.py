@@ -1,9 +1,0 @@
-"""Names of what a run's folder holds; `dansm.training` says when."""
-
-MODEL = "model.safetensors"
-RUN = "run.json"
-STATS = "stats.jsonl"
-SNAPSHOTS = "snapshots"
-TRAINING = "training"
-STATE = "state.pt"
-LOCK = "lock"

@@ -1,0 +1,317 @@
+"""Claims: what is measured of them, recomputed here, and verdicts that never say too much."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import TypeAdapter
+from scipy import stats
+
+from dansm.analysis.claims import (
+    CROSSING_COLUMNS,
+    PATH_COLUMNS,
+    REPRODUCIBILITY_COLUMNS,
+    SUPPORTED,
+    judge,
+    measure_claims,
+    read_claims,
+    verdict,
+)
+from dansm.config import Claim, Measure
+from dansm.errors import InputError
+from dansm.io.tables import (
+    COLUMNS,
+    MATCHING_SHARE_COLUMNS,
+    SPEED_COLUMNS,
+    TIMED_COLUMNS,
+)
+
+FLOW = {"process": "rectified_flow", "sampler": "euler", "steps": 3}
+GREEDY = {"coupling": "greedy", "match_size": 100}
+RATIO = {"kind": "distance_ratio", **FLOW, "method": GREEDY, "than": {"coupling": "independent"}}
+SAVING = {"kind": "saving", **FLOW, "method": GREEDY}
+SHARE = {"kind": "matching_share", "match_size": 10, "how": "inline"}
+SHORTER = {"kind": "path_ratio", "quantity": "path_length", "pairs": "matched", "match_size": 10}
+CROSSING = {"kind": "crossing_ratio", "pairs": "preferable"}
+
+
+def claim(measure, direction="below", threshold=1.0, name="one"):
+    return Claim(
+        name=name,
+        text="A statement",
+        source="ours",
+        measure=TypeAdapter(Measure).validate_python(measure),
+        direction=direction,
+        threshold=threshold,
+    )
+
+
+def interval(values):
+    """Mean and Student's interval, by scipy."""
+    found = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    return [np.mean(values), found.low, found.high]
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write rows as a table of some columns; what a row leaves out is empty."""
+
+    def make(columns, rows, name="table.csv"):
+        table = pd.DataFrame(rows).reindex(columns=list(columns)).astype(columns)
+        table.to_csv(tmp_path / name, index=False)
+        return [tmp_path / name]
+
+    return make
+
+
+def distance(coupling, match_size, seed, value, **changes):
+    return {
+        "process": "rectified_flow",
+        "sampler": "euler",
+        "steps": 3,
+        "coupling": coupling,
+        "match_size": match_size,
+        "seed": seed,
+        "images_seen": 80,
+        "seed_range": 0,
+        "metric": "frechet_distance",
+        "feature_extractor": "e",
+        "value": value,
+        **changes,
+    }
+
+
+def found(row):
+    return [row["value"], row["low"], row["high"]]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "direction", "expected"),
+    [
+        (1.1, 2.0, "above", "supported"),
+        (1.1, 2.0, "below", "not supported"),
+        (0.1, 0.9, "below", "supported"),
+        (0.1, 0.9, "above", "not supported"),
+        (0.9, 1.1, "above", "undecided"),
+        (0.9, 1.1, "below", "undecided"),
+        (1.0, 2.0, "above", "undecided"),  # it touches the threshold
+        (0.5, 1.0, "below", "undecided"),
+        (1.0, 1.0, "above", "undecided"),
+        (np.nan, np.nan, "above", "undecided"),
+        (2.0, np.nan, "above", "undecided"),
+        (-np.inf, 0.5, "below", "undecided"),
+    ],
+)
+def test_only_a_whole_interval_on_one_side_decides(low, high, direction, expected):
+    assert verdict(low, high, direction, 1.0)[0] == expected
+
+
+def test_distances_are_compared_seed_by_seed_at_the_last_snapshot(write):
+    vanilla, greedy = np.array([8.0, 20.0, 11.0]), np.array([6.0, 16.0, 8.0])
+    rows = []
+    for seed in range(3):
+        for name, size, values in (("independent", 0, vanilla), ("greedy", 100, greedy)):
+            # Two sets of images, around the value.
+            for k, shift in enumerate((-1, 1)):
+                rows.append(distance(name, size, seed, values[seed] + shift, seed_range=k))
+            rows.append(distance(name, size, seed, 1e6, images_seen=40))
+            rows.append(distance(name, size, seed, 1e6, feature_extractor="other"))
+            rows.append(distance(name, size, seed, 1e6, metric="kernel_distance"))
+    rows.append(distance("greedy", 100, 3, 1e-6))  # without a vanilla run
+    row = judge(claim(RATIO), {"distances": write(COLUMNS, rows)}, "e")
+    assert found(row) == pytest.approx(np.exp(interval(np.log(greedy / vanilla))))
+    assert (row["n"], row["verdict"]) == (3, "supported")
+    assert "3 seeds" in row["why"]
+
+
+def test_runs_that_two_tables_share_count_once(write):
+    rows = [distance("greedy", 100, seed, 4.0 + seed) for seed in range(2)]
+    rows += [distance("independent", 0, seed, 8.0 + seed) for seed in range(2)]
+    more = [distance("semidiscrete", 0, seed, 2.0 + seed) for seed in range(2)]
+    timed = pd.DataFrame([*rows, *more]).assign(seconds=1.0)
+    tables = write(COLUMNS, rows) + write(TIMED_COLUMNS, timed, "couplings.csv")
+    once, both = (judge(claim(RATIO), {"distances": t}, "e") for t in (tables[:1], tables))
+    assert once == both
+    ours = RATIO | {"method": {"coupling": "semidiscrete"}, "than": GREEDY}
+    assert judge(claim(ours), {"distances": tables}, "e")["value"] == pytest.approx(
+        np.sqrt(2 / 4 * 3 / 5)
+    )
+    assert "no run of semidiscrete" in judge(claim(ours), {"distances": tables[:1]}, "e")["why"]
+
+
+def test_the_factor_by_match_size_is_the_slope_within_seeds(write):
+    factors = {0: 0.5, 1: 0.8}
+    rows = [
+        distance("greedy", size, seed, 9 * factor ** np.log10(size))
+        for seed, factor in factors.items()
+        for size in (100, 1000, 10_000)
+    ]
+    rows += [distance("independent", 0, 0, 1e6)]
+    measure = {"kind": "distance_factor", **FLOW}
+    row = judge(claim(measure), {"distances": write(COLUMNS, rows)}, "e")
+    assert found(row) == pytest.approx(np.exp(interval(np.log([0.5, 0.8]))))
+    assert row["verdict"] == "undecided"  # two seeds have a wide interval
+
+
+SPEED = {
+    **FLOW,
+    **GREEDY,
+    "feature_extractor": "e",
+    "seeds": 3,
+    "seeds_reaching": 3,
+    "seeds_at_first_snapshot": 0,
+    "saving_percent": 50.0,
+    "saving_low": 45.0,
+    "saving_high": 55.0,
+    "saving_student_low": 29.0,
+    "saving_student_high": 71.0,
+    "seconds_saving_percent": 20.0,
+    "seconds_saving_student_low": 15.0,
+    "seconds_saving_student_high": 25.0,
+}
+
+
+def test_savings_are_judged_by_students_interval(write):
+    sources = {"speed": write(SPEED_COLUMNS, [SPEED, SPEED | {"feature_extractor": "f"}])}
+    row = judge(claim(SAVING, "above", 30), sources, "e")
+    assert found(row) == [50, 29, 71]
+    assert row["verdict"] == "undecided"  # though the bootstrap's interval is above
+    assert judge(claim(SAVING, "above", 25), sources, "e")["verdict"] == "supported"
+    seconds = judge(claim(SAVING | {"of": "seconds"}, "above", 30), sources, "e")
+    assert found(seconds) == [20, 15, 25]
+    assert seconds["verdict"] == "not supported"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"seeds_reaching": 1}, "2 of 3 seeds never reach vanilla's final distance"),
+        ({"saving_percent": None}, "has no images"),
+        ({"match_size": 7}, "no run of greedy 100"),
+        (
+            {"seeds": 1, "saving_student_low": None, "saving_student_high": None},
+            "one measurement has no interval",
+        ),
+    ],
+)
+def test_savings_that_cannot_be_judged(write, changes, why):
+    sources = {"speed": write(SPEED_COLUMNS, [SPEED | changes])}
+    row = judge(claim(SAVING, "above", 0), sources, "e")
+    assert row["verdict"] == "undecided"
+    assert why in row["why"]
+
+
+def test_a_saving_from_before_the_first_snapshot_is_at_least_so_much(write):
+    sources = {"speed": write(SPEED_COLUMNS, [SPEED | {"seeds_at_first_snapshot": 2}])}
+    assert "at least so much" in judge(claim(SAVING, "above", 25), sources, "e")["why"]
+
+
+def test_shares_of_a_step_are_taken_within_rounds(write):
+    steps, matches = np.array([50.0, 100.0, 40.0]), np.array([1.0, 3.0, 1.0])
+    rows = [
+        {"match_size": 10, "round": k, "step_ms": s, "match_ms": m, "ahead_step_ms": 1.5 * s}
+        | {"device": "cpu", "processor": "Toy 1"}
+        for k, (s, m) in enumerate(zip(steps, matches, strict=True))
+    ]
+    sources = {"matching_share": write(MATCHING_SHARE_COLUMNS, rows)}
+    row = judge(claim(SHARE, threshold=5), sources, "e")
+    assert found(row) == pytest.approx(interval(100 * matches / steps))
+    assert (row["n"], row["verdict"]) == (3, "supported")
+    assert "Toy 1" in row["why"]
+    ahead = judge(claim(SHARE | {"how": "ahead"}, threshold=5), sources, "e")
+    assert ahead["value"] == pytest.approx(50)
+    assert ahead["verdict"] == "not supported"
+    other = judge(claim(SHARE | {"match_size": 99}), sources, "e")
+    assert (other["verdict"], other["why"]) == ("undecided", "match size 99 was not timed")
+
+
+def path_rows(kind, match_size, values, quantity="path_length", pairs=64):
+    return [
+        {"kind": kind, "match_size": match_size, "draw": k, "pairs": pairs}
+        | {"quantity": quantity, "value": value}
+        for k, value in enumerate(values)
+    ]
+
+
+def test_paths_are_compared_with_random_ones_draw_by_draw(write):
+    random, matched = np.array([10.0, 12.0, 11.0]), np.array([8.0, 9.5, 9.0])
+    rows = path_rows("random", 0, random) + path_rows("matched", 10, matched)
+    rows += path_rows("matched", 99, [1.0, 1.0, 1.0])
+    rows += path_rows("matched", 10, [50.0] * 3, "inter_path_average")
+    sources = {"paths": write(PATH_COLUMNS, rows)}
+    row = judge(claim(SHORTER), sources, "e")
+    assert found(row) == pytest.approx(np.exp(interval(np.log(matched / random))))
+    assert row["verdict"] == "supported"
+    preferable = SHORTER | {"pairs": "preferable", "match_size": 0}
+    assert judge(claim(preferable), sources, "e")["why"] == "no preferable pairs"
+
+
+def test_nearest_noises_are_counted_against_chance_in_the_largest_batches(write):
+    shares = [0.2, 0.3, 0.25]
+    rows = path_rows("preferable", 0, shares, "nearest_share", 200)
+    rows += path_rows("preferable", 0, [0.9] * 3, "nearest_share", 10)
+    rows += path_rows("random", 0, [0.005] * 3, "nearest_share", 200)
+    sources = {"paths": write(PATH_COLUMNS, rows)}
+    row = judge(claim({"kind": "nearest_share"}, "above"), sources, "e")
+    assert found(row) == pytest.approx(interval(200 * np.array(shares)))
+    assert row["verdict"] == "supported"
+
+
+def test_crossings_are_compared_by_differences_of_draws(write):
+    random, preferable = np.array([40, 50, 45, 60]), np.array([10, 0, 12, 20])
+    rows = [
+        {"kind": kind, "match_size": 0, "draw": k, "crossings": count}
+        for kind, counts in (("random", random), ("preferable", preferable))
+        for k, count in enumerate(counts)
+    ]
+    sources = {"crossings": write(CROSSING_COLUMNS, rows)}
+    row = judge(claim(CROSSING), sources, "e")
+    expected = 1 + np.array(interval((preferable - random) / random.mean()))
+    assert found(row) == pytest.approx(expected)
+    assert row["value"] == pytest.approx(preferable.mean() / random.mean())
+    assert row["verdict"] == "supported"
+
+
+def test_similarities_must_be_apart_from_shuffled_ones_for_all_models(write):
+    good = dict(similarity=0.8, low=0.7, high=0.9, shuffled=0.1, shuffled_low=0, shuffled_high=0.2)
+    rows = [{"images": 64, **good}]
+    measure = {"kind": "similarity_gain"}
+    sources = {"reproducibility": write(REPRODUCIBILITY_COLUMNS, rows)}
+    row = judge(claim(measure, "above", 0), sources, "e")
+    assert found(row) == pytest.approx([0.7, 0.5, 0.9])
+    assert (row["n"], row["verdict"]) == (64, "supported")
+    rows.append({"images": 32, **good, "similarity": 0.25, "low": 0.15, "high": 0.35})
+    sources = {"reproducibility": write(REPRODUCIBILITY_COLUMNS, rows)}
+    row = judge(claim(measure, "above", 0), sources, "e")
+    assert found(row) == pytest.approx([(0.7 + 0.15) / 2, -0.05, 0.9])
+    assert (row["n"], row["verdict"]) == (32, "undecided")
+
+
+@pytest.mark.parametrize("measure", [RATIO, SAVING, SHARE, SHORTER, CROSSING])
+@pytest.mark.parametrize("direction", ["above", "below"])
+def test_missing_results_leave_a_claim_undecided(tmp_path, measure, direction):
+    kinds = ("distances", "speed", "matching_share", "paths", "crossings")
+    for sources in ({}, {kind: [tmp_path / "none.csv"] for kind in kinds}):
+        row = judge(claim(measure, direction), sources, "e")
+        assert row["verdict"] == "undecided"
+        assert "no table" in row["why"] or "none.csv: found no file" in row["why"]
+
+
+def test_a_damaged_result_is_an_error(tmp_path):
+    (tmp_path / "speed.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match=r"speed\.csv: expected columns.*found \['a', 'b'\]"):
+        judge(claim(SAVING), {"speed": [tmp_path / "speed.csv"]}, "e")
+
+
+def test_the_table_has_a_row_for_each_claim(write, tmp_path):
+    sources = {"speed": write(SPEED_COLUMNS, [SPEED])}
+    claims = [claim(SAVING, "above", 25, "first"), claim(RATIO, name="second")]
+    path = tmp_path / "claims.csv"
+    measure_claims(claims, sources, dataset="toy", extractor="e", path=path)
+    table = read_claims(path)
+    assert table["name"].tolist() == ["first", "second"]
+    assert table["verdict"].tolist() == [SUPPORTED, "undecided"]
+    assert set(table["dataset"]) == {"toy"}
+    assert (
+        table["measure"][0] == "saving in images, %, of greedy 100 (rectified_flow, euler, 3 steps)"
+    )
+    assert table["value"].isna().tolist() == [False, True]

@@ -1,0 +1,197 @@
+import hashlib
+import json
+import os
+import shutil
+import threading
+
+import pytest
+
+from dansm.errors import InputError
+from dansm.io.files import (
+    atomic_path,
+    check_free_space,
+    check_results_folder,
+    locked,
+    publish,
+    publish_partial,
+    read_json,
+    sha256,
+    unproven_files,
+    write_json,
+    write_text,
+)
+
+
+def everything(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def test_sha256_is_hashlibs(tmp_path):
+    content = bytes(range(256)) * 1000
+    (tmp_path / "f").write_bytes(content)
+    assert sha256(tmp_path / "f") == hashlib.sha256(content).hexdigest()
+
+
+def test_atomic_path_shows_the_file_only_when_complete(tmp_path):
+    target = tmp_path / "new" / "t.csv"
+    with atomic_path(target) as partial:
+        partial.write_text("a,b\n")
+        assert not target.exists()
+        assert partial.parent == target.parent and partial.suffix == ".csv"
+    assert target.read_text() == "a,b\n"
+    assert everything(tmp_path) == ["new/.receipts/t.csv.json", "new/t.csv"]
+
+
+@pytest.mark.parametrize("old", [None, "old"])
+def test_atomic_path_leaves_nothing_behind_on_an_exception(tmp_path, old):
+    target = tmp_path / "t.csv"
+    if old is not None:
+        write_text(target, old)
+    before = {name: (tmp_path / name).read_bytes() for name in everything(tmp_path)}
+    with pytest.raises(RuntimeError, match="stop"), atomic_path(target) as partial:
+        partial.write_text("half")
+        raise RuntimeError("stop")
+    assert {name: (tmp_path / name).read_bytes() for name in everything(tmp_path)} == before
+
+
+def test_atomic_path_names_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    folder = tmp_path / "file" / "below"
+    with (
+        pytest.raises(InputError, match="must be writable") as caught,
+        atomic_path(folder / "t.csv"),
+    ):
+        pytest.fail("the block must not run")
+    assert str(folder) in str(caught.value)
+
+
+def test_json_round_trip_is_sorted_and_checked(tmp_path):
+    content = {"b": [1, 2.5, None], "a": {"ü": "é"}}
+    write_json(tmp_path / "c.json", content)
+    assert read_json(tmp_path / "c.json") == content
+    text = (tmp_path / "c.json").read_text()
+    assert text == json.dumps(content, indent=2, sort_keys=True) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "found"), [(None, "found none"), ("{", "expected valid JSON, found")]
+)
+def test_read_json_names_what_is_wrong(tmp_path, content, found):
+    path = tmp_path / "c.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=found) as caught:
+        read_json(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.fixture
+def results(tmp_path):
+    root = tmp_path / "results"
+    write_text(root / "fid.csv", "value\n1.5\n")
+    write_json(root / "runs" / "run.json", {"seed": 1})
+    return root
+
+
+def test_files_made_by_this_code_are_proven(results):
+    assert unproven_files(results, skip=set()) == []
+    check_results_folder(results, skip=set())
+
+
+def test_a_hand_placed_file_is_reported_unless_its_folder_is_skipped(results):
+    placed = results / "logs" / "deep" / "made_up.csv"
+    placed.parent.mkdir(parents=True)
+    placed.write_text("value\n0.1\n")
+    assert unproven_files(results, skip=set()) == [placed]
+    assert unproven_files(results, skip={"logs"}) == unproven_files(results, skip={"deep"}) == []
+    with pytest.raises(InputError, match="made by this workflow") as caught:
+        check_results_folder(results, skip=set())
+    assert str(placed) in str(caught.value) and "fid.csv" not in str(caught.value)
+
+
+def test_suffixes_that_are_no_results_are_not_reported(results):
+    (results / "notes.txt").write_text("mine")
+    assert unproven_files(results, skip=set()) == []
+
+
+@pytest.mark.parametrize("text", ["value\n1.4\n", "value\n1.45\n"], ids=["same size", "longer"])
+def test_an_edited_file_is_reported(results, text):
+    path = results / "fid.csv"
+    path.write_text(text)
+    os.utime(path, ns=(0, 10**9))  # a clock too coarse to see the edit must not hide it
+    assert unproven_files(results, skip=set()) == [path]
+
+
+def test_a_touched_file_and_a_copied_tree_stay_proven(results, tmp_path):
+    os.utime(results / "fid.csv", ns=(0, 10**9))
+    shutil.copytree(results, tmp_path / "copy", copy_function=shutil.copyfile)
+    assert unproven_files(results, skip=set()) == []
+    assert unproven_files(tmp_path / "copy", skip=set()) == []
+
+
+@pytest.mark.parametrize("receipt", ["", "{}", "not json"])
+def test_a_damaged_receipt_proves_nothing(results, receipt):
+    (results / ".receipts" / "fid.csv.json").write_text(receipt)
+    assert unproven_files(results, skip=set()) == [results / "fid.csv"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_publish_gives_a_second_proven_name(results, monkeypatch, links):
+    if not links:
+
+        def refuse(*_):
+            raise OSError("no links here")
+
+        monkeypatch.setattr(os, "link", refuse)
+    target = results / "figures" / "copy.csv"
+    for _ in range(2):  # the second time it replaces the first
+        publish(results / "fid.csv", target)
+    assert target.read_text() == (results / "fid.csv").read_text()
+    assert target.samefile(results / "fid.csv") == links
+    assert unproven_files(results, skip=set()) == []
+
+
+def test_a_locked_file_keeps_others_waiting(tmp_path):
+    path = tmp_path / "new" / "f"
+    seen = []
+
+    def other():
+        with locked(path):
+            seen.append(path.read_text())
+
+    with locked(path):
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive()
+        path.write_text("done")
+    thread.join()
+    assert seen == ["done"]
+
+
+def test_a_lock_in_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(InputError, match=f"{tmp_path}/file/new: expected a folder in which f can"),
+        locked(tmp_path / "file" / "new" / "f"),
+    ):
+        pytest.fail("the block must not run")
+
+
+def test_a_partial_file_gets_its_name(tmp_path):
+    (tmp_path / ".f.partial").write_text("new")
+    (tmp_path / "f").write_text("old")
+    publish_partial(tmp_path / ".f.partial", tmp_path / "f")
+    assert everything(tmp_path) == ["f"] and (tmp_path / "f").read_text() == "new"
+
+
+def test_free_space_is_compared_with_the_disks(tmp_path, monkeypatch):
+    free = shutil.disk_usage(tmp_path)._replace(free=3 * 2**30)
+    monkeypatch.setattr("dansm.io.files.shutil.disk_usage", lambda path: free)
+    check_free_space(tmp_path, 3 * 2**30, tmp_path / "f")
+    with pytest.raises(InputError) as caught:
+        check_free_space(tmp_path, 7 * 2**29, tmp_path / "f")
+    assert str(caught.value) == (
+        f"{tmp_path / 'f'}: expected 3.50 GiB of free disk for it, "
+        f"found 3.00 GiB on that of {tmp_path}"
+    )

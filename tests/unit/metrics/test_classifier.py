@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+import torch
+
+from dansm.config import Classifier, DigitsSource
+from dansm.data.sources import build_pixel_store
+from dansm.data.store import open_store
+from dansm.errors import InputError
+from dansm.io.files import read_json
+from dansm.metrics.classifier import load_classifier, train_classifier
+from dansm.randomness import generator
+
+SETTINGS = Classifier(
+    channels=8,
+    features=32,
+    epochs=5,
+    batch_size=64,
+    learning_rate=3e-3,
+    held_out=0.2,
+    seed=0,
+)
+SHAPE = (1, 8, 8)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("classifier")
+    build_pixel_store(DigitsSource(kind="sklearn_digits"), SHAPE, "", folder / "digits")
+    store = open_store(folder / "digits")
+    before = torch.get_rng_state()
+    report = train_classifier(SETTINGS, store, folder / "c")
+    assert torch.equal(torch.get_rng_state(), before)
+    return store, report, folder / "c"
+
+
+def test_it_learns_digits_it_has_not_seen(trained):
+    _, report, folder = trained
+    assert read_json(folder / "report.json") == report
+    assert report["images_held_out"] == round(0.2 * 1797)
+    assert report["images_held_out"] + report["images_trained_on"] == 1797
+    assert report["accuracy_held_out"] > 0.9
+    assert report["settings"] == SETTINGS.model_dump(mode="json")
+
+
+def test_the_loaded_classifier_is_the_trained_one(trained):
+    store, report, folder = trained
+    model, images = load_classifier(SETTINGS, SHAPE, folder), store.batch(np.arange(1797))
+    assert not model.training and not any(p.requires_grad for p in model.parameters())
+    order = torch.randperm(1797, generator=generator(0, "classifier-split"))
+    correct = (model(images).argmax(1).numpy() == store.labels)[order]
+    assert report["accuracy_held_out"] == pytest.approx(correct[:359].mean())
+    features = model.features(images)
+    assert features.shape == (1797, 32)
+    torch.testing.assert_close(features @ model.head.weight.T + model.head.bias, model(images))
+
+
+def test_training_twice_gives_the_same_bytes(make_store, tmp_path):
+    images = np.random.default_rng(0).integers(0, 17, (60, 1, 8, 8), dtype=np.uint8)
+    store = make_store(images, (0, 16), np.arange(60) % 10)
+    contents = []
+    for name, seed in [("a", 0), ("b", 0), ("c", 1)]:
+        train_classifier(SETTINGS.model_copy(update={"seed": seed}), store, tmp_path / name)
+        contents.append((tmp_path / name / "model.safetensors").read_bytes())
+    assert contents[0] == contents[1] != contents[2]
+
+
+def test_a_store_without_labels_is_refused(make_store, tmp_path):
+    store = make_store(np.zeros((4, 1, 8, 8), np.uint8), (0, 16))
+    with pytest.raises(InputError, match="expected a labelled store, found no labels") as caught:
+        train_classifier(SETTINGS, store, tmp_path / "c")
+    assert str(store.path) in str(caught.value)
+
+
+@pytest.mark.parametrize(("key", "value"), [("seed", 1), ("epochs", 6), ("channels", 4)])
+def test_a_classifier_of_other_settings_is_refused(trained, key, value):
+    folder = trained[2]
+    with pytest.raises(InputError, match=f"expected classifier .*'{key}': {value}") as caught:
+        load_classifier(SETTINGS.model_copy(update={key: value}), SHAPE, folder)
+    assert str(folder / "model.safetensors") in str(caught.value)
+
+
+def test_a_missing_classifier_is_named(tmp_path):
+    with pytest.raises(InputError, match="found no file") as caught:
+        load_classifier(SETTINGS, SHAPE, tmp_path)
+    assert str(tmp_path / "model.safetensors") in str(caught.value)

@@ -1,0 +1,260 @@
+"""Evaluating a run: every measurement is there, and only the run's own files are measured."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dansm.config import Network, RunSettings, Sampling
+from dansm.errors import InputError
+from dansm.io.files import read_json, sha256, write_json
+from dansm.io.tables import read_table
+from dansm.metrics.distances import frechet_distance, measure
+from dansm.metrics.evaluation import Metric, RunEvaluator
+from dansm.metrics.extractors import Extractor, Features
+from dansm.metrics.statistics import ReferenceFeatures
+from dansm.models.networks import make_network
+from dansm.models.weights import load_weights
+from dansm.processes import PROCESSES
+from dansm.randomness import image_noises
+from dansm.training.trainer import train
+
+SETTINGS = RunSettings(
+    dataset="toy",
+    shape=(1, 4, 4),
+    horizontal_flips=False,
+    process="rectified_flow",
+    coupling="independent",
+    match_size=0,
+    seed=0,
+    network=Network(channels=[4], layers_per_block=1, attention_at=[], dropout=0, norm_groups=2),
+    batch_size=8,
+    learning_rate=1e-3,
+    ema_decay=0.9,
+    gradient_clip=1.0,
+    mixed_precision="no",
+    budget_images=32,
+    snapshots=2,
+)
+SAMPLING = Sampling(
+    every_snapshot={"euler": [2, 3]},
+    last_snapshot={"euler": [2, 3], "rk45": []},
+    long={"euler": [4]},
+    n_samples=20,
+    batch_size=8,
+    last_seed_ranges=2,
+)
+
+
+def pixels(images):
+    """Features: five pixels."""
+    return images.reshape(len(images), -1)[:, :5].float()
+
+
+def shares(images):
+    """Probabilities of classes: the shares of the brightness that the rows have."""
+    rows = images.float().sum(dim=(1, 3)) + 1
+    return rows / rows.sum(dim=1, keepdim=True)
+
+
+EXTRACTOR = Extractor(
+    "digit_classifier", "0123", torch.device("cpu"), lambda x: (pixels(x), shares(x))
+)
+
+
+@pytest.fixture
+def run(tmp_path, make_store):
+    images = np.random.default_rng(0).integers(0, 17, (40, 1, 4, 4), dtype=np.uint8)
+    store = make_store(images, value_range=(0, 16))
+    train(SETTINGS, store, tmp_path / "run")
+    return store, tmp_path / "run"
+
+
+def evaluator(run, settings=SETTINGS, sampling=SAMPLING):
+    store, folder = run
+    reference = ReferenceFeatures.of(pixels(torch.tensor(store.array)).numpy())
+    metrics = {"digit_classifier": Metric(EXTRACTOR, reference)}
+    return RunEvaluator(settings, sampling, folder, store, lambda latents: latents, metrics)
+
+
+def evaluate(ours, folder):
+    ours.evaluate(folder / "distances.csv", folder / "samples.npz", folder / "evaluation.json")
+    return read_table(folder / "distances.csv")
+
+
+def sampled_by_hand(run, first=20):
+    """All in one batch: the last snapshot, 3 steps, by default the second range of image seeds."""
+    store, folder = run
+    network = make_network(SETTINGS.network, SETTINGS.shape).eval()
+    load_weights(folder / "model.safetensors", network, {})
+    with torch.no_grad():
+        samples, _ = PROCESSES["rectified_flow"].sample(
+            lambda x, t: network(x, t).sample, image_noises(first, 20, (1, 4, 4)), "euler", 3
+        )
+    return store.to_stored_range(samples)
+
+
+def test_the_table_holds_what_sampling_by_hand_gives(run, tmp_path):
+    ours = evaluator(run)
+    table = evaluate(ours, tmp_path)
+    frechet = table[table["metric"] == "frechet_distance"]
+    assert len(frechet) == 2 + 3 * 2 + 1
+    for metric in ("kernel_distance", "precision", "recall", "classifier_score"):
+        of_metric = table[table["metric"] == metric]
+        assert len(of_metric) == 3 * 2 + 1
+        assert (of_metric["images_seen"] == 32).all()
+    assert (frechet[frechet["steps"].notna()]["nfe"] == frechet["steps"].dropna()).all()
+    assert (frechet[frechet["sampler"] == "rk45"]["nfe"] > 5).all()
+    images = sampled_by_hand(run)
+    reference = ours.metrics["digit_classifier"].reference
+    by_hand = Features(pixels(images).numpy(), shares(images).numpy())
+    expected = measure(by_hand, reference, EXTRACTOR, everything=True)
+    assert expected[0].value == frechet_distance(by_hand.features, reference)
+    chosen = (table["steps"] == 3) & (table["seed_range"] == 1) & (table["images_seen"] == 32)
+    found = table[chosen].set_index("metric")
+    assert len(found) == len(expected)
+    for metric, value, count in expected:
+        assert found.loc[metric, "value"] == pytest.approx(value, rel=1e-6)
+        assert found.loc[metric, "n_samples"] == count == 20
+    with np.load(tmp_path / "samples.npz") as grids:
+        assert set(grids) >= {"euler-2", "euler-3", "rk45-0", "euler-3-nfe", "value_range"}
+        assert grids["euler-3"].shape == (20, 1, 4, 4)
+        assert grids["euler-3"].dtype == np.uint8
+
+
+def test_the_description_names_run_weights_and_references(run, tmp_path):
+    evaluate(evaluator(run), tmp_path)
+    found = read_json(tmp_path / "evaluation.json")
+    assert found["run_sha256"] == sha256(run[1] / "run.json")
+    assert found["sampling"] == SAMPLING.model_dump(mode="json")
+    assert found["features"] == {
+        "digit_classifier": {
+            "weights_sha256": "0123",
+            "real_images": 40,
+            "real_images_kept": 40,
+        }
+    }
+    assert set(found["provenance"]) >= {"commit", "versions", "hardware"}
+
+
+def test_an_interrupted_evaluation_goes_on(run, tmp_path, monkeypatch):
+    ours = evaluator(run)
+    measure, measured = ours.measure, []
+
+    def interrupted(task, progress):
+        if len(measured) == 4:
+            raise KeyboardInterrupt
+        measured.append(task.key)
+        return measure(task, progress)
+
+    monkeypatch.setattr(ours, "measure", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(ours, run[1])
+    notes = run[1] / "training" / "evaluation.jsonl"
+    notes.write_text(notes.read_text()[:-7])  # the last line was cut short, too
+    again = evaluator(run)
+    measured_again = []
+    real = again.measure
+    monkeypatch.setattr(again, "measure", lambda *a: (measured_again.append(a[0].key), real(*a))[1])
+    evaluate(again, run[1])
+    assert measured_again == [task.key for task in again.tasks()][3:]
+    whole = tmp_path / "whole"
+    evaluate(evaluator(run), whole)
+    table = (run[1] / "distances.csv").read_bytes()
+    assert table == (whole / "distances.csv").read_bytes()
+    with np.load(run[1] / "samples.npz") as found, np.load(whole / "samples.npz") as expected:
+        assert set(found) == set(expected)
+        for name in expected:
+            np.testing.assert_array_equal(found[name], expected[name])
+
+
+def test_the_grids_show_images_that_were_measured(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("dansm.metrics.evaluation.GRID_IMAGES", 12)
+    evaluate(evaluator(run), tmp_path)
+    with np.load(tmp_path / "samples.npz") as grids:
+        found = grids["euler-3"]
+    np.testing.assert_array_equal(found, sampled_by_hand(run, first=0)[:12].numpy())
+
+
+KEEPING = SAMPLING.model_copy(update={"keep_png": True})
+
+
+def test_kept_images_are_those_that_were_measured(run, tmp_path):
+    kept = run[1] / "png"
+    (kept / "euler-9").mkdir(parents=True)  # of an evaluation with other step counts
+    table = evaluate(evaluator(run, sampling=KEEPING), tmp_path / "kept")
+    folders = {path.relative_to(kept).as_posix() for path in kept.glob("*/*")}
+    twice = {f"{s}/range{r}" for s in ("euler-2", "euler-3", "rk45-0") for r in (0, 1)}
+    assert folders == twice | {"euler-4/range0"}
+    assert not (kept / "euler-9").exists()
+    files = sorted((kept / "euler-3" / "range1").iterdir())
+    assert [path.name for path in files] == [f"{k:06d}.png" for k in range(20)]
+    expected = sampled_by_hand(run)[:, 0].numpy().astype(float)
+    found = np.stack([np.asarray(Image.open(path)) for path in files])
+    assert np.ptp(found) > 17
+    np.testing.assert_array_equal(np.rint(found * (16 / 255)), expected)
+    without = evaluate(evaluator(run), tmp_path / "without")
+    assert table.equals(without)
+    assert not kept.exists()  # the evaluation that keeps none has none
+
+
+def test_sets_of_images_that_are_whole_survive_an_interruption(run, tmp_path, monkeypatch):
+    ours = evaluator(run, sampling=KEEPING)
+    measure, done = ours.measure, []
+
+    def interrupted(task, progress):
+        done.append(task)
+        if len(done) == 5:  # two of the first snapshot, two of the last, then this
+            cut = task.png_folder
+            (run[1] / "png" / cut).mkdir(parents=True)
+            (run[1] / "png" / cut / "000099.png").touch()
+            raise KeyboardInterrupt
+        return measure(task, progress)
+
+    monkeypatch.setattr(ours, "measure", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(ours, run[1])
+    whole = run[1] / "png" / done[3].png_folder
+    before = {path: path.stat().st_mtime_ns for path in whole.iterdir()}
+    assert len(before) == 20
+    evaluate(evaluator(run, sampling=KEEPING), run[1])
+    assert {path: path.stat().st_mtime_ns for path in whole.iterdir()} == before
+    assert all(len(list(folder.iterdir())) == 20 for folder in (run[1] / "png").glob("*/*"))
+
+
+def test_a_snapshot_cut_short_is_named(run):
+    path = sorted((run[1] / "snapshots").glob("*.safetensors"))[0]
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content[:500])
+    with pytest.raises(InputError, match=rf"{path.name}: expected sha256 .* \(500 bytes\)"):
+        evaluator(run)
+
+
+def test_a_missing_snapshot_is_named(run):
+    (run[1] / "snapshots" / "0000000016.safetensors").unlink()
+    with pytest.raises(InputError, match=r"0000000016\.safetensors: expected .* found no file"):
+        evaluator(run)
+
+
+def test_a_snapshot_of_another_network_is_refused_even_with_a_fitting_checksum(run, tmp_path):
+    store, folder = run
+    wider = SETTINGS.network.model_copy(update={"channels": [8]})
+    other = tmp_path / "other"
+    train(SETTINGS.model_copy(update={"network": wider}), store, other)
+    name = "0000000032.safetensors"
+    (folder / "snapshots" / name).unlink()
+    shutil.copy(other / "snapshots" / name, folder / "snapshots" / name)
+    record = read_json(folder / "run.json")
+    record["snapshots"][1]["sha256"] = sha256(folder / "snapshots" / name)
+    write_json(folder / "run.json", record)
+    with pytest.raises(InputError, match=f"{name}: weights of another run or network"):
+        evaluate(evaluator(run), tmp_path)
+
+
+def test_the_folder_of_another_run_is_refused(run):
+    other = SETTINGS.model_copy(update={"seed": 7})
+    with pytest.raises(InputError, match=r'run\.json: expected the run .*"seed": 7.*"seed": 0'):
+        evaluator(run, settings=other)

@@ -1,0 +1,85 @@
+"""Samples of noise-sample pairs: a finished model's own, or the dataset's."""
+
+import numpy as np
+import pytest
+import torch
+
+from dansm.config import Network, RunSettings
+from dansm.errors import InputError
+from dansm.models.networks import make_network
+from dansm.models.weights import load_weights
+from dansm.pairs.draws import TrainedRun, draw_pairs
+from dansm.pairs.paths import FIRST_IMAGE, PREFERABLE, RANDOM, Kind, read_pairs
+from dansm.processes import PROCESSES
+from dansm.randomness import generator
+from dansm.training.trainer import train
+
+SETTINGS = RunSettings(
+    dataset="toy",
+    shape=(1, 4, 4),
+    horizontal_flips=False,
+    process="rectified_flow",
+    coupling="independent",
+    match_size=0,
+    seed=0,
+    network=Network(channels=[4], layers_per_block=1, attention_at=[], dropout=0, norm_groups=2),
+    batch_size=8,
+    learning_rate=1e-3,
+    ema_decay=0.9,
+    gradient_clip=1.0,
+    mixed_precision="no",
+    budget_images=32,
+    snapshots=2,
+)
+MANY = {"draws": 3, "count": 5, "match_sizes": [20, 40], "seed": 1}
+
+
+@pytest.fixture
+def run(tmp_path, make_store):
+    images = np.random.default_rng(0).integers(0, 17, (40, 1, 4, 4), dtype=np.uint8)
+    train(SETTINGS, make_store(images, value_range=(0, 16)), tmp_path / "run")
+    return TrainedRun(SETTINGS, tmp_path / "run", 4)
+
+
+@pytest.fixture
+def stored(make_store):
+    return make_store(np.random.default_rng(0).standard_normal((30, 2, 4, 4)).astype(np.float32))
+
+
+def test_preferable_noises_are_those_the_finished_model_makes_the_samples_of(run, tmp_path):
+    draw_pairs(tmp_path / "pairs.npz", run=run, store=None, **MANY)
+    pairs = read_pairs(tmp_path / "pairs.npz")
+    assert pairs.samples.shape == (3, 5, 1, 4, 4)
+    assert [kind.name for kind in pairs.kinds] == ["random", "matched", "matched", "preferable"]
+    noise = pairs.noises(PREFERABLE)
+    alone = torch.randn(1, 4, 4, generator=generator(FIRST_IMAGE + 7, "image"))
+    assert torch.equal(noise[1, 2], alone)
+    network = make_network(SETTINGS.network, SETTINGS.shape).eval()
+    load_weights(run.folder / "model.safetensors", network, {})
+    with torch.no_grad():
+        samples, _ = PROCESSES["rectified_flow"].sample(
+            lambda x, t: network(x, t).sample, noise.flatten(0, 1)[4:8], "rk45", 0
+        )
+    torch.testing.assert_close(pairs.samples.flatten(0, 1)[4:8], samples, rtol=0, atol=1e-5)
+
+
+def test_without_a_model_samples_are_stored_ones_and_none_is_preferable(stored, tmp_path):
+    draw_pairs(tmp_path / "pairs.npz", run=None, store=stored, **MANY)
+    pairs = read_pairs(tmp_path / "pairs.npz")
+    rows = {row.tobytes() for row in stored.array}
+    found = [sample.numpy().tobytes() for sample in pairs.samples.flatten(0, 1)]
+    assert set(found) <= rows
+    assert all(len(set(found[5 * draw : 5 * draw + 5])) == 5 for draw in range(3))
+    assert pairs.kinds == [RANDOM, Kind("matched", "greedy", 20), Kind("matched", "greedy", 40)]
+
+
+def test_a_store_too_small_is_named(make_store, tmp_path):
+    store = make_store(np.zeros((4, 1, 2, 2), np.float32))
+    with pytest.raises(InputError, match="expected 5 samples, found 4"):
+        draw_pairs(tmp_path / "pairs.npz", run=None, store=store, **MANY)
+
+
+def test_a_model_of_another_run_is_refused(run):
+    other = run._replace(settings=SETTINGS.model_copy(update={"seed": 7}))
+    with pytest.raises(InputError, match=r"model\.safetensors: weights of another run"):
+        other.load()

@@ -1,0 +1,81 @@
+"""Training with several processes: started together, ended together, continued together."""
+
+import threading
+import time
+
+import numpy as np
+import psutil
+import pytest
+
+from dansm.config import Network, RunSettings
+from dansm.errors import InputError, InterruptedTraining, TrainingError
+from dansm.io.files import read_json, sha256
+from dansm.training.launching import launch_training
+
+SETTINGS = RunSettings(
+    dataset="toy",
+    shape=(1, 8, 8),
+    horizontal_flips=False,
+    process="rectified_flow",
+    coupling="greedy",
+    match_size=37,
+    seed=3,
+    network=Network(channels=[8, 8], layers_per_block=1, attention_at=[], dropout=0, norm_groups=4),
+    batch_size=8,
+    learning_rate=1e-3,
+    ema_decay=0.9,
+    gradient_clip=1.0,
+    mixed_precision="no",
+    budget_images=800,
+    snapshots=3,
+)
+
+
+@pytest.fixture
+def store(make_store):
+    images = np.random.default_rng(0).integers(0, 17, (50, 1, 8, 8), dtype=np.uint8)
+    return make_store(images, value_range=(0, 16)).path
+
+
+def launch(settings, store, folder):
+    launch_training(settings, store, folder, None, processes=2, threads=2)
+
+
+def test_two_processes_told_to_end_continue_to_the_same_weights(store, tmp_path, capfd):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+
+    def tell_all_to_end():
+        # Once both have trained a step; as Slurm does it, every process of the job at once.
+        stats = stopped / "training" / "stats.jsonl"
+        while not (stats.exists() and stats.read_text()):
+            time.sleep(0.01)
+        for process in (*psutil.Process().children(recursive=True), psutil.Process()):
+            process.terminate()
+
+    teller = threading.Thread(target=tell_all_to_end, daemon=True)
+    teller.start()
+    with pytest.raises(InterruptedTraining, match=rf"{stopped}: told to end; the state is saved"):
+        launch(SETTINGS, store, stopped)
+    teller.join()
+    assert not (stopped / "run.json").exists()
+    launch(SETTINGS, store, stopped)
+    assert "continuing after" in capfd.readouterr().out
+    launch(SETTINGS, store, whole)
+    assert read_json(whole / "run.json")["processes"] == 2
+    snapshots = [snapshot["images_seen"] for snapshot in read_json(whole / "run.json")["snapshots"]]
+    assert snapshots == [264, 536, 800]
+    assert sha256(stopped / "model.safetensors") == sha256(whole / "model.safetensors")
+
+
+def test_what_is_wrong_in_a_process_is_said_and_fails_the_job(store, tmp_path, capfd):
+    settings = SETTINGS.model_copy(update={"batch_size": 7})
+    with pytest.raises(TrainingError, match="one of 2 processes failed, see above"):
+        launch(settings, store, tmp_path / "run")
+    assert "error: batch_size 7: expected a multiple of 2 processes" in capfd.readouterr().out
+
+
+def test_one_process_is_this_one(store, tmp_path):
+    launch_training(SETTINGS, store, tmp_path / "run", None, processes=1, threads=1)
+    assert read_json(tmp_path / "run" / "run.json")["processes"] == 1
+    with pytest.raises(InputError, match=r"meta\.json"):
+        launch_training(SETTINGS, tmp_path, tmp_path / "other", None, processes=1, threads=1)

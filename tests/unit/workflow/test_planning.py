@@ -1,0 +1,620 @@
+"""What a target costs: every figure recomputed by hand for a small configuration."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from dansm.config import parse_config
+from dansm.errors import InputError
+from dansm.metrics.evaluation import GRID_IMAGES
+from dansm.models.autoencoders import autoencoder_skeleton
+from dansm.models.networks import make_network
+from dansm.workflow import planning
+from dansm.workflow.planning import (
+    CPU,
+    Job,
+    Rates,
+    Work,
+    autoencoder_flops,
+    calibrate,
+    load_of,
+    make_plan,
+    network_size,
+    parse_jobs,
+)
+
+RUN = {"process": "rectified_flow", "coupling": "greedy", "match_size": "10", "seed": "1"}
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """A configuration in a folder of its own, where nothing has been made."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "no cache"))
+    recipe = {
+        "network": "net",
+        "batch_size": 100,
+        "learning_rate": 1e-4,
+        "ema_decay": 0.999,
+        "gradient_clip": 1.0,
+        "mixed_precision": "no",
+        "budget_images": 1050,
+        "snapshots": 4,
+        "sampling": {
+            "every_snapshot": {"euler": [3]},
+            "last_snapshot": {"euler": [3, 5], "heun": [2]},
+            "n_samples": 50,
+            "batch_size": 25,
+            "last_seed_ranges": 2,
+        },
+        "hardware": {"threads": 4, "mem_mb": 1000, "runtime": 10, "gpu": 2},
+    }
+    seed = {"coupling": "greedy", "match_size": 10, "seeds": [1], "recipe": "flow"}
+    rows = [
+        {"dataset": name, "process": "rectified_flow", **seed} for name in ("rooms", "room_latents")
+    ]
+    images = {"licence": "none", "features": ["inception_clean", "inception_legacy_tensorflow"]}
+    lsun = {"kind": "lsun", "folder": "lsun", "category": "bedroom_train", "count": 600}
+    return parse_config(
+        {
+            "datasets": {
+                "rooms": {"source": lsun, "shape": [3, 16, 16], **images},
+                "room_latents": {
+                    "source": {
+                        "kind": "latents",
+                        "of": "rooms",
+                        "autoencoder": "vae",
+                        "posterior": "sample",
+                    },
+                    "shape": [4, 2, 2],
+                    "horizontal_flips": True,
+                    **images,
+                },
+                "digits": {
+                    "source": {"kind": "sklearn_digits"},
+                    "shape": [1, 8, 8],
+                    "licence": "none",
+                    "features": ["digit_classifier"],
+                },
+                "digit_latents": {
+                    "source": {"kind": "latents", "of": "digits", "autoencoder": "kl"},
+                    "shape": [2, 4, 4],
+                    "licence": "none",
+                },
+            },
+            "autoencoders": {
+                "vae": {"kind": "pretrained", "name": "somebody/vae"},
+                "kl": {
+                    "kind": "trained",
+                    "dataset": "digits",
+                    "channels": [4, 8],
+                    "latent_channels": 2,
+                    "budget_images": 5000,
+                    "batch_size": 50,
+                    "learning_rate": 1e-3,
+                    "kl_weight": 1e-6,
+                    "seed": 0,
+                },
+            },
+            "classifiers": {
+                "digits": {
+                    "channels": 16,
+                    "features": 64,
+                    "epochs": 20,
+                    "batch_size": 64,
+                    "learning_rate": 1e-3,
+                    "held_out": 0.2,
+                    "seed": 0,
+                }
+            },
+            "potentials": {"steps": 7, "batch_size": 8, "learning_rate": 1.0, "seed": 0},
+            "networks": {
+                "net": {
+                    "channels": [8, 16],
+                    "layers_per_block": 1,
+                    "attention_at": [],
+                    "dropout": 0.0,
+                    "norm_groups": 4,
+                }
+            },
+            "recipes": {"flow": recipe},
+            "experiments": rows,
+            "coupling_ablations": {
+                "rooms": {
+                    "dataset": "rooms",
+                    "process": "rectified_flow",
+                    "recipe": "flow",
+                    "seeds": [0],
+                    "methods": [{"coupling": "knn", "match_size": 4}],
+                }
+            },
+            "coupling_marginals": {"dataset": "rooms", "count": 100, "batch_size": 10, "seed": 0},
+            "matching_cost": {
+                "match_sizes": [10],
+                "dimensions": [4],
+                "batch_sizes": [5],
+                "seconds": 1,
+                "repetitions": 1,
+                "limit_seconds": 1,
+                "memory_mb": 100,
+                "threads": 1,
+                "seed": 0,
+            },
+            "matching_share": {
+                "match_sizes": [10, 100],
+                "rounds": 3,
+                "steps": 2,
+                "memory_mb": 100,
+                "seed": 0,
+            },
+            "best_of_k": {"dimensions": [4], "counts": [1, 10], "draws": 5, "seed": 0},
+            "noise_sample_pairs": {
+                name: {
+                    "count": 30,
+                    "draws": 2,
+                    "match_sizes": [5, 20],
+                    "batch_sizes": [10],
+                    "pairs": 4,
+                    "perplexity": 3,
+                    "embeddings": 6,
+                    "seed": 0,
+                }
+                for name in ("rooms", "digits")
+            },
+            "demo": ["rooms"],
+        }
+    )
+
+
+def operations(model, *inputs):
+    """Multiply-add pairs count as two: recomputed from the layers' shapes as they run."""
+    total = 0
+
+    def hook(layer, arguments, output):
+        nonlocal total
+        if isinstance(layer, nn.Conv2d):
+            window = math.prod(layer.kernel_size) * layer.in_channels
+            total += 2 * window * output.numel()
+        else:
+            total += 2 * layer.in_features * output.numel()
+
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(hook)
+    with torch.no_grad():
+        model(*inputs)
+    return total
+
+
+@pytest.mark.parametrize("dataset", ["rooms", "room_latents"])
+def test_a_networks_size_is_that_of_its_layers(config, dataset):
+    settings = config.run_settings(config.rows(dataset)[0], 1)
+    network = make_network(settings.network, settings.shape)
+    flops, parameters = network_size(settings.network, settings.shape)
+    assert flops == operations(network, torch.zeros(1, *settings.shape), torch.zeros(1))
+    assert parameters == sum(weights.numel() for weights in network.parameters())
+
+
+def test_an_autoencoders_size_is_that_of_its_layers(config, tmp_path):
+    shapes = ((1, 8, 8), (2, 4, 4))
+    found = autoencoder_flops(config.autoencoders["kl"], shapes, tmp_path / "none")
+    model = autoencoder_skeleton(config.autoencoders["kl"], shapes, tmp_path / "none").model
+    model = model.to_empty(device="cpu")
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    both = operations(model, torch.zeros(1, 1, 8, 8))
+    assert sum(found) == both and min(found) > 0
+
+
+def test_training_is_three_passes_over_the_images_and_weights_for_each_snapshot(config):
+    load = load_of(config, Job("train_model", {"dataset": "rooms", **RUN}, 4, 2))
+    flops, parameters = network_size(config.networks["net"], (3, 16, 16))
+    (work,) = load.work
+    # 1 050 images are 11 batches of 100.
+    assert (work.kind, work.images, work.flops) == ("train", 1100, 3 * flops)
+    assert load.disk == 4 * parameters * 4 and load.download == 0
+
+
+def test_evaluation_counts_every_evaluation_decoding_and_feature(config):
+    load = load_of(config, Job("evaluate_run", {"dataset": "room_latents", **RUN}, 4, 2))
+    flops, _ = network_size(config.networks["net"], (4, 2, 2))
+    shapes = ((3, 16, 16), (4, 2, 2))
+    _, decoding = autoencoder_flops(config.autoencoders["vae"], shapes, Path("none"))
+    # Three snapshots with Euler 3; the last, for two ranges of seeds, Euler 3 and 5 and Heun 2,
+    # which evaluates twice a step. The grids of the last, here all 50 images, come from those.
+    sets, in_grid = 3 + 2 * 3, min(GRID_IMAGES, 50)
+    evaluations = 3 * 3 + 2 * (3 + 5 + 4)
+    network, decoder, *features = load.work
+    assert network.images == 50 * evaluations
+    assert network.flops == flops
+    assert (decoder.images, decoder.flops) == (50 * sets, decoding)
+    assert [(f.name, f.images) for f in features] == [("Inception", 50 * sets)] * 2
+    assert load.disk == in_grid * 3 * 3 * 16 * 16
+    # Of both extractors: the Fréchet distance of three sets, all metrics of the last six.
+    assert load.seconds == 2 * (3 * 4 + 6 * 40)
+
+
+def test_the_share_of_matching_takes_the_training_steps_of_all_its_turns(config):
+    load = load_of(config, Job("measure_matching_share", {"dataset": "rooms"}, 4, 1))
+    flops, _ = network_size(config.networks["net"], (3, 16, 16))
+    (work,) = load.work
+    # To warm up, and in 3 rounds vanilla and 2 match sizes: 2 steps, and as many before them.
+    steps = (1 + 3 * (1 + 2)) * 2 * 2
+    assert (work.kind, work.images, work.flops) == ("train", 100 * steps, 3 * flops)
+    assert (
+        work.name
+        == load_of(config, Job("train_model", {"dataset": "rooms", **RUN}, 4, 2)).work[0].name
+    )
+
+
+def test_latents_are_stored_for_all_that_is_asked(config):
+    load = load_of(config, Job("encode_latents", {"dataset": "room_latents"}, 1, 1))
+    (work,) = load.work
+    assert work.images == 2 * 600  # the mirrored images too
+    assert load.disk == 600 * (4 * 2 * 2) * 2 * (2 * 2)  # half precision, with deviations
+
+
+def test_downloads_and_data_sets_take_their_bytes(config, tmp_path):
+    job = Job("download", {"dataset": "rooms", "file": "bedroom_train_lmdb.zip"}, 1, 0)
+    build = Job("build_dataset", {"dataset": "rooms"}, 1, 0)
+    download = load_of(config, job).download
+    assert 45e9 < download < 46e9  # LSUN publishes the whole category only
+    assert load_of(config, job).disk == download
+    # The zip is unpacked beside itself.
+    assert load_of(config, build).disk == 600 * 3 * 16 * 16 + download
+    lmdb = tmp_path / "lsun" / "bedroom_train_lmdb"
+    lmdb.mkdir(parents=True)
+    (lmdb / "data.mdb").touch()
+    assert load_of(config, job).download == load_of(config, job).disk == 0
+    assert load_of(config, build).disk == 600 * 3 * 16 * 16
+    digits = load_of(config, Job("build_dataset", {"dataset": "digits"}, 1, 0))
+    assert digits.disk == 1797 * 64 and digits.download == 0
+
+
+def test_a_finished_data_set_knows_how_many_images_it_has(config, tmp_path):
+    meta = tmp_path / "results" / "data" / "rooms" / "meta.json"
+    meta.parent.mkdir(parents=True)
+    meta.write_text(json.dumps({"count": 77}))
+    load = load_of(config, Job("encode_latents", {"dataset": "room_latents"}, 1, 1))
+    assert load.work[0].images == 2 * 77
+
+
+def test_a_reduced_scale_makes_do_with_standins(config):
+    bounds = ("batch_size", "batches", "channels", "layers_per_block", "snapshots")
+    bounds += ("n_samples", "images", "epochs", "seeds")
+    scales = {"smoke": dict.fromkeys(bounds, 4)}
+    smoke = parse_config(config.model_dump(by_alias=True) | {"scales": scales, "scale": "smoke"})
+    job = Job("encode_latents", {"dataset": "room_latents"}, 1, 0)
+    small, large = (load_of(c, job).work[0] for c in (smoke, config))
+    assert small.images == 2 * 4 and small.flops < large.flops / 100
+    evaluation = load_of(smoke, Job("evaluate_run", {"dataset": "rooms", **RUN}, 1, 0))
+    assert [work.name for work in evaluation.work if "nception" in work.name] == []
+    build = load_of(smoke, Job("build_dataset", {"dataset": "rooms"}, 1, 0))
+    assert build.disk == 4 * 3 * 16 * 16
+    assert load_of(smoke, Job("make_smoke_dataset", {"dataset": "rooms"}, 1, 0)).disk == 0
+
+
+def test_weights_are_downloaded_unless_they_are_here(config, tmp_path):
+    job = Job("fetch_autoencoder", {"autoencoder": "vae"}, 1, 0)
+    assert load_of(config, job).download == load_of(config, job).disk > 3e8
+    (tmp_path / "somebody" / "vae").mkdir(parents=True)
+    assert load_of(config, job).download == 0 and load_of(config, job).disk > 3e8
+    job = Job("fetch_inception", {}, 1, 0)
+    assert load_of(config, job).download == load_of(config, job).disk == 95_628_359
+    named = parse_config(config.model_dump(by_alias=True) | {"inception_weights": "folder"})
+    assert load_of(named, job).download == 0
+    (tmp_path / "no cache" / "clean-fid").mkdir(parents=True)
+    (tmp_path / "no cache" / "clean-fid" / "inception-2015-12-05.pt").touch()
+    assert load_of(config, job).download == 0 and load_of(config, job).disk == 95_628_359
+
+
+def test_the_autoencoder_trained_here_sees_its_budget(config):
+    load = load_of(config, Job("train_autoencoder", {"autoencoder": "kl"}, 1, 0))
+    (work,) = load.work
+    both = autoencoder_flops(config.autoencoders["kl"], ((1, 8, 8), (2, 4, 4)), Path("x"))
+    assert (work.kind, work.images, work.flops) == ("train", 5000, 3 * sum(both))
+
+
+def test_references_reconstructions_and_potentials(config):
+    reference = load_of(
+        config, Job("compute_reference", {"dataset": "rooms", "extractor": "inception_clean"}, 1, 1)
+    )
+    assert [(w.name, w.images) for w in reference.work] == [("Inception", 600)]
+    # All 600 images' features are kept, in single precision, with their covariance in double.
+    assert reference.disk == 600 * 2048 * 4 + 2048 * 2048 * 8 and reference.seconds == 5 * 40
+    digits = {"dataset": "digits", "extractor": "digit_classifier"}
+    assert load_of(config, Job("compute_reference", digits, 1, 0)) == planning.Load()
+    latents = {"dataset": "room_latents", "extractor": "inception_clean"}
+    works = load_of(config, Job("measure_reconstruction", latents, 1, 1)).work
+    assert [(w.name, w.images) for w in works] == [("decoder of vae", 600), ("Inception", 600)]
+    (fit,) = load_of(config, Job("fit_potentials", {"dataset": "digits"}, 1, 0)).work
+    assert fit.images * fit.flops == 7 * 8 * 2 * 1797 * 64  # a matrix product a step
+
+
+def test_pairs_are_generated_where_there_is_a_model_and_stored_elsewhere(config):
+    jobs = [
+        Job(rule, {"dataset": "rooms"}, 1, 0)
+        for rule in ("draw_pairs", "count_crossings", "measure_loss_over_time")
+    ]
+    draw, cross, _ = (load_of(config, job) for job in jobs)
+    assert draw == planning.Load(disk=4 * 60 * 3 * 16 * 16)
+    assert cross.seconds == pytest.approx(3 * 6 * 0.1)  # random and two match sizes
+    content = config.model_dump(by_alias=True)
+    vanilla = content["experiments"][0] | {"coupling": "independent", "match_size": 0}
+    trained = parse_config(content | {"experiments": [*content["experiments"], vanilla]})
+    draw, cross, loss = (load_of(trained, job) for job in jobs)
+    flops, _ = network_size(config.networks["net"], (3, 16, 16))
+    (work,) = draw.work
+    assert (work.kind, work.images, work.flops) == ("evaluate", 60 * 100, flops)
+    assert cross.seconds == pytest.approx(4 * 6 * 0.1)
+    assert [work.images for work in loss.work] == [30 * (100 + 10 * 3)] * 2
+
+
+MEASURED = [
+    {"kind": "train", "name": "small", "flops": 1e6, "images_per_second": 500.0},
+    {"kind": "train", "name": "large", "flops": 1e9, "images_per_second": 10.0},
+    {"kind": "evaluate", "name": "small", "flops": 4e5, "images_per_second": 2000.0},
+]
+
+
+@pytest.mark.parametrize(
+    ("work", "seconds"),
+    [
+        (Work("train", "small", 1000, 1e6), 2),  # as measured
+        (Work("train", "other", 1000, 5e6), 10),  # five times as much at the same 5e8 FLOP/s
+        (Work("train", "other", 1000, 2e9), 200),  # nearer to the large one, 1e10 FLOP/s
+        (Work("evaluate", "large", 1000, 8e5), 1),
+        (Work("evaluate", "small", 0, 4e5), 0),
+    ],
+)
+def test_work_takes_as_long_as_the_measured_network_nearest_in_size(work, seconds):
+    rates = Rates("NVIDIA Something", MEASURED)
+    assert rates.seconds(work) == pytest.approx(seconds)
+    (line,) = rates.basis()
+    assert ("as measured" if work.name == "small" else "nearest in size") in line
+
+
+@pytest.mark.parametrize(
+    ("device", "train", "evaluate"),
+    [
+        ("NVIDIA A100-SXM4-80GB", 31.2e12, 15.6e12),  # a tenth of the peaks
+        ("NVIDIA Unheard Of", 31.2e12, 15.6e12),
+        ("NVIDIA H100 80GB HBM3", 98.9e12, 49.5e12),
+        (CPU, 50e9, 50e9),
+    ],
+)
+def test_an_unmeasured_device_works_at_a_share_of_its_peak(device, train, evaluate):
+    rates = Rates(device, [])
+    assert rates.seconds(Work("train", "x", 10, 1e12)) == pytest.approx(1e13 / train)
+    assert rates.seconds(Work("evaluate", "x", 10, 1e12)) == pytest.approx(1e13 / evaluate)
+    assert f"{device}, not measured: {train / 1e12:.3g} and {evaluate / 1e12:.3g}" in str(
+        rates.basis()
+    )
+
+
+def write_calibration(path, **devices):
+    path.write_text(json.dumps({"devices": devices, "disk_bytes_per_second": 1e6}))
+
+
+def test_a_plan_adds_up(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    name = planning._network_name(config.run_settings(config.rows("rooms")[0], 1))
+    flops, parameters = network_size(config.networks["net"], (3, 16, 16))
+    gpu = [{"kind": "train", "name": name, "flops": 3 * flops, "images_per_second": 11.0}]
+    write_calibration(tmp_path / "c.json", **{"NVIDIA Toy": gpu})
+    job = Job("train_model", {"dataset": "rooms", **RUN}, 4, 2)
+    jobs = [
+        job,
+        Job("fetch_inception", {}, 1, 0),
+        job,
+        Job("build_dataset", {"dataset": "digits"}, 3, 0),
+        Job("something_new", {}, 2, 0),
+        Job("all", {}, 1, 0),
+    ]
+    plan = make_plan(config, jobs, tmp_path / "c.json")
+    rows = plan.jobs.set_index(["rule", "dataset"])
+    assert list(rows.index) == [
+        ("build_dataset", "digits"),
+        ("fetch_inception", ""),
+        ("train_model", "rooms"),
+        ("all", ""),
+        ("something_new", ""),
+    ]
+    assert rows["jobs"].tolist() == [1, 1, 2, 1, 1]
+    # 1 100 images at 11 a second and GPU, on two GPUs; 16 bytes a weight at 1 MB/s; 6 s to start.
+    seconds = 1100 / 11 / 2 + 16 * parameters / 1e6 + 6
+    trained = rows.loc["train_model", "rooms"]
+    assert trained["gpu_hours"] == pytest.approx(2 * 2 * seconds / 3600)
+    assert trained["cpu_hours"] == pytest.approx(2 * 4 * seconds / 3600)
+    assert trained["disk"] == 2 * 16 * parameters
+    digits = rows.loc["build_dataset", "digits"]
+    expected = 3 * (6 + 1797 * 64 * 4e-8 + 1797 * 64 / 1e6) / 3600
+    assert digits["gpu_hours"] == 0 and digits["cpu_hours"] == pytest.approx(expected)
+    assert rows["download"].tolist() == [0, 95_628_359, 0, 0, 0]
+    assert rows.loc["something_new", ""]["cpu_hours"] == pytest.approx(2 * 6 / 3600)
+    assert rows.loc["all", ""]["cpu_hours"] == 0
+    text = plan.text()
+    total = text.splitlines()[1 + len(rows) + 1].split()
+    assert total[:2] == ["total", "6"] and total[-2:] == ["95.6", "MB"]
+    assert f"{rows['gpu_hours'].sum():.2g}" in total
+    for line in ("NVIDIA Toy: 1 networks as measured", "writes 1 MB/s (measured)"):
+        assert line in text
+    assert "not estimated but for their start: something_new (1)" in text
+
+
+def test_tables_and_figures_of_a_dataset_share_a_line(config, tmp_path):
+    rules = ("collect_distances", "distance_table", "saving")
+    jobs = [Job(rule, {"dataset": name}, 1, 0) for name in ("digits", "rooms") for rule in rules]
+    plan = make_plan(config, jobs, tmp_path / "c.json")
+    lines = [re.split(r"  +", line.strip())[:3] for line in plan.text().splitlines()[1:3]]
+    assert lines == [["tables, figures", "digits", "3"], ["tables, figures", "rooms", "3"]]
+    every = [line.split()[:3] for line in plan.text(every_rule=True).splitlines()[1:7]]
+    assert every == [[rule, name, "1"] for rule in rules for name in ("digits", "rooms")]
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "scale", "expected"),
+    [
+        (None, None, None, "NVIDIA A100"),
+        (None, "NVIDIA H200", None, "NVIDIA H200"),
+        ("h100", "NVIDIA H200", None, "NVIDIA H100"),
+        ("mine", None, None, "My GPU"),
+        (None, None, "smoke", None),
+        ("v100", None, "smoke", "Tesla V100"),
+    ],
+)
+def test_the_gpu_is_the_one_asked_for_or_there_or_calibrated(
+    config, tmp_path, monkeypatch, asked, there, scale, expected
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there is not None)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: there)
+    if scale:
+        bounds = ("batch_size", "batches", "channels", "layers_per_block", "snapshots")
+        bounds += ("n_samples", "images", "epochs", "seeds")
+        scales = {"smoke": dict.fromkeys(bounds, 4)}
+        config = parse_config(config.model_dump(by_alias=True) | {"scales": scales, "scale": scale})
+    if asked == "mine":
+        asked = "my gpu"
+        write_calibration(tmp_path / "c.json", **{"My GPU": MEASURED})
+    job = Job("train_model", {"dataset": "rooms", **RUN}, 1, 1)
+    plan = make_plan(config, [job], tmp_path / "c.json", asked)
+    assert (plan.jobs["gpu_hours"].item() > 0) == (expected is not None)
+    assert plan.basis[0].startswith(expected or CPU)
+
+
+def test_a_calibrated_gpu_is_taken_before_an_assumed_one(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    write_calibration(tmp_path / "c.json", **{CPU: MEASURED, "My GPU": MEASURED})
+    job = Job("train_model", {"dataset": "rooms", **RUN}, 1, 1)
+    assert make_plan(config, [job], tmp_path / "c.json").basis[0].startswith("My GPU")
+
+
+def test_an_unknown_gpu_is_refused_with_those_known(config, tmp_path):
+    job = Job("train_model", {"dataset": "rooms", **RUN}, 1, 1)
+    with pytest.raises(InputError, match=r"GPU 'abacus': expected one of .*NVIDIA A100"):
+        make_plan(config, [job], tmp_path / "none.json", "abacus")
+
+
+def test_a_damaged_calibration_is_named(config, tmp_path):
+    (tmp_path / "c.json").write_text("[]")
+    with pytest.raises(InputError, match=r"c\.json: expected a calibration"):
+        make_plan(config, [], tmp_path / "c.json")
+
+
+def test_a_calibration_times_what_the_plan_asks_for(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    hardware = {"threads": 1, "mem_mb": 1, "runtime": 1, "gpu": 0}
+    content = config.model_dump(by_alias=True)
+    content["recipes"]["flow"]["hardware"] = hardware
+    config = parse_config(content)
+    path = tmp_path / "results" / "c.json"
+    path.parent.mkdir()
+    other = {"kind": "train", "name": "another", "flops": 1.0, "images_per_second": 1.0}
+    write_calibration(path, **{CPU: [other], "My GPU": MEASURED})
+    calibrate(config, path, seconds=0.01)
+    calibrate(config, path, seconds=0.01)  # takes the place of the first
+    found = json.loads(path.read_text())
+    assert found["devices"]["My GPU"] == MEASURED and other in found["devices"][CPU]
+    table = pd.DataFrame(found["devices"][CPU][1:])
+    assert table["kind"].value_counts().to_dict() == {"train": 2, "evaluate": 2}
+    flops, _ = network_size(config.networks["net"], (3, 16, 16))
+    assert set(table[table["flops"] > flops / 2]["flops"]) == {flops, 3 * flops}
+    assert (table["images_per_second"] > 0).all()
+    assert found["disk_bytes_per_second"] not in (1e6, 0)
+    run = {"dataset": "rooms", **RUN}
+    jobs = [Job("train_model", run, 1, 0), Job("evaluate_run", run, 1, 0)]
+    basis = make_plan(config, jobs, path).basis
+    assert basis[0] == "CPU: 1 networks as measured on it"
+
+
+def test_an_autoencoder_is_timed_under_the_names_that_the_plan_asks_for(config):
+    latents = {"dataset": "room_latents"}
+    reconstruction = Job(
+        "measure_reconstruction", {**latents, "extractor": "inception_clean"}, 1, 1
+    )
+    works = [
+        load_of(config, job).work[0]
+        for job in (Job("encode_latents", latents, 1, 1), reconstruction)
+    ]
+    found = planning._measure_autoencoder(config, "vae", "cpu", seconds=0.01)
+    assert [(m["kind"], m["name"], m["flops"]) for m in found] == [
+        (work.kind, work.name, work.flops) for work in works
+    ]
+    assert all(m["images_per_second"] > 0 for m in found)
+
+
+def test_without_a_gpu_its_networks_are_left_out(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    calibrate(config, tmp_path / "results" / "c.json", seconds=0.01)
+    assert json.loads((tmp_path / "results" / "c.json").read_text())["devices"] == {}
+
+
+OUTPUT = """host: here
+Building DAG of jobs...
+Job stats:
+job              count
+-------------  -------
+all                  1
+build_dataset        1
+train_model          2
+total                4
+
+
+[Sat Nov 21 00:54:37 2026]
+rule build_dataset:
+    output: results/data/digits
+    log: results/logs/build_dataset/digits.log
+    jobid: 4
+    reason: Missing output files: results/data/digits
+    wildcards: dataset=digits
+    resources: tmpdir=/tmp, runtime=720, gpu=0, mem_mb=4000
+[Sat Nov 21 00:54:37 2026]
+rule train_model:
+    input: results/data/digits
+    wildcards: dataset=digits, process=diffusion, coupling=greedy, match_size=10, seed=3
+    priority: 1
+    threads: 8
+    resources: tmpdir=/tmp, gpu=2, mem_mb=32000
+[Sat Nov 21 00:54:37 2026]
+rule train_model:
+    wildcards: dataset=digits, process=diffusion, coupling=greedy, match_size=10, seed=4
+    threads: 8
+    resources: tmpdir=/tmp, gres=gpu:a100:3, mem_mb=32000
+[Sat Nov 21 00:54:37 2026]
+localrule all:
+    input: results/fid_digits.csv
+    jobid: 0
+    resources: tmpdir=/tmp
+Job stats:
+job              count
+-------------  -------
+all                  1
+build_dataset        1
+train_model          2
+total                4
+"""
+
+
+def test_jobs_are_read_from_a_dry_run():
+    run = {"dataset": "digits", "process": "diffusion", "coupling": "greedy", "match_size": "10"}
+    assert parse_jobs(OUTPUT) == [
+        Job("build_dataset", {"dataset": "digits"}, 1, 0),
+        Job("train_model", {**run, "seed": "3"}, 8, 2),
+        Job("train_model", {**run, "seed": "4"}, 8, 3),
+        Job("all", {}, 1, 0),
+    ]
+
+
+def test_nothing_to_do_is_no_job():
+    assert parse_jobs("Building DAG of jobs...\nNothing to be done (all requested files …).") == []
+
+
+def test_a_dry_run_that_is_not_understood_is_refused():
+    with pytest.raises(InputError, match=r"expected \{.*'train_model': 2\}, found"):
+        parse_jobs(OUTPUT.replace("\nrule train_model:", "\nthe rule train_model:"))
