@@ -1,0 +1,234 @@
+"""All that can be named, in one place and free of PyTorch.
+
+Couplings and processes have their entries beside their code; those of extractors, metrics and
+sources of datasets are here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dansm.couplings.registry import COUPLINGS, CouplingEntry, Entry, Options, Pick, by_name
+from dansm.processes.registry import GRIDS, LOSSES, PROCESSES, SOLVERS, TIMES
+
+__all__ = [
+    "COUPLINGS",
+    "EXTRACTORS",
+    "GRIDS",
+    "LOSSES",
+    "METRICS",
+    "PROCESSES",
+    "SOLVERS",
+    "SOURCES",
+    "TIMES",
+    "CouplingEntry",
+    "Entry",
+    "ExtractorEntry",
+    "MetricEntry",
+    "Options",
+    "Pick",
+    "SourceEntry",
+    "by_name",
+]
+
+
+@dataclass(frozen=True)
+class ExtractorEntry(Entry):
+    """A network whose activations are the features of images.
+
+    Attributes
+    ----------
+    weights
+        Whose weights it has: Inception's published ones, made-up ones of the same shape, or those
+        of the dataset's own classifier.
+    fid
+        Whether the Fréchet distance over its features is an FID.
+    score
+        The metric that its class probabilities give.
+    large
+        Whether it is worth a GPU and several threads.
+    standin
+        The extractor of random weights that a reduced scale uses in its place.
+    """
+
+    weights: str = ""
+    fid: bool = False
+    score: str = "classifier_score"
+    large: bool = False
+    standin: str | None = None
+
+
+EXTRACTORS: Mapping[str, ExtractorEntry] = by_name(
+    [
+        ExtractorEntry(
+            "digit_classifier",
+            "dansm.metrics.extractors:classifier_features",
+            "digit_classifier features",
+            "penultimate activations of a small classifier trained on the dataset",
+            weights="classifier",
+        ),
+        *(
+            entry
+            for mode, what in (
+                ("legacy_tensorflow", "resized without antialiasing, as TensorFlow did"),
+                ("clean", "resized with antialiasing (Parmar et al., 2022)"),
+            )
+            for entry in (
+                ExtractorEntry(
+                    f"inception_{mode}",
+                    f"dansm.metrics.extractors:inception_{mode}",
+                    f"inception_{mode} features",
+                    f"pool3 of Inception, images {what}",
+                    weights="inception",
+                    fid=True,
+                    score="inception_score",
+                    large=True,
+                    standin=f"random_inception_{mode}",
+                ),
+                ExtractorEntry(
+                    f"random_inception_{mode}",
+                    f"dansm.metrics.extractors:inception_{mode}",
+                    f"random_inception_{mode} features",
+                    "the same with random weights, at a reduced scale",
+                    weights="random_inception",
+                    large=True,
+                ),
+            )
+        ),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class MetricEntry(Entry):
+    """What compares generated with real images.
+
+    Attributes
+    ----------
+    lower_is_better
+        Its direction.
+    every_snapshot
+        Whether each snapshot has it, or the finished model alone.
+    """
+
+    lower_is_better: bool = True
+    every_snapshot: bool = False
+
+
+METRICS: Mapping[str, MetricEntry] = by_name(
+    [
+        MetricEntry(
+            "frechet_distance",
+            "dansm.metrics.distances:frechet_distance",
+            "Fréchet distance",
+            "of Gaussians fitted to both sets of features; FID over Inception's",
+            every_snapshot=True,
+        ),
+        MetricEntry(
+            "kernel_distance",
+            "dansm.metrics.distances:kernel_distance",
+            "Kernel distance",
+            "KID over Inception's features",
+        ),
+        MetricEntry(
+            "precision",
+            "dansm.metrics.distances:precision",
+            "Precision",
+            "share of generated images near a real one",
+            lower_is_better=False,
+        ),
+        MetricEntry(
+            "recall",
+            "dansm.metrics.distances:recall",
+            "Recall",
+            "share of real images near a generated one",
+            lower_is_better=False,
+        ),
+        MetricEntry(
+            "inception_score",
+            "dansm.metrics.distances:inception_score",
+            "Inception score",
+            "how sure and how varied Inception's classes are",
+            lower_is_better=False,
+        ),
+        MetricEntry(
+            "classifier_score",
+            "dansm.metrics.distances:classifier_score",
+            "Classifier score",
+            "the same over another classifier's classes",
+            lower_is_better=False,
+        ),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class SourceEntry(Entry):
+    """Where the images of a dataset come from.
+
+    Attributes
+    ----------
+    files
+        Whether it has published files that can be downloaded.
+    images
+        How many images it holds, where that is known beforehand.
+    """
+
+    files: bool = False
+    images: int | None = None
+
+
+SOURCES: Mapping[str, SourceEntry] = by_name(
+    [
+        SourceEntry(
+            "sklearn_digits",
+            "dansm.data.sources.digits:read",
+            "Digits",
+            "scikit-learn's handwritten digits, inside the package",
+            images=1797,
+        ),
+        SourceEntry(
+            "cifar10",
+            "dansm.data.sources.cifar10:read",
+            "CIFAR-10",
+            "its training images, from the published archive",
+            files=True,
+            images=50_000,
+        ),
+        SourceEntry(
+            "mnist",
+            "dansm.data.sources.mnist:read",
+            "MNIST",
+            "its training images, from idx files",
+            files=True,
+            images=60_000,
+        ),
+        SourceEntry(
+            "fashion_mnist",
+            "dansm.data.sources.mnist:read",
+            "Fashion-MNIST",
+            "its training images, from idx files",
+            files=True,
+            images=60_000,
+        ),
+        SourceEntry(
+            "lsun",
+            "dansm.data.sources.lsun:read",
+            "LSUN",
+            "one category, from its zip or LMDB",
+            files=True,
+        ),
+        SourceEntry(
+            "image_folder",
+            "dansm.data.sources.image_folder:read",
+            "Folder of images",
+            "every image in a folder or below",
+        ),
+        SourceEntry(
+            "imagenet64",
+            "dansm.data.sources.imagenet64:read",
+            "ImageNet 64×64",
+            "its training images, as published",
+            images=1_281_167,
+        ),
+    ]
+)
