@@ -51,7 +51,7 @@ class Config(Model):
     """The whole of ``config/config.yaml``."""
 
     datasets: dict[Name, Dataset]
-    autoencoders: dict[Name, Autoencoder] = {}
+    autoencoders: dict[Name, Autoencoder] = Field(default={})
     classifiers: dict[Name, Classifier] = Field(
         default={}, description="By the dataset they learn; for its feature digit_classifier"
     )
@@ -76,18 +76,18 @@ class Config(Model):
     comparisons: dict[Name, ComparisonEntry] = Field(
         default={}, description="Beside one for each dataset with runs, of its name"
     )
-    noise_sample_pairs: dict[Name, NoiseSamplePairs] = {}
+    noise_sample_pairs: dict[Name, NoiseSamplePairs] = Field(default={})
     best_of_k: BestOfK
     coupling_marginals: CouplingMarginals
     matching_cost: MatchingCost
     matching_share: MatchingShare
-    claims: list[Claim] = []
+    claims: list[Claim] = Field(default=[])
     demo: Names = Field(description="Comparisons of the target demo")
     report: Names | None = Field(
         default=None, description="Comparisons of report.zip and crate.zip; none: those of demo"
     )
     cluster: Cluster = Cluster()
-    scales: dict[Name, Scale] = {}
+    scales: dict[Name, Scale] = Field(default={})
     scale: Name | None = Field(default=None, description="One of scales; none: full size")
     drawn_from: Literal["reference"] | None = Field(
         default=None, alias="from", description="Figures of archived results; none: of own runs"
@@ -253,7 +253,7 @@ class Config(Model):
             other = self.run(run.dataset, name)
             missing = sorted(set(run.seeds) - set(other.seeds))
             if missing:
-                yield f"{key} {name!r}: expected the seeds {run.seeds} of it too, found no {missing}"
+                yield f"{key} {name!r}: expected its seeds there too, found no {missing}"
             if key == "teacher":
                 options = run.coupling.options
                 steps = [options["steps"]] if options.get("steps") else []
