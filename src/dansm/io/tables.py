@@ -11,28 +11,26 @@ from dansm.couplings.registry import options_text
 from dansm.errors import InputError
 from dansm.io.files import atomic_path
 
-# A column of one name has one type in all tables: one of these two, or a number with a fraction.
-# `loss` is a name where runs are described, and a number in the table of it.
-_TEXTS = frozenset(
-    """dataset run process coupling options times sampler metric feature_extractor
-    baseline unequal device processor torch claim window statistic name source measure direction
-    verdict why method note kind quantity""".split()
-)
-_INTEGERS = frozenset(
-    """match_size seed images_seen steps image_set n_samples seeds seeds_reaching
-    seeds_at_first_snapshot budget_images dimensions batch_size threads round window_size n
-    samples_timed draw pairs crossings images k draws""".split()
-)
+# A column of one name has one type in all tables; those that are not here are numbers with a
+# fraction. `loss` is a name where runs are described, and a number in the table of it.
+_TYPES = {
+    "string": """dataset run process coupling options times sampler metric feature_extractor
+        baseline unequal device processor torch claim window statistic name source measure
+        direction verdict why method note kind quantity""",
+    "Int64": """match_size seed images_seen steps image_set n_samples seeds seeds_reaching
+        seeds_at_first_snapshot budget_images dimensions batch_size threads round window_size n
+        samples_timed draw pairs crossings images k draws""",
+    "boolean": "within",
+}
+_TYPE_OF = {name: kind for kind, names in _TYPES.items() for name in names.split()}
 
 
 def _columns(names: str) -> dict[str, str]:
     """Return the columns of a table with their types; those of two runs end in _a and _b."""
-    types = {}
-    for name in names.split():
-        kind = name.removesuffix("_a").removesuffix("_b")
-        text, integer = kind in _TEXTS, kind in _INTEGERS
-        types[name] = "string" if text else "Int64" if integer else "Float64"
-    return types
+    return {
+        name: _TYPE_OF.get(name.removesuffix("_a").removesuffix("_b"), "Float64")
+        for name in names.split()
+    }
 
 
 # What every table that describes runs says of them; `run_columns` has the values.
@@ -77,7 +75,7 @@ MATCHING_SHARE_COLUMNS = _columns(
 MARGINAL_COLUMNS = _columns(
     """dataset coupling match_size options claim window window_size statistic value
     theory_low theory_high within n"""
-) | {"within": "boolean"}
+)
 
 MATCHING_COST_COLUMNS = _columns(
     """method match_size dimensions batch_size threads device processor torch samples_timed
