@@ -283,10 +283,10 @@ def test_precision_and_recall_share_their_distances(monkeypatch):
 
 
 def test_a_metric_is_a_function_and_an_entry(monkeypatch):
-    entry = MetricEntry("spread", "dansm_test_metric:spread", "Spread", every_snapshot=True)
-    module = types.ModuleType("dansm_test_metric")
+    entry = MetricEntry("spread", "test_metric:spread", "Spread", "", every_snapshot=True)
+    module = types.ModuleType("test_metric")
     module.spread = lambda found, reference: float(found.features.std() / reference.features.std())
-    monkeypatch.setitem(sys.modules, "dansm_test_metric", module)
+    monkeypatch.setitem(sys.modules, "test_metric", module)
     monkeypatch.setattr(distances, "METRICS", {**METRICS, "spread": entry})
     x = features(50, 3, 0)
     extractor = Extractor("digit_classifier", "0", torch.device("cpu"), None)
