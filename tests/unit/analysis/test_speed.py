@@ -53,7 +53,7 @@ def curves(values_by_run):
         for (run, match_size, seed), values in values_by_run.items()
         for images, value in zip(IMAGES, values, strict=True)
     ]
-    # What must not enter: another metric, another set of images, a sampler of the last snapshot only.
+    # What must not enter: a metric and a sampler of one snapshot only, another set of images.
     rows += [rows[0] | {"metric": "kernel_distance", "value": 1e-9}]
     rows += [row | {"image_set": 1, "value": 1e-9} for row in rows[:4]]
     rows += [rows[3] | {"steps": 50, "value": 1e-9}]
