@@ -80,7 +80,7 @@ def test_savings_compare_each_seed_with_its_own_vanilla_run():
     np.testing.assert_allclose(
         row[["saving_student_low", "saving_student_high"]].astype(float), interval
     )
-    assert np.isnan(row["saving_low"])  # a bootstrap of two seeds says nothing
+    assert pd.isna(row["saving_low"])  # a bootstrap of two seeds says nothing
     # Reached at 200 and 300 images, so after 5 and 7 seconds, of vanilla's 4.
     np.testing.assert_allclose([row["budget_seconds"], row["seconds_to_reach"]], [4, 6])
     np.testing.assert_allclose(row["seconds_saving_percent"], (-25 - 75) / 2)
@@ -103,7 +103,7 @@ def test_a_seed_that_never_reaches_its_target_leaves_the_saving_open():
     row = table[table["match_size"] == 10].iloc[0]
     assert (row["seeds"], row["seeds_reaching"]) == (2, 1)
     names = ["images_to_reach", "saving_percent", "saving_student_low", "seconds_to_reach"]
-    assert np.isnan(row[names].astype(float)).all()
+    assert row[names].isna().all()
 
 
 def test_a_curve_below_from_the_start_is_marked_as_an_upper_bound():
@@ -112,7 +112,7 @@ def test_a_curve_below_from_the_start_is_marked_as_an_upper_bound():
     )
     row = table[table["match_size"] == 10].iloc[0]
     assert (row["images_to_reach"], row["seeds_at_first_snapshot"]) == (100, 1)
-    assert np.isnan(row["saving_low"])
+    assert pd.isna(row["saving_low"])
 
 
 def test_from_three_seeds_on_there_is_a_bootstrap_interval_of_the_pairs(tmp_path):
@@ -132,7 +132,7 @@ def test_without_times_the_savings_in_time_are_empty():
     runs = {("vanilla", 0, 0): [64, 32, 16, 8], ("dansm", 10, 0): [32, 8, 4, 2]}
     row = speed_table(curves(runs).assign(seconds=pd.NA).astype(COMPARISON_COLUMNS)).iloc[0]
     assert row["saving_percent"] == pytest.approx(50)
-    assert np.isnan(row["seconds_saving_percent"])
+    assert pd.isna(row["seconds_saving_percent"])
 
 
 def test_a_metric_that_grows_is_reached_from_below():
