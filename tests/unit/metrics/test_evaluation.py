@@ -19,9 +19,8 @@ from dansm.metrics.statistics import ReferenceFeatures
 from dansm.models.networks import make_network
 from dansm.models.weights import load_weights
 from dansm.randomness import image_noises
-from dansm.training.trainer import train
 
-from ..factories import make_sampling, make_settings
+from ..factories import make_sampling, make_settings, write_run
 
 SETTINGS = make_settings()
 SAMPLING = make_sampling()
@@ -47,8 +46,7 @@ EXTRACTOR = Extractor(
 def run(tmp_path, make_store):
     images = np.random.default_rng(0).integers(0, 17, (40, 1, 4, 4), dtype=np.uint8)
     store = make_store(images, value_range=(0, 16))
-    train("vanilla", SETTINGS, store, tmp_path / "run")
-    return store, tmp_path / "run"
+    return store, write_run(tmp_path / "run", "vanilla", SETTINGS)
 
 
 def evaluator(run, settings=SETTINGS, sampling=SAMPLING, name="vanilla"):
@@ -221,10 +219,10 @@ def test_a_missing_snapshot_is_named(run):
 
 
 def test_a_snapshot_of_another_network_is_refused_even_with_a_fitting_checksum(run, tmp_path):
-    store, folder = run
+    _, folder = run
     wider = SETTINGS.network.model_copy(update={"channels": [8]})
     other = tmp_path / "other"
-    train("vanilla", SETTINGS.model_copy(update={"network": wider}), store, other)
+    write_run(other, "vanilla", SETTINGS.model_copy(update={"network": wider}))
     name = "0000000032.safetensors"
     (folder / "snapshots" / name).unlink()
     shutil.copy(other / "snapshots" / name, folder / "snapshots" / name)

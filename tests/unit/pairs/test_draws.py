@@ -12,19 +12,16 @@ from dansm.models.weights import load_weights
 from dansm.pairs.draws import TrainedRun, draw_pairs
 from dansm.pairs.paths import FIRST_IMAGE, PREFERABLE, RANDOM, Kind, read_pairs
 from dansm.randomness import generator
-from dansm.training.trainer import train
 
-from ..factories import make_settings
+from ..factories import make_settings, write_run
 
 SETTINGS = make_settings()
 MANY = {"draws": 3, "count": 5, "match_sizes": [20, 40], "seed": 1}
 
 
 @pytest.fixture
-def run(tmp_path, make_store):
-    images = np.random.default_rng(0).integers(0, 17, (40, 1, 4, 4), dtype=np.uint8)
-    train(SETTINGS, make_store(images, value_range=(0, 16)), tmp_path / "run")
-    return TrainedRun("vanilla", SETTINGS, tmp_path / "run", 4)
+def run(tmp_path):
+    return TrainedRun("vanilla", SETTINGS, write_run(tmp_path / "run", "vanilla", SETTINGS), 4)
 
 
 @pytest.fixture
