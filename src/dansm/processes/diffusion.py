@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from dansm.config import DIFFUSION_TIMES
+from dansm.processes.registry import PROCESSES
 from dansm.processes.base import Counted, Network, Sampled, check_sampler
 
 
@@ -16,7 +16,10 @@ class Diffusion:
     samplers = ("ddim_original", "ddim_trailing")
 
     def __init__(
-        self, beta_start: float = 1e-4, beta_end: float = 0.02, times: int = DIFFUSION_TIMES
+        self,
+        beta_start: float = 1e-4,
+        beta_end: float = 0.02,
+        times: int = PROCESSES["diffusion"].times,
     ) -> None:
         betas = torch.linspace(beta_start, beta_end, times, dtype=torch.float64)
         self.times = times
