@@ -13,12 +13,15 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 from filelock import FileLock
+from pydantic import BaseModel, ValidationError
 
 from dansm.errors import InputError
+
+M = TypeVar("M", bound=BaseModel)
 
 
 def sha256(path: Path) -> str:
@@ -88,6 +91,39 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: expected a JSON file, found none ({error})") from error
     except ValueError as error:  # not JSON, or not UTF-8
         raise InputError(f"{path}: expected valid JSON, found {error}") from error
+
+
+def read_model(path: Path, model: type[M]) -> M:
+    """Read a JSON file that a model describes.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, not valid JSON, or of another shape.
+    """
+    try:
+        return parse_model(Path(path).read_bytes(), model, path)
+    except OSError as error:
+        raise InputError(f"{path}: expected a JSON file, found none ({error})") from error
+
+
+def parse_model(text: bytes, model: type[M], path: Path | str) -> M:
+    """Return what a JSON file's text says, checked by a model.
+
+    Raises
+    ------
+    InputError
+        Naming the file, if the text is not valid JSON, or of another shape.
+    """
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "all of it"
+        kind = model.__name__.strip("_").lower()
+        raise InputError(
+            f"{path}: {where}: expected the JSON of a valid {kind}, found: {first['msg']}"
+        ) from error
 
 
 def publish(source: Path, target: Path) -> None:

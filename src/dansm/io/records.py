@@ -18,11 +18,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from tqdm import tqdm
 
 from dansm.errors import InputError
-from dansm.io.files import sha256, write_text
+from dansm.io.files import parse_model, sha256, write_text
 from dansm.io.provenance import provenance
 
 JOBS = "jobs"
@@ -124,18 +124,11 @@ class Records:
         self._dated: dict[int, Record] = {}
         needles = None if about is None else [_needle(self.results, name) for name in about]
         for path in _walk(f"{self.results.as_posix()}/{JOBS}"):
-            with open(path, encoding="utf-8", errors="replace") as file:
+            with open(path, "rb") as file:
                 text, written = file.read(), os.fstat(file.fileno()).st_mtime_ns
             if needles is not None and not any(needle in text for needle in needles):
                 continue
-            try:
-                record = Record.model_validate_json(text)
-            except ValidationError as error:
-                where = ".".join(map(str, error.errors()[0]["loc"]))
-                raise InputError(
-                    f"{path}: {where}: expected the record of a job, found "
-                    f"{error.errors()[0]['msg']}; delete it with what the job made"
-                ) from error
+            record = parse_model(text, Record, path)
             called = record.results
             if called != self.results.as_posix():
                 record = record.moved(self.results.as_posix())
@@ -398,11 +391,11 @@ def _is_below(name: str, folder: str) -> bool:
     return name.startswith(f"{folder}/")
 
 
-def _needle(results: Path, name: str) -> str:
+def _needle(results: Path, name: str) -> bytes:
     """Return what the text of a record contains that mentions a name."""
     path = Path(name)
     below = path.relative_to(results) if path.is_relative_to(results) else path
-    return json.dumps(below.as_posix(), ensure_ascii=False)[1:-1]
+    return json.dumps(below.as_posix(), ensure_ascii=False)[1:-1].encode()
 
 
 def _sha256(name: str, progress: tqdm) -> str:

@@ -4,19 +4,60 @@ import json
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import yaml
-from docutils.core import publish_parts
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markdown_it import MarkdownIt
 
 from dansm.errors import InputError
+from dansm.figures.notebooks import read_notebooks
 from dansm.io.files import atomic_path
-from dansm.io.provenance import PROVENANCE
-from dansm.workflow.jobs import jobs_behind, read_records
+from dansm.io.records import Origin, Record, Records
 
+# What a table holds, by what its name begins with.
+TABLES = {
+    "best_of_k": "Similarity (cosine) of a Gaussian direction with the best of k Gaussian noises, "
+    "by dimension: mean over draws, its standard error, and the bound √(2 ln k / d) of Lines "
+    "Matching Models, appendix A.2.",
+    "claims_": "Claims about the method, what was measured of each with its 95 % interval, and "
+    "the verdict: supported or not supported if the whole interval is on one side of the "
+    "threshold, undecided otherwise.",
+    "coupling_marginals": "What each coupling does to the noise, conditional on nothing: `value` "
+    "is measured over all windows of that name, `claim` says over what the noise is Gaussian by "
+    "the coupling's own account, and `within` whether the value lies in the interval that 99.9 % "
+    "of streams of independent Gaussian noises show.",
+    "crossings_": "Crossings of the lines between samples and noises in t-SNEs of their own, by "
+    "kind of noise; `draw` numbers the t-SNEs, each of other pairs.",
+    "distances_": "Distances of generated to real images, one row a measurement: `nfe` is the "
+    "true number of network evaluations an image took, `feature_extractor` names the features "
+    "(only Inception's give a FID), `seconds` is the time of training and preparation until the "
+    "snapshot, and rows of process `real_halves` compare one half of the real images with the "
+    "other, the floor.",
+    "fid_": "The distances over Inception's features, one row a measurement.",
+    "loss_over_time_": "Loss of trained rectified-flow models in parts of time, on random, "
+    "matched and preferable noises of samples that each model generates itself; `coupling`, "
+    "`match_size` and `seed` are those of the model.",
+    "matching_cost": "Time per sample and peak memory of every way to match: `low` and `high` are "
+    "the quartiles over repetitions, `times_matmul` is the ratio to one matrix product of the "
+    "same sizes, and rows without numbers say in `note` which limit they would exceed.",
+    "matching_share_": "Time of a vanilla training step, of greedy matching a batch, and of a "
+    "step whose pairs are matched ahead, by match size and round, in milliseconds.",
+    "paths_": "Paths of random, matched and preferable noises to the same samples, draw by draw: "
+    "mean length, mean distance to the other paths and to the nearest of them, and the share of "
+    "samples to which no other noise of their batch is nearer, where `pairs` is the batch size.",
+    "reproducibility_": "Similarity of images that two models trained apart make from the same "
+    "noises, and of those from different noises (`shuffled`): Pearson's correlation after each "
+    "model's mean image is taken away, with 95 % bootstrap intervals over noises.",
+    "speed_": "Images seen, and seconds of training, until a run reaches the final distance of "
+    "the baseline of the same seed, and the savings that makes: `low` and `high` are a percentile "
+    "bootstrap's 95 % over seeds, from three seeds on (of few seeds too narrow), `student` "
+    "Student's, from two on.",
+    "summary_": "Each finished model's distances, mean over seeds with Student's 95 % interval, "
+    "and its lead over the baseline of its process.",
+}
+_MARKDOWN = MarkdownIt("commonmark", {"html": False})
 _PAGES = Environment(
     loader=PackageLoader("dansm.publish"),
     autoescape=True,
@@ -26,12 +67,7 @@ _PAGES = Environment(
 
 
 def write_report(
-    files: Iterable[Path],
-    results: Path,
-    config: Mapping[str, Any],
-    captions: Mapping[str, Path],
-    introduction: Path,
-    path: Path,
+    files: Iterable[Path], results: Path, config: Mapping[str, Any], path: Path
 ) -> None:
     """Write a zip whose ``report/index.html`` shows figures and tables and says how they were made.
 
@@ -43,10 +79,6 @@ def write_report(
         The folder that they are in.
     config
         The resolved configuration.
-    captions
-        Files in reStructuredText, as Snakemake's captions are, by rule.
-    introduction
-        A file of the same kind for the report's beginning.
     path
         The zip.
 
@@ -55,39 +87,47 @@ def write_report(
     InputError
         If a file is missing, or no job's record or no caption is known of it.
     """
-    records = read_records(results)
+    records = Records(results)
     content: dict[str, bytes] = {}
     figures, tables = [], []
-    behind: list[dict[str, Any]] = []
+    behind: list[Record] = []
     for file in map(Path, files):
         if file.suffix not in (".png", ".csv"):
             continue
-        jobs = jobs_behind(str(file), records)
+        jobs = records.behind(file)
         if not jobs:
             raise InputError(f"{file}: expected the record of the job that made it, found none")
         behind += [job for job in jobs if job not in behind]
-        item = _item(file, results, jobs, captions)
+        shown = [file]
+        item = {
+            "name": file.stem,
+            "path": file.relative_to(results).as_posix(),
+            "command": f"snakemake {file}",
+            "time": readable_time(sum(job.seconds for job in jobs)),
+            "jobs": len(jobs),
+            "finished": jobs[0].finished[:16].replace("T", " "),
+            "commit": (jobs[0].commit or "unknown")[:10],
+        }
         if file.suffix == ".png":
             figures.append(item)
-            also = [file.with_suffix(suffix) for suffix in (".png", ".pdf", ".ipynb")]
+            caption = _figure_caption(file, jobs[0])
+            shown += [file.with_suffix(suffix) for suffix in (".pdf", ".ipynb")]
         else:
             tables.append(item)
-            also = [file]
+            caption = _table_caption(file)
             table = pd.read_csv(file, dtype="string", keep_default_na=False)
-            item["rows"], item["page"] = f"{len(table):,}", f"tables/{item['name']}.html"
+            item |= {"rows": f"{len(table):,}", "page": f"tables/{file.stem}.html"}
             html = table.to_html(index=False, border=0)
-            content[item["page"]] = _page("table.html", title=item["name"], table=html)
-        for one in also:
-            name = one.relative_to(results).as_posix()
-            content[name] = _read(one)
-            item["files"].append(name)
-    runs = [Path(name) for job in behind for name in job["outputs"] if name.endswith("run.json")]
+            content[item["page"]] = _page("table.html", title=file.stem, table=html)
+        item["caption"] = _MARKDOWN.render(caption)
+        item["files"] = [one.relative_to(results).as_posix() for one in shown]
+        content |= {name: _read(one) for name, one in zip(item["files"], shown, strict=True)}
+    runs = [Path(name) for job in behind for name in job.outputs if name.endswith("run.json")]
     content |= {run.relative_to(results).as_posix(): _read(run) for run in runs}
     content["config.yaml"] = yaml.safe_dump(dict(config), sort_keys=False, width=100).encode()
     content["index.html"] = _page(
         "report.html",
         title="DANSM: figures and tables",
-        introduction=_html(introduction.read_text(encoding="utf-8")),
         figures=figures,
         tables=tables,
         runtimes=_runtimes(behind),
@@ -108,36 +148,25 @@ def readable_time(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def _item(
-    file: Path, results: Path, jobs: list[dict[str, Any]], captions: Mapping[str, Path]
-) -> dict[str, Any]:
-    job = jobs[0]
-    if job["rule"] not in captions:
-        raise InputError(f"{file}: expected a caption of the rule {job['rule']}, found none")
-    caption = Template(
-        Path(captions[job["rule"]]).read_text(encoding="utf-8"), undefined=StrictUndefined
-    ).render(
-        snakemake=SimpleNamespace(
-            wildcards=SimpleNamespace(**job["wildcards"]), params=SimpleNamespace(**job["params"])
-        )
-    )
-    return {
-        "name": file.stem,
-        "path": file.relative_to(results).as_posix(),
-        "caption": _html(caption),
-        "command": f"snakemake {file}",
-        "time": readable_time(sum(job["seconds"] for job in jobs)),
-        "jobs": len(jobs),
-        "finished": job["finished"][:16].replace("T", " "),
-        "commit": (job["commit"] or "unknown")[:10],
-        "files": [],
-    }
+def _figure_caption(file: Path, job: Record) -> str:
+    """Return what the notebook that drew a figure says first."""
+    for path in map(Path, job.inputs):
+        if path.suffix == ".ipynb":
+            return read_notebooks(path.parent)[path.stem].caption
+    raise InputError(f"{file}: expected a figure of a notebook, found one of rule {job.rule}")
 
 
-def _runtimes(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _table_caption(file: Path) -> str:
+    for begin, caption in TABLES.items():
+        if file.stem == begin or (begin.endswith("_") and file.stem.startswith(begin)):
+            return caption
+    raise InputError(f"{file}: expected one of the tables {list(TABLES)}")
+
+
+def _runtimes(jobs: list[Record]) -> list[dict[str, Any]]:
     rules: dict[str, list[float]] = {}
     for job in jobs:
-        rules.setdefault(job["rule"], []).append(job["seconds"])
+        rules.setdefault(job.rule, []).append(job.seconds)
     return [
         {
             "rule": rule,
@@ -149,19 +178,10 @@ def _runtimes(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _provenance(jobs: list[dict[str, Any]]) -> str:
+def _provenance(jobs: list[Record]) -> str:
     """Return each set of commit, versions and hardware once, as JSON."""
-    found: list[dict[str, Any]] = []
-    for job in jobs:
-        one = {key: job[key] for key in PROVENANCE}
-        found += [one] if one not in found else []
-    return "\n".join(json.dumps(one, indent=2) for one in found)
-
-
-def _html(text: str) -> str:
-    """Return reStructuredText as HTML."""
-    settings = {"report_level": 3, "halt_level": 3, "raw_enabled": False}
-    return publish_parts(text, writer="html5", settings_overrides=settings)["body"]
+    texts = [json.dumps(job.model_dump(include=set(Origin.model_fields)), indent=2) for job in jobs]
+    return "\n".join(dict.fromkeys(texts))
 
 
 def _page(template: str, **values: Any) -> bytes:

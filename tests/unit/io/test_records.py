@@ -113,12 +113,14 @@ def test_a_touched_and_a_copied_folder_stay_proven_and_are_read_once(results, mo
 
 @pytest.mark.parametrize(
     ("text", "where"),
-    [("", ""), ("{}", "rule"), ("[1]", ""), ("not json", ""), ('{"rule": 3}', "rule")],
+    [("", "all of it"), ("{}", "rule"), ("[1]", "all of it"), ('{"rule": 3}', "rule")],
 )
 def test_what_is_no_record_is_named(results, text, where):
     path = results / JOBS / "collect" / "digits.json"
     path.write_text(text)
-    with pytest.raises(InputError, match=rf"{re.escape(str(path))}: {where}.*found") as caught:
+    with pytest.raises(
+        InputError, match=rf"{re.escape(str(path))}: {where}: expected the JSON of a valid record"
+    ) as caught:
         check_results_folder(results)
     assert "\n" not in str(caught.value)
 
