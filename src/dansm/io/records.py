@@ -3,11 +3,11 @@
 A job's record is ``RESULTS/jobs/RULE/NAME.json``. It is written when the job starts, naming the
 outputs that are *in the making*, and again when it ends, with the SHA-256, size and modification
 time of every file made. A result that no record names, or that differs from its record, was not
-made by this code. Where size and modification time agree, no file is read.
+made by this code. Where size and modification time agree, no file is read. Names in a record are
+relative to the results folder, which may be moved and copied.
 """
 
 import hashlib
-import itertools
 import json
 import os
 import re
@@ -30,12 +30,10 @@ RESULT_SUFFIXES = frozenset(
     {".csv", ".ipynb", ".json", ".jsonl", ".npy", ".npz", ".pdf", ".png", ".safetensors"}
 )
 # Folders directly below a results folder that hold none: logs, states of interrupted jobs, and the
-# archive, which has a record of its own.
+# archive, which has a record of its own; and those directly below a run's folder.
 _OTHER = frozenset({JOBS, "logs", "benchmarks", "encoding", "training", "reference"})
-# The same directly below a run's folder.
-_RUN = re.compile(r"runs(/[^/]+){3}")
 _OTHER_OF_RUN = frozenset({"training", "png"})
-_CHUNK = 2**22
+_RUN = re.compile(r"runs(/[^/]+){3}")
 
 
 class Content(BaseModel):
@@ -56,14 +54,12 @@ class Origin(BaseModel):
 
 
 class Record(Origin):
-    """A job: what it was told, made and used.
+    """What a job was told, used and made.
 
     Attributes
     ----------
-    results
-        The results folder, as the names below it begin.
     inputs
-        The SHA-256 of each input when the job started; of a folder, that over its files.
+        With their SHA-256 when the job started; of a folder, that over its files.
     finished
         None while the outputs are in the making.
     files
@@ -73,31 +69,12 @@ class Record(Origin):
     rule: str
     wildcards: dict[str, str]
     params: dict[str, Any]
-    results: str
     inputs: dict[str, str | None]
     outputs: list[str]
     started: str
     finished: str | None = None
     seconds: float = 0
     files: dict[str, Content] = {}
-
-    def moved(self, results: str) -> "Record":
-        """Return the record with names as they are when the results folder has another one."""
-
-        def name(old: str) -> str:
-            below = Path(old).is_relative_to(self.results)
-            return (
-                (Path(results) / Path(old).relative_to(self.results)).as_posix() if below else old
-            )
-
-        return self.model_copy(
-            update={
-                "results": results,
-                "inputs": {name(path): digest for path, digest in self.inputs.items()},
-                "outputs": [name(path) for path in self.outputs],
-                "files": {name(path): content for path, content in self.files.items()},
-            }
-        )
 
 
 class Records:
@@ -106,9 +83,9 @@ class Records:
     Parameters
     ----------
     results
-        The folder; names of results begin with it.
+        The folder.
     about
-        Names; only the records that mention one of them are read.
+        Paths; only the records that mention one of them are read.
 
     Raises
     ------
@@ -116,43 +93,45 @@ class Records:
         If a record is not one.
     """
 
-    def __init__(self, results: Path, about: Iterable[str] | None = None) -> None:
+    def __init__(self, results: Path, about: Iterable[Path | str] | None = None) -> None:
         self.results = Path(results)
         self.jobs: list[Record] = []
-        # Where each record is, when it was written, and what the results folder was called then.
-        self._sources: dict[int, tuple[str, int, str]] = {}
+        self._sources: dict[int, tuple[str, int]] = {}  # where a record is, and since when
         self._dated: dict[int, Record] = {}
-        needles = None if about is None else [_needle(self.results, name) for name in about]
-        for path in _walk(f"{self.results.as_posix()}/{JOBS}"):
+        needles = None
+        if about is not None:
+            needles = [json.dumps(self.name(p), ensure_ascii=False).encode() for p in about]
+            needles = [needle[:-1] for needle in needles]  # files in it, too
+        for name in _walk(self.results / JOBS):
+            path = f"{self.results}/{JOBS}/{name}"
             with open(path, "rb") as file:
                 text, written = file.read(), os.fstat(file.fileno()).st_mtime_ns
-            if needles is not None and not any(needle in text for needle in needles):
-                continue
-            record = parse_model(text, Record, path)
-            called = record.results
-            if called != self.results.as_posix():
-                record = record.moved(self.results.as_posix())
-            self._sources[id(record)] = (path, written, called)
-            self.jobs.append(record)
+            if needles is None or any(needle in text for needle in needles):
+                record = parse_model(text, Record, path)
+                self._sources[id(record)] = (path, written)
+                self.jobs.append(record)
         self.jobs.sort(key=lambda record: record.started)
         # Of several jobs that made a file, one after the other, the last counts.
         self._by_output = {output: record for record in self.jobs for output in record.outputs}
 
+    def name(self, path: Path | str) -> str:
+        """Return the name that records have for a path."""
+        return os.path.relpath(path, self.results)
+
+    def path(self, name: str) -> Path:
+        """Return the path of a name in a record."""
+        return Path(os.path.normpath(self.results / name))
+
     def of(self, path: Path | str) -> Record | None:
         """Return the record of the job that made a file or folder, or is making it."""
-        name = path if isinstance(path, str) else path.as_posix()
-        while name:
-            if name in self._by_output:
-                return self._by_output[name]
-            name = name.rpartition("/")[0]
-        return None
+        return self._of(self.name(path))
 
     def behind(self, path: Path | str) -> list[Record]:
         """Return the finished jobs that a result was made by, its own first, each once."""
         found: dict[int, Record] = {}
-        waiting = deque([path])
+        waiting = deque([self.name(path)])
         while waiting:
-            record = self.of(waiting.popleft())
+            record = self._of(waiting.popleft())
             if record is not None and record.finished is not None and id(record) not in found:
                 found[id(record)] = record
                 waiting += record.inputs
@@ -163,19 +142,9 @@ class Records:
 
         Of a folder, it is that over the digests of its files.
         """
-        name = path if isinstance(path, str) else path.as_posix()
-        record = self.of(name)
-        if record is None:
-            return None
-        if name in record.files:
-            return record.files[name].sha256 if self._is_made(name, record) else None
-        below = {file: found for file, found in record.files.items() if _is_below(file, name)}
-        if not below or not all(self._is_made(file, record) for file in below):
-            return None
-        lines = [f"{content.sha256} {file[len(name) :]}" for file, content in sorted(below.items())]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        return self._sha256(self.name(path))
 
-    def unproven(self, skip: Iterable[str] = ()) -> list[str]:
+    def unproven(self, skip: Iterable[str] = ()) -> list[Path]:
         """Return the results that no record names, or that are not as it says.
 
         Those in the making are not among them.
@@ -186,53 +155,65 @@ class Records:
             Names of further folders directly below the results folder that hold none of its own.
         """
         found = []
-        for name in _result_files(self.results, skip):
-            record = self.of(name)
-            if record is None or (record.finished is not None and self.sha256(name) is None):
-                found.append(name)
+        for name in self._result_files(skip):
+            record = self._of(name)
+            if record is None or (record.finished is not None and self._sha256(name) is None):
+                found.append(self.results / name)
         # The files of a copied folder are read once, not at every start.
         for number, record in self._dated.items():
-            path, written, called = self._sources[number]
-            if os.stat(path).st_mtime_ns == written:
-                _write(Path(path), record.moved(called))
+            source, written = self._sources[number]
+            if os.stat(source).st_mtime_ns == written:
+                write_text(Path(source), record.model_dump_json(indent=1))
         return found
 
     def verify(self) -> Iterator[str]:
         """Read all results, with a progress bar, and yield what is wrong with each."""
-        files = {
+        made = {
             name: content
             for record in self.jobs
             for name, content in record.files.items()
-            if _is_below(name, self.results.as_posix()) and self.of(name) is record
+            if self._of(name) is record and not name.startswith("..")
         }
-        total = sum(content.size for content in files.values())
-        with tqdm(total=total, unit="B", unit_scale=True, desc="verify") as progress:
-            for name, content in sorted(files.items()):
+        size = sum(content.size for content in made.values())
+        with tqdm(total=size, unit="B", unit_scale=True, desc=str(self.results)) as progress:
+            for name, content in sorted(made.items()):
                 try:
-                    found = _sha256(name, progress)
-                except FileNotFoundError:
-                    yield f"{name}: missing"
+                    if sha256(self.results / name) != content.sha256:
+                        yield f"{self.results / name}: altered since its job made it"
                 except OSError as error:
-                    yield f"{name}: cannot be read; {error.strerror}"
-                else:
-                    if found != content.sha256:
-                        yield f"{name}: altered; expected sha256 {content.sha256}, found {found}"
-        for name in _result_files(self.results):
-            record = self.of(name)
-            if record is None or (record.finished is not None and name not in record.files):
-                yield f"{name}: made by no job on record"
-            elif record.finished is None:
-                yield f"{name}: its job, {record.rule}, has not finished"
+                    yield f"{self.results / name}: missing ({error.strerror})"
+                progress.update(content.size)
+        for name in self._result_files():
+            record = self._of(name)
+            if record is None or name not in record.files:
+                making = record is not None and record.finished is None
+                yield f"{self.results / name}: {'in the making' if making else 'made by no job'}"
+
+    def _of(self, name: str) -> Record | None:
+        while name and name not in self._by_output:
+            name = name.rpartition("/")[0]
+        return self._by_output.get(name)
+
+    def _sha256(self, name: str) -> str | None:
+        record = self._of(name)
+        files = {} if record is None else record.files
+        if name in files:
+            return files[name].sha256 if self._is_made(name, record) else None
+        below = sorted(file for file in files if file.startswith(f"{name}/"))
+        if not below or not all(self._is_made(file, record) for file in below):
+            return None
+        lines = [f"{files[file].sha256} {file[len(name) :]}" for file in below]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def _is_made(self, name: str, record: Record) -> bool:
         """Return whether a file is what the job made, and note its new date if only that is new."""
         content = record.files[name]
         try:
-            stat = os.stat(name)
+            stat = os.stat(f"{self.results}/{name}")
             if stat.st_size != content.size:
                 return False
             if stat.st_mtime_ns != content.mtime_ns:
-                if sha256(Path(name)) != content.sha256:
+                if sha256(self.results / name) != content.sha256:
                     return False
                 content.mtime_ns = stat.st_mtime_ns
                 self._dated[id(record)] = record
@@ -240,30 +221,26 @@ class Records:
             return False
         return True
 
+    def _result_files(self, skip: Iterable[str] = ()) -> Iterator[str]:
+        # Other results folders, as those of a scale, have records of their own.
+        own = {path.parent.name for path in self.results.glob(f"*/{JOBS}")}
+        for name in _walk(self.results, _OTHER.union(skip, own)):
+            if os.path.splitext(name)[1] in RESULT_SUFFIXES:
+                yield name
+
 
 @contextmanager
 def recorded(
     results: Path,
     rule: str,
     name: str,
-    outputs: Sequence[str],
+    outputs: Sequence[Path | str],
     *,
-    inputs: Sequence[str] = (),
+    inputs: Sequence[Path | str] = (),
     wildcards: Mapping[str, str] | None = None,
     params: Mapping[str, Any] | None = None,
 ) -> Iterator[None]:
-    """Record the job that the block does, as started before it and as finished after it.
-
-    Parameters
-    ----------
-    results
-        The folder that the record is in.
-    rule, name
-        Of the record: ``RESULTS/jobs/RULE/NAME.json``.
-    outputs, inputs
-        Files and folders.
-    wildcards, params
-        What the job was told.
+    """Record the job that the block does, as ``RESULTS/jobs/RULE/NAME.json``.
 
     Raises
     ------
@@ -279,27 +256,27 @@ def recorded(
         wildcards=dict(wildcards or {}),
         # What is not JSON is told by its text: a finished job does not fail for its record.
         params=json.loads(json.dumps(dict(params or {}), default=str)),
-        results=results.as_posix(),
-        inputs={Path(one).as_posix(): _input_sha256(one, known) for one in inputs},
-        outputs=[Path(one).as_posix() for one in outputs],
+        inputs={known.name(one): _input_sha256(Path(one), known) for one in inputs},
+        outputs=[known.name(one) for one in outputs],
         started=started.isoformat(timespec="milliseconds"),
     )
-    _write(path, record)
+    write_text(path, record.model_dump_json(indent=1))
     yield
     finished = datetime.now(UTC)
-    contents = {}
-    for file in itertools.chain.from_iterable(map(_files, record.outputs)):
-        stat = os.stat(file)
-        contents[file] = Content(
-            sha256=sha256(Path(file)), size=stat.st_size, mtime_ns=stat.st_mtime_ns
-        )
+    files = {}
+    for output in record.outputs:
+        below = _walk(results / output)
+        for file in [f"{output}/{one}" for one in below] or [output]:
+            if os.path.isfile(results / file):
+                stat, digest = os.stat(results / file), sha256(results / file)
+                files[file] = Content(sha256=digest, size=stat.st_size, mtime_ns=stat.st_mtime_ns)
     changes = {
         "finished": finished.isoformat(timespec="milliseconds"),
         "seconds": round((finished - started).total_seconds(), 3),
-        "files": contents,
+        "files": files,
         **provenance(),
     }
-    _write(path, record.model_copy(update=changes))
+    write_text(path, record.model_copy(update=changes).model_dump_json(indent=1))
 
 
 def known_sha256(path: Path) -> str | None:
@@ -307,17 +284,15 @@ def known_sha256(path: Path) -> str | None:
 
     None, if there is no record of it, or it has another size or modification time.
     """
-    path = Path(path)
-    for folder in path.parents:
-        if (folder / JOBS).is_dir():
-            record = Records(folder, about=[path.as_posix()]).of(path)
-            content = None if record is None else record.files.get(path.as_posix())
-            if content is None:
-                return None
-            stat = path.stat()
-            same = (stat.st_size, stat.st_mtime_ns) == (content.size, content.mtime_ns)
-            return content.sha256 if same else None
-    return None
+    results = next((folder for folder in path.parents if (folder / JOBS).is_dir()), None)
+    if results is None:
+        return None
+    records = Records(results, about=[path])
+    record, name, stat = records.of(path), records.name(path), path.stat()
+    content = None if record is None else record.files.get(name)
+    if content is None or (stat.st_size, stat.st_mtime_ns) != (content.size, content.mtime_ns):
+        return None
+    return content.sha256
 
 
 def check_results_folder(results: Path, skip: Iterable[str] = ()) -> None:
@@ -336,7 +311,7 @@ def check_results_folder(results: Path, skip: Iterable[str] = ()) -> None:
         )
     unproven = Records(results).unproven(skip)
     if unproven:
-        names = "\n  ".join(unproven[:10])
+        names = "\n  ".join(map(str, unproven[:10]))
         more = f"\n  and {len(unproven) - 10} more" if len(unproven) > 10 else ""
         raise InputError(
             f"{results}: expected only files made by this workflow, found some that no job made or "
@@ -344,40 +319,24 @@ def check_results_folder(results: Path, skip: Iterable[str] = ()) -> None:
         )
 
 
-def _result_files(results: Path, skip: Iterable[str] = ()) -> Iterator[str]:
-    """Yield the names of all files that are results."""
-    # Other results folders, as those of a scale, have records of their own.
-    own = {path.parent.name for path in results.glob(f"*/{JOBS}")}
-    for name in _walk(results.as_posix(), _OTHER.union(skip, own)):
-        if os.path.splitext(name)[1] in RESULT_SUFFIXES:
-            yield name
-
-
-def _walk(folder: str, skip: Container[str] = ()) -> Iterator[str]:
+def _walk(folder: Path, skip: Container[str] = ()) -> Iterator[str]:
     """Yield the names of all files in a folder and below, but for hidden ones.
 
-    Not those in folders to skip directly below it, nor those that belong to an unfinished run.
+    Not those in folders to skip directly below it, nor what a run's folder has beside results.
     """
-    for place, subfolders, names in os.walk(folder):
-        below = place[len(folder) + 1 :]
-        subfolders[:] = [
-            name
-            for name in sorted(subfolders)
-            if not name.startswith(".")
-            and (below or name not in skip)
-            and not (_RUN.fullmatch(below) and name in _OTHER_OF_RUN)
-        ]
-        yield from (f"{place}/{name}" for name in sorted(names) if not name.startswith("."))
+    root = str(folder)
+    for place, subfolders, names in os.walk(root):
+        below = place[len(root) + 1 :]
+        other = _OTHER_OF_RUN if _RUN.fullmatch(below) else () if below else skip
+        subfolders[:] = sorted(n for n in subfolders if not n.startswith(".") and n not in other)
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield f"{below}/{name}" if below else name
 
 
-def _files(output: str) -> Iterable[str]:
-    """Return an output, or the files in it; Snakemake's own in it are hidden."""
-    return [output] if os.path.isfile(output) else _walk(output)
-
-
-def _input_sha256(path: str, known: Records) -> str | None:
-    if not _is_below(Path(path).as_posix(), known.results.as_posix()):
-        return sha256(Path(path)) if Path(path).is_file() else None
+def _input_sha256(path: Path, known: Records) -> str | None:
+    if known.name(path).startswith(".."):
+        return sha256(path) if path.is_file() else None
     found = known.sha256(path)
     if found is None:
         raise InputError(
@@ -385,27 +344,3 @@ def _input_sha256(path: str, known: Records) -> str | None:
             "job was interrupted; delete it to have it made again"
         )
     return found
-
-
-def _is_below(name: str, folder: str) -> bool:
-    return name.startswith(f"{folder}/")
-
-
-def _needle(results: Path, name: str) -> bytes:
-    """Return what the text of a record contains that mentions a name."""
-    path = Path(name)
-    below = path.relative_to(results) if path.is_relative_to(results) else path
-    return json.dumps(below.as_posix(), ensure_ascii=False)[1:-1].encode()
-
-
-def _sha256(name: str, progress: tqdm) -> str:
-    digest = hashlib.sha256()
-    with open(name, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            progress.update(len(chunk))
-    return digest.hexdigest()
-
-
-def _write(path: Path, record: Record) -> None:
-    write_text(path, record.model_dump_json(indent=1) + "\n")

@@ -64,12 +64,12 @@ def archive(files: Sequence[Path], results: Path, reference: Path = REFERENCE) -
     wanted, left_out = list(dict.fromkeys(files)), []
     for path in files:
         record = records.of(path)
-        for data in map(Path, [] if record is None else record.inputs):
+        for data in map(records.path, [] if record is None else record.inputs):
             if data.suffix in _DATA and data not in wanted:
                 large = data.exists() and data.stat().st_size > LARGEST
                 (left_out if large else wanted).append(data)
     for path in wanted:
-        entry = _described(path, results, records)
+        entry = _described(path, records)
         name = path.relative_to(results).as_posix()
         # What was taken out of the archive is known better there.
         if name not in entries or entries[name].sha256 != entry.sha256:
@@ -131,9 +131,9 @@ def archived_path(name: str, reference: Path = REFERENCE) -> Path:
     return reference / name
 
 
-def _described(path: Path, results: Path, records: Records) -> Archived:
-    if not path.is_relative_to(results):
-        raise InputError(f"{path}: expected a file below {results}")
+def _described(path: Path, records: Records) -> Archived:
+    if not path.is_relative_to(records.results):
+        raise InputError(f"{path}: expected a file below {records.results}")
     jobs = records.behind(path)
     if not jobs:
         raise InputError(f"{path}: expected the record of the job that made it, found none")
@@ -147,7 +147,8 @@ def _described(path: Path, results: Path, records: Records) -> Archived:
     changed = {job.uncommitted_changes for job in jobs}
     return Archived(
         sha256=digest,
-        command=f"snakemake {path}" + (" --config from=reference" if results == DRAWN else ""),
+        command=f"snakemake {path}"
+        + (" --config from=reference" if records.results == DRAWN else ""),
         commit=jobs[0].commit,
         uncommitted_changes=True if True in changed else None if None in changed else False,
         versions=longest.versions,
@@ -155,5 +156,9 @@ def _described(path: Path, results: Path, records: Records) -> Archived:
         made=jobs[0].finished or "",
         jobs=len(jobs),
         seconds=round(sum(job.seconds for job in jobs), 1),
-        inputs=[name for name in jobs[0].inputs if name.endswith((*_DATA, ".ipynb"))],
+        inputs=[
+            records.path(name).as_posix()
+            for name in jobs[0].inputs
+            if name.endswith((*_DATA, ".ipynb"))
+        ],
     )

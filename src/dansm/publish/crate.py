@@ -65,12 +65,12 @@ def write_crate(
     records = Records(results)
     wanted: list[str] = []
     jobs: list[Record] = []
-    for file in map(str, files):
+    for file in map(Path, files):
         behind = records.behind(file)
-        if not behind or not Path(file).is_file():
+        if not behind or not file.is_file():
             raise InputError(f"{file}: expected a result and the record of its job, found none")
         jobs += [job for job in behind if job not in jobs]
-        wanted.append(file)
+        wanted.append(records.name(file))
     wanted += [name for job in jobs for name in job.outputs if name.endswith("run.json")]
     jobs.sort(key=lambda job: job.started)
     crate = ROCrate(version="1.1")
@@ -81,7 +81,10 @@ def write_crate(
         try:
             settings.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
             resolved = _add(crate, settings, "config.yaml")
-            entities = {name: _add(crate, Path(name), name) for name in dict.fromkeys(wanted)}
+            entities = {
+                name: _add(crate, records.path(name), f"results/{name}")
+                for name in dict.fromkeys(wanted)
+            }
             _add_actions(crate, main, resolved, entities, jobs)
             crate.write_zip(partial)
         finally:

@@ -66,6 +66,16 @@ _PAGES = Environment(
 )
 
 
+def readable_time(seconds: float) -> str:
+    """Write a duration in the unit that suits it."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+_PAGES.filters["time"] = readable_time
+
+
 def write_report(
     files: Iterable[Path], results: Path, config: Mapping[str, Any], path: Path
 ) -> None:
@@ -101,16 +111,16 @@ def write_report(
         shown = [file]
         item = {
             "name": file.stem,
-            "path": file.relative_to(results).as_posix(),
+            "path": records.name(file),
             "command": f"snakemake {file}",
-            "time": readable_time(sum(job.seconds for job in jobs)),
+            "time": sum(job.seconds for job in jobs),
             "jobs": len(jobs),
             "finished": jobs[0].finished[:16].replace("T", " "),
             "commit": (jobs[0].commit or "unknown")[:10],
         }
         if file.suffix == ".png":
             figures.append(item)
-            caption = _figure_caption(file, jobs[0])
+            caption = _figure_caption(file, map(records.path, jobs[0].inputs))
             shown += [file.with_suffix(suffix) for suffix in (".pdf", ".ipynb")]
         else:
             tables.append(item)
@@ -120,18 +130,20 @@ def write_report(
             html = table.to_html(index=False, border=0)
             content[item["page"]] = _page("table.html", title=file.stem, table=html)
         item["caption"] = _MARKDOWN.render(caption)
-        item["files"] = [one.relative_to(results).as_posix() for one in shown]
+        item["files"] = [records.name(one) for one in shown]
         content |= {name: _read(one) for name, one in zip(item["files"], shown, strict=True)}
-    runs = [Path(name) for job in behind for name in job.outputs if name.endswith("run.json")]
-    content |= {run.relative_to(results).as_posix(): _read(run) for run in runs}
+    runs = [name for job in behind for name in job.outputs if name.endswith("run.json")]
+    content |= {run: _read(results / run) for run in runs}
+    times = pd.DataFrame([(job.rule, job.seconds) for job in behind], columns=["rule", "seconds"])
+    runtimes = times.groupby("rule")["seconds"].agg(["count", "max", "sum"])
     content["config.yaml"] = yaml.safe_dump(dict(config), sort_keys=False, width=100).encode()
     content["index.html"] = _page(
         "report.html",
         title="DANSM: figures and tables",
         figures=figures,
         tables=tables,
-        runtimes=_runtimes(behind),
-        runs=[run.relative_to(results).as_posix() for run in runs],
+        runtimes=runtimes.sort_values("sum", ascending=False).to_records(),
+        runs=runs,
         config=content["config.yaml"].decode(),
         provenance=_provenance(behind),
     )
@@ -141,19 +153,12 @@ def write_report(
             zipped.writestr(zipfile.ZipInfo(f"report/{name}"), data, zipfile.ZIP_DEFLATED)
 
 
-def readable_time(seconds: float) -> str:
-    """Write a duration in the unit that suits it."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def _figure_caption(file: Path, job: Record) -> str:
+def _figure_caption(file: Path, inputs: Iterable[Path]) -> str:
     """Return what the notebook that drew a figure says first."""
-    for path in map(Path, job.inputs):
+    for path in inputs:
         if path.suffix == ".ipynb":
             return read_notebooks(path.parent)[path.stem].caption
-    raise InputError(f"{file}: expected a figure of a notebook, found one of rule {job.rule}")
+    raise InputError(f"{file}: expected a figure that a notebook draws, found another")
 
 
 def _table_caption(file: Path) -> str:
@@ -161,21 +166,6 @@ def _table_caption(file: Path) -> str:
         if file.stem == begin or (begin.endswith("_") and file.stem.startswith(begin)):
             return caption
     raise InputError(f"{file}: expected one of the tables {list(TABLES)}")
-
-
-def _runtimes(jobs: list[Record]) -> list[dict[str, Any]]:
-    rules: dict[str, list[float]] = {}
-    for job in jobs:
-        rules.setdefault(job.rule, []).append(job.seconds)
-    return [
-        {
-            "rule": rule,
-            "jobs": len(seconds),
-            "longest": readable_time(max(seconds)),
-            "all": readable_time(sum(seconds)),
-        }
-        for rule, seconds in sorted(rules.items(), key=lambda row: -sum(row[1]))
-    ]
 
 
 def _provenance(jobs: list[Record]) -> str:

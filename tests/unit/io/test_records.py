@@ -47,15 +47,13 @@ def test_what_jobs_made_is_proven_without_reading_it(results, monkeypatch):
 
 def test_a_record_holds_the_digests_of_outputs_and_inputs(results):
     record = Records(results).of("results/fid.csv")
-    content = record.files["results/fid.csv"]
+    content = record.files["fid.csv"]
     assert content.sha256 == sha256(results / "fid.csv")
-    assert record.inputs["results/runs/run.json"] == sha256(results / "runs" / "run.json")
-    assert record.inputs["notebook"] == hashlib.sha256(b"x").hexdigest()
+    assert record.inputs["runs/run.json"] == sha256(results / "runs" / "run.json")
+    assert record.inputs["../notebook"] == hashlib.sha256(b"x").hexdigest()
     store = Records(results).of("results/data/digits/array.npy")
-    assert set(store.files) == {
-        f"results/data/digits/{n}" for n in ("array.npy", "parts/labels.npy")
-    }
-    of_store = record.inputs["results/data/digits"]
+    assert set(store.files) == {f"data/digits/{n}" for n in ("array.npy", "parts/labels.npy")}
+    of_store = record.inputs["data/digits"]
     write_text(results / "data" / "digits" / "array.npy", "other")
     with recorded(results, "build", "digits", ["results/data/digits"]):
         pass
@@ -86,7 +84,7 @@ def test_only_some_places_hold_no_results(results):
     assert Records(results).unproven() == []
     # A dataset may be called like a place.
     write_text(results / "runs" / "training" / "png" / "seed0" / "run.json", "{}")
-    assert Records(results).unproven() == ["results/runs/training/png/seed0/run.json"]
+    assert Records(results).unproven() == [results / "runs/training/png/seed0/run.json"]
     assert Records(results).unproven(skip={"runs"}) == []
 
 
@@ -95,7 +93,7 @@ def test_an_edited_file_is_reported(results, text):
     path = results / "fid.csv"
     path.write_text(text)
     os.utime(path, ns=(0, 10**9))  # a clock too coarse to see the edit must not hide it
-    assert Records(results).unproven() == ["results/fid.csv"]
+    assert Records(results).unproven() == [path]
 
 
 def test_a_touched_and_a_copied_folder_stay_proven_and_are_read_once(results, monkeypatch):
@@ -107,8 +105,6 @@ def test_a_touched_and_a_copied_folder_stay_proven_and_are_read_once(results, mo
         assert [r.rule for r in Records(root).behind(root / "fid.csv")][-1] == "build"
     no_reading(monkeypatch)
     assert Records(results).unproven() == Records(copy).unproven() == []
-    # It says what it said before: names of where the job was.
-    assert "elsewhere" not in (copy / JOBS / "collect" / "digits.json").read_text()
 
 
 @pytest.mark.parametrize(
@@ -180,7 +176,7 @@ def test_a_digest_is_known_while_size_and_time_are_those_recorded(results):
 
 def test_verify_names_what_is_altered_missing_and_unrecorded(results, capsys):
     assert list(Records(results).verify()) == []
-    assert "verify" in capsys.readouterr().err
+    assert "100%" in capsys.readouterr().err
     path = results / "fid.csv"
     stat = path.stat()
     path.write_text("value\n1.6\n")

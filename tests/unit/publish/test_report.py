@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from dansm.errors import InputError
 from dansm.figures import save_figure
 from dansm.io.files import sha256, write_json, write_text
-from dansm.io.records import Content, Record
+from dansm.io.records import Content, Record, Records
 from dansm.publish import report as module
 from dansm.publish.report import TABLES, readable_time, write_report
 
@@ -23,19 +23,19 @@ from ...browser import visit
 
 def made(results, rule, inputs, outputs, seconds=1.0, **more):
     """Write the record of a job that made some files, with digests of those that are there."""
+    records = Records(results)
     files = {}
     for path in filter(Path.is_file, outputs):
         stat = path.stat()
-        files[str(path)] = Content(
+        files[records.name(path)] = Content(
             sha256=sha256(path), size=stat.st_size, mtime_ns=stat.st_mtime_ns
         )
     record = {
         "rule": rule,
         "wildcards": {"dataset": "digits"},
         "params": {"batch": 250},
-        "results": str(results),
-        "inputs": {str(path): None for path in inputs},
-        "outputs": [str(path) for path in outputs],
+        "inputs": {records.name(path): None for path in inputs},
+        "outputs": [records.name(path) for path in outputs],
         "started": "2026-11-20T10:00:00+00:00",
         "finished": "2026-11-20T10:00:01+00:00",
         "seconds": seconds,
