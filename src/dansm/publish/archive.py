@@ -122,11 +122,12 @@ def archived_path(name: str, reference: Path = REFERENCE) -> Path:
     InputError
         If it is not archived.
     """
-    names = sorted(read_model(reference / RUN, _Index).files)
+    names = read_model(reference / RUN, _Index).files
     if name not in names:
+        beside = [other for other in sorted(names) if Path(other).parent == Path(name).parent]
         raise InputError(
-            f"{reference / name}: expected an archived result, found none; {reference} holds "
-            f"{', '.join(names) or 'none'}"
+            f"{reference / name}: expected an archived result, found none; beside it are "
+            f"{', '.join(beside) or 'none'}"
         )
     return reference / name
 

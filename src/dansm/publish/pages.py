@@ -12,10 +12,8 @@ import pandas as pd
 
 from dansm.catalogue import (
     COUPLINGS,
-    EXTRACTORS,
     GRIDS,
     LOSSES,
-    METRICS,
     PROCESSES,
     SOLVERS,
     TIMES,
@@ -23,6 +21,7 @@ from dansm.catalogue import (
     Entry,
 )
 from dansm.errors import InputError
+from dansm.figures.base import metric_title, run_titles, sampler_title, steps_name, unequal_note
 from dansm.figures.notebooks import read_notebooks
 from dansm.io.tables import COMPARISON_COLUMNS, read_table
 from dansm.publish.archive import Archived, archived_path, read_archive
@@ -93,14 +92,13 @@ def figures_page(notebooks: Path, reference: Path) -> str:
     ]
     known = read_notebooks(notebooks)
     for name, notebook in known.items():
-        heading, _, shows = notebook.caption.partition("\n")
-        title = heading.removeprefix("# ")
-        target = f"results/figures/{name}{'_digits' if notebook.of else ''}.png"
-        part = [f"## {title}", shows.strip(), f"```\nsnakemake {target}\n```"]
+        target = name if notebook.of == "nothing" else f"{name}_digits"
+        command = f"```\nsnakemake results/figures/{target}.png\n```"
+        part = [f"## {notebook.title}", notebook.caption, command]
         for file, entry in entries.items():
             if _drawn_by(file, known) == name:
                 picture = Path("..") / reference / file
-                part.append(f"![{title}, {picture.stem}]({picture.as_posix()})")
+                part.append(f"![{notebook.title}, {picture.stem}]({picture.as_posix()})")
                 part.append(f"`{entry.command}`: {_origin(entry)}")
         parts.append("\n\n".join(part))
     return "\n\n".join(parts) + "\n"
@@ -131,65 +129,38 @@ def _figure(path: Path, entry: Archived) -> str:
     return f"![{path.stem}]({path.as_posix()})\n\n`{entry.command}`: {_origin(entry)}"
 
 
-def _rows(path: Path, entry: Archived, columns: str) -> str:
-    """Return some columns of a table as they are."""
-    table = pd.read_csv(path, dtype="string", keep_default_na=False)
-    missing = sorted(set(columns.split(",")) - set(table))
-    if missing:
-        raise InputError(f"{path}: expected columns {missing}, found {list(table)}")
-    return _markdown(table[columns.split(",")])
-
-
 def _distances(path: Path, entry: Archived, runs: str = "") -> str:
     """Return a comparison's distances: a row a run, of some if named, and a column a step count."""
     from dansm.analysis.distances import summarise  # which takes seconds to import
 
     table = read_table(path, COMPARISON_COLUMNS)
-    names = runs.split(",") if runs else list(dict.fromkeys(table["run"].dropna()))
-    missing = sorted(set(names) - set(table["run"].dropna()))
+    titles = run_titles(table)
+    names = runs.split(",") if runs else list(titles)
+    missing = sorted(set(names) - set(titles))
     if missing:
-        raise InputError(f"{path}: expected the runs {missing}, found none")
+        raise InputError(f"{path}: expected the runs {missing}, found {list(titles)}")
     summary = summarise(table)
     summary = summary[(summary["metric"] == "frechet_distance") & summary["run"].isin(names)]
+    images = table.loc[table["run"].isin(names), "images_seen"].max()
     parts = []
     for (extractor, process, sampler), group in summary.groupby(
         ["feature_extractor", "process", "sampler"], sort=False
     ):
-        counts = sorted(group["steps"].dropna().unique())
-        rows = []
-        for _, of_run in group.groupby(["match_size", "coupling", "run"]):
-            steps = of_run["steps"]
-            cells = {
-                f"{count} steps": _cell(of_run[(steps == count).fillna(False)]) for count in counts
-            }
-            if steps.isna().any():
-                cells["adaptive"] = _cell(of_run[steps.isna()])
-            rows.append({"": _method(of_run.iloc[0])} | cells)
-        metric = "FID" if EXTRACTORS[extractor].fid else METRICS["frechet_distance"].label()
-        images = table.loc[table["run"].isin(names), "images_seen"].max()
+        cells = group.assign(steps=group["steps"].fillna(0), cell=group.apply(_cell, axis=1))
+        wide = cells.pivot(index="run", columns="steps", values="cell").fillna("")
+        wide = wide.loc[[run for run in titles if run in wide.index]]
+        wide = wide.rename(index=titles, columns=steps_name)
         seeds = "–".join(map(str, sorted(set(group["seeds"]))))
         parts.append(
-            f"{metric}, {EXTRACTORS[extractor].label()}; {PROCESSES[process].label()}, "
-            f"{SOLVERS[sampler].label() if sampler in SOLVERS else sampler}, after {images:,} "
-            f"images; mean ± half of Student's 95 % interval over {seeds} "
-            f"seed{'' if seeds == '1' else 's'}; lower is better:\n\n"
-            + _markdown(pd.DataFrame(rows))
+            f"{metric_title('frechet_distance', extractor)}; {PROCESSES[process].title}, "
+            f"{sampler_title(sampler)}, after {images:,} images{unequal_note(table)}; mean ± half "
+            f"of Student's 95 % interval over {seeds} seed{'' if seeds == '1' else 's'}; lower is "
+            f"better:\n\n{_markdown(wide.rename_axis('').reset_index())}"
         )
     return "\n\n".join([*parts, f"`{entry.command}`: {_origin(entry)}"])
 
 
-def _method(row: pd.Series) -> str:
-    options = {} if pd.isna(row["options"]) else dict(re.findall(r"(\w+)=([^,]+)", row["options"]))
-    if row["match_size"]:
-        options["match_size"] = row["match_size"]
-    return COUPLINGS[row["coupling"]].label(options)
-
-
-def _cell(rows: pd.DataFrame) -> str:
-    """Write the only row's mean with its uncertainty, or nothing where there is no row."""
-    if rows.empty:
-        return ""
-    row = rows.iloc[0]
+def _cell(row: pd.Series) -> str:
     half = (row["high"] - row["low"]) / 2
     return f"{row['mean']:.1f}" + ("" if pd.isna(half) else f" ± {half:.1f}")
 
@@ -206,13 +177,8 @@ def _catalogue(entries: Mapping[str, Entry]) -> str:
 
 
 def _markdown(table: pd.DataFrame) -> str:
-    lines = [list(map(str, table.columns)), ["---"] * len(table.columns)]
-    lines += [["" if pd.isna(value) else str(value) for value in row] for row in table.to_numpy()]
+    lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-_KINDS: dict[str, Callable[..., str]] = {
-    "figure": _figure,
-    "distances": _distances,
-    "rows": _rows,
-}
+_KINDS: dict[str, Callable[..., str]] = {"figure": _figure, "distances": _distances}
