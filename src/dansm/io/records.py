@@ -78,7 +78,7 @@ class Record(Origin):
 
 
 class Records:
-    """The records of a results folder.
+    """The records of a results folder, where names are relative to it.
 
     Parameters
     ----------
@@ -122,27 +122,37 @@ class Records:
         """Return the path of a name in a record."""
         return Path(os.path.normpath(self.results / name))
 
-    def of(self, path: Path | str) -> Record | None:
+    def of(self, name: str) -> Record | None:
         """Return the record of the job that made a file or folder, or is making it."""
-        return self._of(self.name(path))
+        while name and name not in self._by_output:
+            name = name.rpartition("/")[0]
+        return self._by_output.get(name)
 
-    def behind(self, path: Path | str) -> list[Record]:
+    def behind(self, name: str) -> list[Record]:
         """Return the finished jobs that a result was made by, its own first, each once."""
         found: dict[int, Record] = {}
-        waiting = deque([self.name(path)])
+        waiting = deque([name])
         while waiting:
-            record = self._of(waiting.popleft())
+            record = self.of(waiting.popleft())
             if record is not None and record.finished is not None and id(record) not in found:
                 found[id(record)] = record
                 waiting += record.inputs
         return list(found.values())
 
-    def sha256(self, path: Path | str) -> str | None:
+    def sha256(self, name: str) -> str | None:
         """Return the SHA-256 of a result as it was made, or None if it is not as it was made.
 
         Of a folder, it is that over the digests of its files.
         """
-        return self._sha256(self.name(path))
+        record = self.of(name)
+        files = {} if record is None else record.files
+        if name in files:
+            return files[name].sha256 if self._is_made(name, record) else None
+        below = sorted(file for file in files if file.startswith(f"{name}/"))
+        if not below or not all(self._is_made(file, record) for file in below):
+            return None
+        lines = [f"{files[file].sha256} {file[len(name) :]}" for file in below]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def unproven(self, skip: Iterable[str] = ()) -> list[Path]:
         """Return the results that no record names, or that are not as it says.
@@ -156,8 +166,8 @@ class Records:
         """
         found = []
         for name in self._result_files(skip):
-            record = self._of(name)
-            if record is None or (record.finished is not None and self._sha256(name) is None):
+            record = self.of(name)
+            if record is None or (record.finished is not None and self.sha256(name) is None):
                 found.append(self.results / name)
         # The files of a copied folder are read once, not at every start.
         for number, record in self._dated.items():
@@ -172,7 +182,7 @@ class Records:
             name: content
             for record in self.jobs
             for name, content in record.files.items()
-            if self._of(name) is record and not name.startswith("..")
+            if self.of(name) is record and not name.startswith("..")
         }
         size = sum(content.size for content in made.values())
         with tqdm(total=size, unit="B", unit_scale=True, desc=str(self.results)) as progress:
@@ -184,26 +194,10 @@ class Records:
                     yield f"{self.results / name}: missing ({error.strerror})"
                 progress.update(content.size)
         for name in self._result_files():
-            record = self._of(name)
+            record = self.of(name)
             if record is None or name not in record.files:
                 making = record is not None and record.finished is None
                 yield f"{self.results / name}: {'in the making' if making else 'made by no job'}"
-
-    def _of(self, name: str) -> Record | None:
-        while name and name not in self._by_output:
-            name = name.rpartition("/")[0]
-        return self._by_output.get(name)
-
-    def _sha256(self, name: str) -> str | None:
-        record = self._of(name)
-        files = {} if record is None else record.files
-        if name in files:
-            return files[name].sha256 if self._is_made(name, record) else None
-        below = sorted(file for file in files if file.startswith(f"{name}/"))
-        if not below or not all(self._is_made(file, record) for file in below):
-            return None
-        lines = [f"{files[file].sha256} {file[len(name) :]}" for file in below]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def _is_made(self, name: str, record: Record) -> bool:
         """Return whether a file is what the job made, and note its new date if only that is new."""
@@ -288,7 +282,8 @@ def known_sha256(path: Path) -> str | None:
     if results is None:
         return None
     records = Records(results, about=[path])
-    record, name, stat = records.of(path), records.name(path), path.stat()
+    name, stat = records.name(path), path.stat()
+    record = records.of(name)
     content = None if record is None else record.files.get(name)
     if content is None or (stat.st_size, stat.st_mtime_ns) != (content.size, content.mtime_ns):
         return None
@@ -337,7 +332,7 @@ def _walk(folder: Path, skip: Container[str] = ()) -> Iterator[str]:
 def _input_sha256(path: Path, known: Records) -> str | None:
     if known.name(path).startswith(".."):
         return sha256(path) if path.is_file() else None
-    found = known.sha256(path)
+    found = known.sha256(known.name(path))
     if found is None:
         raise InputError(
             f"{path}: expected a result as its job made it, found none, a changed one or one whose "

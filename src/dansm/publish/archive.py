@@ -63,14 +63,13 @@ def archive(files: Sequence[Path], results: Path, reference: Path = REFERENCE) -
     entries = read_archive(reference) if (reference / RUN).exists() else {}
     wanted, left_out = list(dict.fromkeys(files)), []
     for path in files:
-        record = records.of(path)
+        record = records.of(records.name(path))
         for data in map(records.path, [] if record is None else record.inputs):
             if data.suffix in _DATA and data not in wanted:
                 large = data.exists() and data.stat().st_size > LARGEST
                 (left_out if large else wanted).append(data)
     for path in wanted:
-        entry = _described(path, records)
-        name = path.relative_to(results).as_posix()
+        name, entry = records.name(path), _described(path, records)
         # What was taken out of the archive is known better there.
         if name not in entries or entries[name].sha256 != entry.sha256:
             entries[name] = entry
@@ -135,10 +134,11 @@ def archived_path(name: str, reference: Path = REFERENCE) -> Path:
 def _described(path: Path, records: Records) -> Archived:
     if not path.is_relative_to(records.results):
         raise InputError(f"{path}: expected a file below {records.results}")
-    jobs = records.behind(path)
+    name = records.name(path)
+    jobs = records.behind(name)
     if not jobs:
         raise InputError(f"{path}: expected the record of the job that made it, found none")
-    digest = records.sha256(path)
+    digest = records.sha256(name)
     if digest is None:
         raise InputError(f"{path}: expected a result as it was made, found none or a changed one")
     size = path.stat().st_size

@@ -66,7 +66,7 @@ def write_crate(
     wanted: list[str] = []
     jobs: list[Record] = []
     for file in map(Path, files):
-        behind = records.behind(file)
+        behind = records.behind(records.name(file))
         if not behind or not file.is_file():
             raise InputError(f"{file}: expected a result and the record of its job, found none")
         jobs += [job for job in behind if job not in jobs]

@@ -18,44 +18,39 @@ from dansm.io.records import Origin, Record, Records
 
 # What a table holds, by what its name begins with.
 TABLES = {
-    "best_of_k": "Similarity (cosine) of a Gaussian direction with the best of k Gaussian noises, "
-    "by dimension: mean over draws, its standard error, and the bound √(2 ln k / d) of Lines "
+    "best_of_k": "Similarity of a Gaussian direction with the best of k Gaussian noises, by "
+    "dimension: mean over draws, its standard error, and the bound √(2 ln k / d) of Lines "
     "Matching Models, appendix A.2.",
     "claims_": "Claims about the method, what was measured of each with its 95 % interval, and "
-    "the verdict: supported or not supported if the whole interval is on one side of the "
-    "threshold, undecided otherwise.",
-    "coupling_marginals": "What each coupling does to the noise, conditional on nothing: `value` "
-    "is measured over all windows of that name, `claim` says over what the noise is Gaussian by "
-    "the coupling's own account, and `within` whether the value lies in the interval that 99.9 % "
-    "of streams of independent Gaussian noises show.",
+    "the verdict: supported or not if the whole interval is on one side of the threshold, "
+    "undecided otherwise.",
+    "coupling_marginals": "What each coupling does to the noise: `value` over all windows of that "
+    "name, `claim` over what the noise is Gaussian by its own account, `within` whether the value "
+    "is what 99.9 % of streams of independent Gaussian noises show.",
     "crossings_": "Crossings of the lines between samples and noises in t-SNEs of their own, by "
-    "kind of noise; `draw` numbers the t-SNEs, each of other pairs.",
-    "distances_": "Distances of generated to real images, one row a measurement: `nfe` is the "
-    "true number of network evaluations an image took, `feature_extractor` names the features "
-    "(only Inception's give a FID), `seconds` is the time of training and preparation until the "
-    "snapshot, and rows of process `real_halves` compare one half of the real images with the "
-    "other, the floor.",
-    "fid_": "The distances over Inception's features, one row a measurement.",
-    "loss_over_time_": "Loss of trained rectified-flow models in parts of time, on random, "
-    "matched and preferable noises of samples that each model generates itself; `coupling`, "
-    "`match_size` and `seed` are those of the model.",
+    "kind of noise; `draw` numbers the t-SNEs.",
+    "distances_": "Distances of generated to real images: `nfe` network evaluations an image "
+    "took, only Inception's features give a FID, `seconds` of training and preparation until the "
+    "snapshot; rows of process `real_halves` compare half of the real images with the other half.",
+    "fid_": "Fréchet distances over Inception's features.",
+    "loss_over_time_": "Loss of trained models in parts of time, on random, matched and "
+    "preferable noises of samples that each generates itself.",
     "matching_cost": "Time per sample and peak memory of every way to match: `low` and `high` are "
-    "the quartiles over repetitions, `times_matmul` is the ratio to one matrix product of the "
-    "same sizes, and rows without numbers say in `note` which limit they would exceed.",
-    "matching_share_": "Time of a vanilla training step, of greedy matching a batch, and of a "
-    "step whose pairs are matched ahead, by match size and round, in milliseconds.",
-    "paths_": "Paths of random, matched and preferable noises to the same samples, draw by draw: "
-    "mean length, mean distance to the other paths and to the nearest of them, and the share of "
-    "samples to which no other noise of their batch is nearer, where `pairs` is the batch size.",
-    "reproducibility_": "Similarity of images that two models trained apart make from the same "
-    "noises, and of those from different noises (`shuffled`): Pearson's correlation after each "
-    "model's mean image is taken away, with 95 % bootstrap intervals over noises.",
-    "speed_": "Images seen, and seconds of training, until a run reaches the final distance of "
-    "the baseline of the same seed, and the savings that makes: `low` and `high` are a percentile "
-    "bootstrap's 95 % over seeds, from three seeds on (of few seeds too narrow), `student` "
-    "Student's, from two on.",
-    "summary_": "Each finished model's distances, mean over seeds with Student's 95 % interval, "
-    "and its lead over the baseline of its process.",
+    "quartiles over repetitions, `times_matmul` the ratio to one matrix product of the same "
+    "sizes, `note` the limit that would be exceeded.",
+    "matching_share_": "Milliseconds of a vanilla training step, of greedy matching a batch, and "
+    "of a step whose pairs are matched ahead, by match size and round.",
+    "paths_": "Mean length of paths of random, matched and preferable noises to the same samples, "
+    "mean distance to the others and to the nearest, and the share of samples whose own noise is "
+    "the nearest of their batch of `pairs`.",
+    "reproducibility_": "Correlation of images that two models trained apart make from the same "
+    "noises, and from different ones (`shuffled`), each model's mean image taken away, with 95 % "
+    "bootstrap intervals over noises.",
+    "speed_": "Images and seconds of training until a run is as good as its baseline of the same "
+    "seed at its end, with the savings: `low` and `high` by bootstrap over seeds, from three on, "
+    "`student` Student's, from two on.",
+    "summary_": "Distances of finished models, mean over seeds with Student's 95 % interval, and "
+    "the lead over the baseline of the same process.",
 }
 _MARKDOWN = MarkdownIt("commonmark", {"html": False})
 _PAGES = Environment(
@@ -104,7 +99,7 @@ def write_report(
     for file in map(Path, files):
         if file.suffix not in (".png", ".csv"):
             continue
-        jobs = records.behind(file)
+        jobs = records.behind(records.name(file))
         if not jobs:
             raise InputError(f"{file}: expected the record of the job that made it, found none")
         behind += [job for job in jobs if job not in behind]

@@ -46,25 +46,25 @@ def test_what_jobs_made_is_proven_without_reading_it(results, monkeypatch):
 
 
 def test_a_record_holds_the_digests_of_outputs_and_inputs(results):
-    record = Records(results).of("results/fid.csv")
+    record = Records(results).of("fid.csv")
     content = record.files["fid.csv"]
     assert content.sha256 == sha256(results / "fid.csv")
     assert record.inputs["runs/run.json"] == sha256(results / "runs" / "run.json")
     assert record.inputs["../notebook"] == hashlib.sha256(b"x").hexdigest()
-    store = Records(results).of("results/data/digits/array.npy")
+    store = Records(results).of("data/digits/array.npy")
     assert set(store.files) == {f"data/digits/{n}" for n in ("array.npy", "parts/labels.npy")}
     of_store = record.inputs["data/digits"]
     write_text(results / "data" / "digits" / "array.npy", "other")
     with recorded(results, "build", "digits", ["results/data/digits"]):
         pass
-    assert Records(results).sha256("results/data/digits") not in (None, of_store)
+    assert Records(results).sha256("data/digits") not in (None, of_store)
 
 
 def test_all_jobs_behind_a_file_are_found_once(results):
     records = Records(results)
-    found = [record.rule for record in records.behind("results/fid.csv")]
+    found = [record.rule for record in records.behind("fid.csv")]
     assert found == ["collect", "train", "build"]
-    assert records.behind("results/unknown.csv") == []
+    assert records.behind("unknown.csv") == []
 
 
 @pytest.mark.parametrize("place", ["made_up.csv", "data/digits/more.npy", "features/png/f.npz"])
@@ -102,7 +102,7 @@ def test_a_touched_and_a_copied_folder_stay_proven_and_are_read_once(results, mo
     shutil.copytree(results, copy, copy_function=shutil.copyfile)
     for root in (results, copy):
         assert Records(root).unproven() == []
-        assert [r.rule for r in Records(root).behind(root / "fid.csv")][-1] == "build"
+        assert [r.rule for r in Records(root).behind("fid.csv")][-1] == "build"
     no_reading(monkeypatch)
     assert Records(results).unproven() == Records(copy).unproven() == []
 
@@ -135,7 +135,7 @@ with recorded(Path("results"), "train", "digits/seed1", ["results/new", "results
     subprocess.run([sys.executable, "-c", code])
     check_results_folder(results)
     records = Records(results)
-    assert records.sha256("results/new.csv") is None and records.behind("results/new.csv") == []
+    assert records.sha256("new.csv") is None and records.behind("new.csv") == []
     with (
         pytest.raises(InputError, match=r"new.csv: expected a result as its job made it"),
         recorded(results, "collect", "b", ["results/b.csv"], inputs=["results/new.csv"]),
@@ -151,7 +151,7 @@ def test_a_job_that_begins_anew_has_its_outputs_in_the_making(results):
     with recorded(results, "renamed", "digits", ["results/fid.csv"]):
         write_text(results / "fid.csv", "whole")
     records = Records(results)
-    assert records.unproven() == [] and records.of("results/fid.csv").rule == "renamed"
+    assert records.unproven() == [] and records.of("fid.csv").rule == "renamed"
 
 
 @pytest.mark.parametrize("change", ["edit", "remove"])

@@ -114,7 +114,9 @@ def test_an_archived_file_is_taken_as_it_was(results, tmp_path):
     archive([results / "fid_digits.csv"], results, reference)
     take("fid_digits.csv", tmp_path / "taken.csv", reference)
     assert (tmp_path / "taken.csv").read_text() == "fid_digits.csv"
-    with pytest.raises(InputError, match=r"fid_mnist.csv: .* found none; beside it are fid_digits.csv"):
+    with pytest.raises(
+        InputError, match=r"fid_mnist.csv: .* found none; beside it are fid_digits.csv"
+    ):
         archived_path("fid_mnist.csv", reference)
     (reference / "fid_digits.csv").write_text("edited")
     with pytest.raises(InputError, match=r"fid_digits.csv: expected sha256"):
