@@ -169,12 +169,18 @@ class Records:
             record = self.of(name)
             if record is None or (record.finished is not None and self.sha256(name) is None):
                 found.append(self.results / name)
-        # The files of a copied folder are read once, not at every start.
+        self.save_dates()
+        return found
+
+    def save_dates(self) -> None:
+        """Record the dates of files whose content was right, so that they are not read again.
+
+        Snakemake touches what a job made, and copying makes new dates.
+        """
         for number, record in self._dated.items():
             source, written = self._sources[number]
             if os.stat(source).st_mtime_ns == written:
                 write_text(Path(source), record.model_dump_json(indent=1))
-        return found
 
     def verify(self) -> Iterator[str]:
         """Read all results, with a progress bar, and yield what is wrong with each."""
@@ -254,6 +260,7 @@ def recorded(
         outputs=[known.name(one) for one in outputs],
         started=started.isoformat(timespec="milliseconds"),
     )
+    known.save_dates()
     write_text(path, record.model_dump_json(indent=1))
     yield
     finished = datetime.now(UTC)

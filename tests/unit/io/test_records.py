@@ -107,6 +107,14 @@ def test_a_touched_and_a_copied_folder_stay_proven_and_are_read_once(results, mo
     assert Records(results).unproven() == Records(copy).unproven() == []
 
 
+def test_an_input_that_snakemake_touched_is_read_by_the_first_job_only(results, monkeypatch):
+    os.utime(results / "fid.csv")
+    with recorded(results, "draw", "a", [results / "a.csv"], inputs=[results / "fid.csv"]):
+        pass
+    no_reading(monkeypatch)
+    assert Records(results).unproven() == []
+
+
 @pytest.mark.parametrize(
     ("text", "where"),
     [("", "all of it"), ("{}", "rule"), ("[1]", "all of it"), ('{"rule": 3}', "rule")],
