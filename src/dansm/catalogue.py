@@ -108,10 +108,14 @@ class MetricEntry(Entry):
         Its direction.
     every_snapshot
         Whether each snapshot has it, or the finished model alone.
+    equal_numbers
+        Whether it depends on how many images there are, so that it is over at most as many
+        generated ones as are kept of the real ones.
     """
 
     lower_is_better: bool = True
     every_snapshot: bool = False
+    equal_numbers: bool = False
 
 
 METRICS: Mapping[str, MetricEntry] = by_name(
@@ -135,6 +139,7 @@ METRICS: Mapping[str, MetricEntry] = by_name(
             "Precision",
             "share of generated images near a real one",
             lower_is_better=False,
+            equal_numbers=True,
         ),
         MetricEntry(
             "recall",
@@ -142,10 +147,11 @@ METRICS: Mapping[str, MetricEntry] = by_name(
             "Recall",
             "share of real images near a generated one",
             lower_is_better=False,
+            equal_numbers=True,
         ),
         MetricEntry(
             "inception_score",
-            "dansm.metrics.distances:inception_score",
+            "dansm.metrics.distances:classifier_score",
             "Inception score",
             "how sure and how varied Inception's classes are",
             lower_is_better=False,
