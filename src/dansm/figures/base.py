@@ -204,9 +204,9 @@ def looks_of(names: Iterable[str]) -> dict[str, Look]:
 
 
 def unequal_note(table: pd.DataFrame) -> str:
-    """Say in what a comparison's runs differ, on a line of its own; nothing where in nothing."""
+    """Say in what a comparison's runs differ, to be added to a title; nothing where in nothing."""
     texts = table["unequal"].dropna().unique()
-    return f"\nruns differ in {', '.join(texts)}" if len(texts) else ""
+    return f"; runs differ in {', '.join(texts)}" if len(texts) else ""
 
 
 def read_arrays(path: str | Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:

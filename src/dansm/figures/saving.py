@@ -1,6 +1,5 @@
-"""Training speed: the saving at the quality of the vanilla run's end."""
+"""Training speed: the saving at the quality of the baseline's end."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,84 +9,80 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from dansm.catalogue import PROCESSES
 from dansm.errors import InputError
-from dansm.figures.base import PROCESS_NAMES, SAMPLER_NAMES, span, steps_name, style
-from dansm.figures.distances import method_name, metric_name
-from dansm.io.tables import SPEED_COLUMNS, read_table
+from dansm.figures.base import (
+    OWN,
+    Look,
+    metric_title,
+    run_titles,
+    sampler_title,
+    span,
+    steps_name,
+    style,
+)
+from dansm.figures.distances import panels_of
 
-_PANEL = ["feature_extractor", "process", "sampler"]
-_METHOD = ["coupling", "match_size"]
 _CLAIM = (30, 40)  # per cent, the paper's
 _RANGE = (-55, 102)  # per cent, what is shown
 # Of images and of seconds: the columns' beginning, name, place beside the line, look.
-_COUNTED: list[tuple[str, str, float, dict[str, Any]]] = [
+_COUNTED: list[tuple[str, str, float, Look]] = [
     ("saving", "Images", -0.17, {"color": "black", "marker": "o", "markerfacecolor": "black"}),
     ("seconds_saving", "Time", 0.17, {"color": "#0072b2", "marker": "s", "markerfacecolor": "w"}),
 ]
 
 
-def read_speed(path: Path) -> pd.DataFrame:
-    """Read a table of training speed.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, or has other columns or values that don't fit them.
-    """
-    return read_table(path, SPEED_COLUMNS, "training speed")
-
-
 @style()
-def saving_figure(speed: pd.DataFrame) -> Figure:
-    """Return the savings in images and in time, a line a method, a column a step count.
+def saving(speed: pd.DataFrame, subject: str) -> Figure:
+    """Return the savings in images and in time, a line a run, a column a step count.
 
     Thick bars are bootstrap intervals, thin ones Student's. An arrow instead of a marker means at
-    least so much; a cross at the edge, that a seed never reaches vanilla's final distance.
+    least so much; a cross at the edge, that a seed never reaches the baseline's final distance.
 
     Parameters
     ----------
     speed
-        As read by `read_speed`.
+        With the columns `dansm.io.tables.SPEED_COLUMNS`.
+    subject
+        Of the title.
 
     Raises
     ------
     InputError
-        If there is no method beside vanilla.
+        If there is no run beside the baselines.
     """
-    rows = speed[speed["coupling"] != "independent"]
+    titles = run_titles(speed)
+    rows = speed[speed["run"] != speed["baseline"]]
     if rows.empty:
-        raise InputError("training speed: expected methods beside vanilla, found none")
-    panels = [key for key, _ in rows.groupby(_PANEL, sort=True)]
-    panels.sort(key=lambda key: (key[0], list(PROCESS_NAMES).index(key[1]), key[2]))
-    counts = sorted(rows["steps"].unique())
-    methods = [
-        sorted(
-            set(_of(rows, key)[_METHOD].itertuples(index=False, name=None)),
-            key=lambda method: (method[0] != "greedy", method[0], method[1]),
-        )
-        for key in panels
+        raise InputError("training speed: expected runs beside the baselines, found none")
+    rows = rows.assign(steps=rows["steps"].fillna(OWN).astype(int))
+    panels = [
+        (metric, key, of_panel)
+        for metric, of_metric in rows.groupby("metric")
+        for key, of_panel in panels_of(of_metric)
     ]
-    heights = [0.26 * len(names) + 0.45 for names in methods]
-    figure = Figure(figsize=(7, sum(heights) + 1.1), layout="constrained")
+    counts = sorted(rows["steps"].unique())
+    runs = [[run for run in titles if run in set(panel["run"])] for _, _, panel in panels]
+    heights = [0.26 * len(names) + 0.45 for names in runs]
+    figure = Figure((7, sum(heights) + 1.1), layout="constrained")
     grid = figure.subplots(
-        len(panels),
-        len(counts),
+        *(len(panels), len(counts)),
         sharex=True,
         sharey="row",
         squeeze=False,
         height_ratios=heights,
     )
-    for axes_row, key, names in zip(grid, panels, methods, strict=True):
+    for axes_row, (metric, key, of_panel), names in zip(grid, panels, runs, strict=True):
         for axes, steps in zip(axes_row, counts, strict=True):
-            of_panel = _of(rows, key)
             _draw(axes, of_panel[of_panel["steps"] == steps], names)
             axes.set_title(f"\n{steps_name(steps)}")
-        axes_row[0].set_yticks(range(len(names)), [method_name(*name) for name in names])
+        axes_row[0].set_yticks(range(len(names)), [titles[run] for run in names])
         axes_row[0].set_ylim(len(names) - 0.5, -0.5)
         extractor, process, sampler = key
         # Above the step counts; it must not widen its column.
         axes_row[0].annotate(
-            f"{PROCESS_NAMES[process]}, {SAMPLER_NAMES[sampler]}; {metric_name(extractor)}",
+            f"{PROCESSES[process].title}, {sampler_title(sampler)}; "
+            f"{metric_title(metric, extractor)}",
             (0, 1),
             (0, 17),
             "axes fraction",
@@ -99,7 +94,6 @@ def saving_figure(speed: pd.DataFrame) -> Figure:
     handles: list[Any] = [
         Line2D([], [], linestyle="none", label=label, **look) for _, label, _, look in _COUNTED
     ]
-    several = span(rows["seeds"])
     if rows["seeds"].max() > 2:
         handles.append(Line2D([], [], color="0.3", linewidth=3, label="95 % bootstrap over seeds"))
     if rows["seeds"].max() > 1:
@@ -111,29 +105,23 @@ def saving_figure(speed: pd.DataFrame) -> Figure:
         Patch(facecolor="0.9", label=f"{_CLAIM[0]} % to {_CLAIM[1]} %, the paper's claim"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    baselines = ", ".join(dict.fromkeys(titles.get(run, run) for run in rows["baseline"]))
     figure.suptitle(
-        f"{rows['dataset'].iloc[0]}: saving until vanilla's final distance is reached "
-        f"(number of seeds: {several})",
-        fontsize=8,
-        weight="bold",
+        f"{subject}: saving until the final distance of the baseline ({baselines.lower()}) is "
+        f"reached (number of seeds: {span(rows['seeds'])})"
     )
     return figure
 
 
-def _of(rows: pd.DataFrame, key: tuple[str, str, str]) -> pd.DataFrame:
-    return rows[(rows[_PANEL] == list(key)).all(axis=1)]
-
-
-def _draw(axes: Axes, rows: pd.DataFrame, methods: list[tuple[str, int]]) -> None:
+def _draw(axes: Axes, rows: pd.DataFrame, runs: list[str]) -> None:
     axes.axvspan(*_CLAIM, color="0.9", zorder=0)
     axes.axvline(0, color="0.6", linewidth=0.8)
     axes.set_xlim(*_RANGE)
     axes.set_xticks([-50, 0, 50, 100])
     axes.grid(False)
     for row in rows.itertuples():
-        place = methods.index((row.coupling, row.match_size))
         for column, _, beside, look in _COUNTED:
-            y = place + beside
+            y = runs.index(row.run) + beside
             value = getattr(row, f"{column}_percent")
             if pd.isna(value):
                 if row.seeds_reaching < row.seeds:
@@ -146,6 +134,6 @@ def _draw(axes: Axes, rows: pd.DataFrame, methods: list[tuple[str, int]]) -> Non
                     shown = np.clip(np.array(ends, float), *_RANGE)
                     axes.plot(shown, [y, y], color=look["color"], linewidth=width, alpha=0.6)
             marker = {"marker": ">"} if row.seeds_at_first_snapshot else {}
-            shown = max(float(value), _RANGE[0] + 3)
             left = {"marker": "<"} if value < _RANGE[0] else {}
-            axes.plot([shown], [y], linestyle="none", **look | marker | left)
+            place = max(float(value), _RANGE[0] + 3)
+            axes.plot([place], [y], linestyle="none", **look | marker | left)
