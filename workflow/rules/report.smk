@@ -3,8 +3,7 @@
 
 rule write_report:
     input:
-        files=reported_results,
-        introduction="workflow/report/workflow.rst",
+        reported_results,
     output:
         f"{RESULTS}/report.zip",
     log:
@@ -20,7 +19,6 @@ rule write_report:
         gpu=0,
     params:
         config=resolved_config,
-        captions=captions,
     script:
         "../scripts/write_report.py"
 
