@@ -32,7 +32,10 @@ class Pick:
     """
 
     name: str
-    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        return hash(self.text)
 
     @property
     def plain(self) -> str | dict[str, dict[str, Any]]:

@@ -1,0 +1,63 @@
+"""Comparisons: which runs are compared, with which baseline, in which figures."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from dansm.config.base import Model, Name, Names, Seeds
+
+Condition = Literal["recipe", "budget_images", "n_samples", "sampling"]
+CONDITIONS: tuple[Condition, ...] = ("recipe", "budget_images", "n_samples", "sampling")
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _sorted(conditions: list[Condition]) -> list[Condition]:
+    return [condition for condition in CONDITIONS if condition in conditions]
+
+
+class ComparisonEntry(Model):
+    """What the configuration says of a comparison; what is left out follows from the dataset."""
+
+    dataset: Name | None = Field(default=None, description="None: that of the comparison's name")
+    runs: Names | None = Field(default=None, description="None: all of the dataset")
+    baseline: Annotated[Names, BeforeValidator(_as_list)] | None = Field(
+        default=None,
+        description="One run of each process, with which the others are compared; none: the first",
+    )
+    seeds: Seeds | None = Field(default=None, description="None: all that each run has")
+    unequal: Annotated[list[Condition], AfterValidator(_sorted)] = Field(
+        default=[], description="Conditions in which its runs may differ; its tables say so"
+    )
+    figures: list[Name] | None = Field(default=None, description="None: all of comparisons")
+
+
+class Comparison(Model):
+    """Runs of a dataset that are compared, with all that an entry leaves out filled in.
+
+    Attributes
+    ----------
+    baselines
+        By process, the run with which the others are compared.
+    seeds
+        By run.
+    unequal
+        Conditions in which the runs do differ.
+    figures
+        Names of figures; None: all of comparisons.
+    """
+
+    name: Name
+    dataset: Name
+    runs: list[Name]
+    baselines: dict[str, Name]
+    seeds: dict[Name, list[int]]
+    unequal: list[Condition]
+    figures: list[Name] | None
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is its dataset's own, which what is measured of the dataset belongs to."""
+        return self.name == self.dataset

@@ -1,0 +1,164 @@
+"""Datasets, and the autoencoders and classifiers that belong to them."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from dansm.catalogue import EXTRACTORS
+from dansm.config.base import Count, Model, Name, Positive, Seed, Sha256, Shape
+
+
+class DigitsSource(Model):
+    """scikit-learn's 1 797 handwritten digits, which ship inside the package."""
+
+    kind: Literal["sklearn_digits"]
+
+
+class Cifar10Source(Model):
+    """CIFAR-10's 50 000 training images, from the archive in ``folder`` or what it unpacks to."""
+
+    kind: Literal["cifar10"]
+    folder: Path
+    published: bool = Field(
+        default=True, description="Whether the files must be the published ones, by checksum"
+    )
+
+
+class MnistSource(Model):
+    """The 60 000 training images of MNIST or Fashion-MNIST, from idx files, gzipped or not."""
+
+    kind: Literal["mnist", "fashion_mnist"]
+    folder: Path
+
+
+class LsunSource(Model):
+    """One LSUN category from its published zip in ``folder`` or the LMDB in it, centre-cropped."""
+
+    kind: Literal["lsun"]
+    folder: Path
+    category: str = Field(description="LMDB name without its ending, e.g. bedroom_train")
+    count: Count | None = Field(
+        default=None, description="The first so many images of the database; none: all"
+    )
+    sha256: Sha256 | None = Field(
+        default=None, description="Of the zip; LSUN publishes none, the download records it"
+    )
+
+
+class ImageFolderSource(Model):
+    """Every image below ``folder``, at any depth, in the order of their paths, centre-cropped."""
+
+    kind: Literal["image_folder"]
+    folder: Path
+    labels: bool = Field(
+        default=True, description="Whether the folders in it, where there are any, are classes"
+    )
+    count: Count | None = Field(default=None, description="The first so many images; none: all")
+
+
+class ImageNet64Source(Model):
+    """ImageNet's training images at 64×64, as published: ``train_data_batch_{1..10}.npz``."""
+
+    kind: Literal["imagenet64"]
+    folder: Path
+    count: Count | None = Field(default=None, description="The first so many images; none: all")
+
+
+class LatentSource(Model):
+    """Another dataset's images, encoded by an autoencoder."""
+
+    kind: Literal["latents"]
+    of: Name
+    autoencoder: Name
+    posterior: Literal["mean", "sample"] = Field(
+        default="mean",
+        description="Train on the means, or on samples drawn anew each time a row is read",
+    )
+
+
+PixelSource = (
+    DigitsSource | Cifar10Source | MnistSource | LsunSource | ImageFolderSource | ImageNet64Source
+)
+Source = Annotated[PixelSource | LatentSource, Field(discriminator="kind")]
+
+
+def _known_extractor(name: str) -> str:
+    if name not in EXTRACTORS:
+        raise ValueError(f"unknown extractor {name!r}; expected one of {sorted(EXTRACTORS)}")
+    return name
+
+
+class Dataset(Model):
+    """A dataset: where it comes from and how generated images are compared with it."""
+
+    source: Source
+    shape: Shape = Field(description="Channels, height, width of what the network sees")
+    licence: str
+    horizontal_flips: bool = False
+    features: list[
+        Annotated[
+            str,
+            AfterValidator(_known_extractor),
+            Field(json_schema_extra={"enum": [*EXTRACTORS]}),
+        ]
+    ] = Field(default=[], description="Feature extractors of its distances")
+
+
+class TrainedAutoencoder(Model):
+    """A small AutoencoderKL trained by the workflow on a pixel dataset."""
+
+    kind: Literal["trained"]
+    dataset: Name
+    channels: list[Count] = Field(min_length=1)
+    latent_channels: Count
+    budget_images: Count
+    batch_size: Count
+    learning_rate: Positive
+    kl_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    seed: Seed
+
+
+class PretrainedAutoencoder(Model):
+    """A published AutoencoderKL or AutoencoderTiny in diffusers format."""
+
+    kind: Literal["pretrained"]
+    name: str = Field(description="A local folder, or a hub name such as owner/name")
+    subfolder: str | None = None
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = Field(
+        default=None, description="Commit of the hub's repository, 40 hexadecimal digits"
+    )
+    sha256: Sha256 | None = Field(
+        default=None, description="Of the weights, diffusion_pytorch_model.safetensors"
+    )
+    scaling_factor: Positive | None = Field(
+        default=None, description="Where its config.json does not state one"
+    )
+    mixed_precision: Literal["no", "fp16", "bf16"] = Field(
+        default="fp16", description="Of encoding and decoding on a GPU"
+    )
+    gpus: Count = Field(default=1, description="GPUs that share the encoding of a dataset")
+
+
+Autoencoder = Annotated[TrainedAutoencoder | PretrainedAutoencoder, Field(discriminator="kind")]
+
+
+class Classifier(Model):
+    """A small classifier of digits whose penultimate activations are a dataset's features."""
+
+    channels: Count
+    features: Count
+    epochs: Count
+    batch_size: Count
+    learning_rate: Positive
+    held_out: Annotated[float, Field(gt=0, lt=1)]
+    seed: Seed
+
+
+class PotentialsFit(Model):
+    """How the potentials of the coupling ``semidiscrete`` are fitted to a dataset."""
+
+    steps: Count
+    batch_size: Count = Field(description="Noises a step")
+    learning_rate: Positive
+    seed: Seed
