@@ -11,7 +11,6 @@ with job(snakemake):
         RunSettings.model_validate(snakemake.params.settings),
         Path(snakemake.input.store),
         Path(snakemake.output.run).parent,
-        name=snakemake.wildcards.run,
         **{
             name: Path(snakemake.input[name])
             for name in ("potentials", "pairs", "start")
