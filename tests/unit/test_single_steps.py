@@ -51,5 +51,5 @@ def test_a_sampler_that_does_not_suit_the_process_is_named(tmp_path, make_store)
     folder = write_run(tmp_path / "run", "vanilla", make_settings())
     sampler = Pick("euler", {"grid": "original"})
     options = {"sampler": sampler, "steps": 4, "first": 0, "count": 3}
-    with pytest.raises(InputError, match="run: rectified_flow: .*original"):
+    with pytest.raises(InputError, match=r"run: rectified_flow: .*original"):
         list(sample_run(folder, store, lambda x: x, **options))
