@@ -45,7 +45,7 @@ def claim_table(claims: pd.DataFrame, subject: str) -> Figure:
 
     def write(column: int, text: str, below: float = 0.0, **look: Any) -> int:
         _, left, characters = _COLUMNS[column]
-        lines = textwrap.wrap(text, characters)
+        lines = textwrap.wrap(text.replace(" %", "\u00a0%"), characters)
         axes.text(
             left,
             y + below + 0.05,

@@ -76,9 +76,9 @@ def comparison(
         sampler = panels[0][0][2]
         blocks.append((process, sampler, of_process[of_process["sampler"] == sampler]))
     blocks.sort(key=lambda block: list(PROCESSES).index(block[0]))
-    # The order of the first block's first steps, the best on top; other runs follow.
     ranked = [_ranked(block[2], metric) for block in blocks]
-    looks = looks_of(titles[run] for runs in ranked for run in runs)
+    shown = {run for runs in ranked for run in runs}
+    looks = looks_of(title for run, title in titles.items() if run in shown)
     if marginals is not None:
         marginals = marginals[marginals["dataset"] == distances["dataset"].iloc[0]]
         marginals = None if marginals.empty else marginals

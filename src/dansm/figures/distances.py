@@ -146,7 +146,8 @@ def distance_table(
     table = table[[name for name in ("seeds", *names.values()) if name in table]]
     table = table.sort_index(level="metric", sort_remaining=False, kind="stable")
     caption = _table_caption(finals[finals["run"].notna()], means["seeds"], lower)
-    return table, _draw_table(table, bold, subject, caption + unequal_note(distances)[2:])
+    caption += unequal_note(distances).replace("; r", " R")
+    return table, _draw_table(table, bold, subject, caption)
 
 
 @style()
@@ -272,7 +273,7 @@ def _table_caption(finals: pd.DataFrame, seeds: pd.Series, lower: bool) -> str:
         f"seed is the mean over {ranges} sets of {span(finals['n_samples'])} generated images. "
         "NFE: network evaluations that the steps really take (of a sampler's own steps in "
         f"brackets). Bold: the {'lowest' if lower else 'highest'} mean of a column within one "
-        f"sampler. {'Lower' if lower else 'Higher'} is better. "
+        f"sampler. {'Lower' if lower else 'Higher'} is better."
     )
 
 
@@ -282,7 +283,7 @@ def _draw_table(
     """Draw the cells, with rules between the blocks; lengths are in inches."""
     label = max(1.3, 0.055 * max(len(key[-1]) for key in table.index) + 0.2)
     line = 0.17
-    widths = [{"seeds": 0.4, steps_name(OWN): 1.15}.get(name, 0.78) for name in table]
+    widths = [{"seeds": 0.4, steps_name(OWN): 1.25}.get(name, 0.78) for name in table]
     edges = label + np.cumsum([0, *widths])
     centres = dict(zip(table, (edges[:-1] + edges[1:]) / 2, strict=True))
     right = edges[-1]

@@ -82,8 +82,9 @@ def cost_curves(costs: pd.DataFrame) -> Figure:
 
 def _title(method: str, notes: pd.Series) -> str:
     """Return a method's name with what the table remarks of it."""
-    name = "one matrix product (limit)" if method == _LIMIT else method.replace("_", " ")
-    return textwrap.fill(": ".join([name, *notes.dropna().unique()[:1]]), 40)
+    if method == _LIMIT:
+        return "one matrix product (limit)"
+    return textwrap.fill(": ".join([method.replace("_", " "), *notes.dropna().unique()[:1]]), 40)
 
 
 def _edge(sizes: list[int]) -> float:

@@ -56,8 +56,9 @@ def share_curves(table: pd.DataFrame, subject: str) -> Figure:
     figure.legend(loc="outside lower center", ncols=2)
     row = table.iloc[0]
     figure.suptitle(
-        f"{subject}: cost of matching ({machine_name(row)})\n{PROCESSES[row['process']].title}, batches "
-        f"of {row['batch_size']}, {row['dimensions']:,} dimensions; a vanilla step takes "
+        f"{subject}: cost of matching ({machine_name(row)})\n"
+        f"{PROCESSES[row['process']].title}, batches of {row['batch_size']}, "
+        f"{row['dimensions']:,} dimensions; a vanilla step takes "
         f"{table['step_ms'].median():.3g} ms\n"
         f"median and range of {table['round'].nunique()} rounds",
         weight="normal",

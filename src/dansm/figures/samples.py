@@ -229,9 +229,7 @@ def _mosaic(images: np.ndarray, side: int) -> np.ndarray:
 
 def _similarity(table: pd.DataFrame, first: Sample, other: Sample) -> pd.Series | None:
     """Return the row of two runs, of the first with itself that of its next seed, or None."""
-    swapped = {f"{name}_{a}": f"{name}_{b}" for name in ("run", "seed") for a, b in ("ab", "ba")}
-    both = pd.concat([table, table.rename(columns=swapped)])  # in whichever order they are
-    rows = both[(both["run_a"] == first["run"]) & (both["seed_a"] == first["seed"])]
+    rows = table[(table["run_a"] == first["run"]) & (table["seed_a"] == first["seed"])]
     rows = rows[rows["run_b"] == other["run"]]
     if other is first:
         return None if rows.empty else rows.sort_values("seed_b").iloc[0]

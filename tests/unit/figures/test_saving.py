@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from dansm.errors import InputError
-from dansm.figures import saving_figure
+from dansm.figures.saving import saving
 from dansm.io.tables import SPEED_COLUMNS
 
 
@@ -16,25 +16,28 @@ def speed():
         "process": "rectified_flow",
         "sampler": "euler",
         "feature_extractor": "digit_classifier",
+        "metric": "frechet_distance",
+        "baseline": "vanilla",
         "seeds": 5,
         "seeds_reaching": 5,
         "seeds_at_first_snapshot": 0,
     }
-    rows = [shared | {"coupling": "independent", "match_size": 0, "steps": 3, "saving_percent": 0}]
-    for match_size, saving in ((100, 35.0), (1000, 60.0)):
+    rows = [shared | {"run": "vanilla", "coupling": "independent", "match_size": 0, "steps": 3}]
+    for match_size, percent in ((100, 35.0), (1000, 60.0)):
         for steps in (3, 10):
             rows.append(
                 shared
                 | {
+                    "run": f"dansm_{match_size}",
                     "coupling": "greedy",
                     "match_size": match_size,
                     "steps": steps,
-                    "saving_percent": saving,
-                    "saving_low": saving - 5,
-                    "saving_high": saving + 5,
-                    "saving_student_low": saving - 9,
-                    "saving_student_high": saving + 9,
-                    "seconds_saving_percent": saving - 20,
+                    "saving_percent": percent,
+                    "saving_low": percent - 5,
+                    "saving_high": percent + 5,
+                    "saving_student_low": percent - 9,
+                    "saving_student_high": percent + 9,
+                    "seconds_saving_percent": percent - 20,
                 }
             )
     return pd.DataFrame(rows).reindex(columns=list(SPEED_COLUMNS)).astype(SPEED_COLUMNS)
@@ -50,7 +53,7 @@ def markers(axes):
 
 
 def test_savings_and_intervals_are_the_tables(speed):
-    figure = saving_figure(speed)
+    figure = saving(speed, "toy")
     three, ten = figure.axes
     assert [axes.get_title().strip() for axes in (three, ten)] == ["3 steps", "10 steps"]
     names = [label.get_text() for label in three.get_yticklabels()]
@@ -70,11 +73,11 @@ def test_bounds_and_what_is_never_reached_are_marked(speed):
     speed.loc[reached, "seeds_at_first_snapshot"] = 1
     speed.loc[~reached, "seeds_reaching"] = 4
     speed.loc[~reached, ["saving_percent", "seconds_saving_percent"]] = np.nan
-    drawn = {(x, m) for _, x, m in markers(saving_figure(speed).axes[0])}
+    drawn = {(x, m) for _, x, m in markers(saving(speed, "toy").axes[0])}
     assert {(35, ">"), (15, ">")} < drawn
     assert {marker for _, marker in drawn} == {">", "x"}
 
 
 def test_vanilla_alone_saves_nothing(speed):
-    with pytest.raises(InputError, match="expected methods beside vanilla, found none"):
-        saving_figure(speed[speed["coupling"] == "independent"])
+    with pytest.raises(InputError, match="expected runs beside the baselines, found none"):
+        saving(speed[speed["coupling"] == "independent"], "toy")
