@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dansm.catalogue import Pick
+from dansm.catalogue import SOLVERS, Pick
 from dansm.config import ImageFolderSource, RunSettings
 from dansm.couplings import Batch, make_coupling
 from dansm.data.sources import image_folder
@@ -50,7 +50,7 @@ def sample_run(
     sampler
         A solver with its options.
     steps
-        Of the sampler; 0 where it has its own.
+        Of the sampler; one that has its own ignores them.
 
     Raises
     ------
@@ -58,6 +58,7 @@ def sample_run(
         If the run is not finished, or its process has no such sampler or steps.
     """
     settings = RunSettings.model_validate(read_json(folder / RUN)["settings"])
+    own = SOLVERS[sampler.name].adaptive or "times" in sampler.options
     try:
         yield from generate(
             load_model(folder, settings),
@@ -65,7 +66,7 @@ def sample_run(
             store,
             decode,
             shape=settings.shape,
-            steps=steps,
+            steps=0 if own else steps,
             first=first,
             count=count,
             batch_size=BATCH,

@@ -55,6 +55,7 @@ def write_run(folder: Path, name: str, settings: RunSettings) -> Path:
         images = steps * settings.batch_size
         file = f"{images:010d}.safetensors"
         weights = make_network(settings.network, settings.shape, seed=steps).state_dict()
+        weights["conv_out.weight"] *= 0.03  # untrained, it makes adaptive steps tiny
         description = snapshot_description(settings, images)
         for path in (folder / "snapshots" / file, folder / "model.safetensors"):
             save_weights(path, weights, description)

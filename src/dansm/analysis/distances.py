@@ -10,7 +10,6 @@ import pandas as pd
 
 from dansm.catalogue import COUPLINGS, EXTRACTORS, METRICS
 from dansm.config import RunSettings
-from dansm.couplings import Potentials
 from dansm.errors import InputError
 from dansm.io.files import read_json
 from dansm.io.run_folder import RUN, STATS
@@ -77,6 +76,8 @@ def _timed(folder: Path, potentials: Mapping[str, Path]) -> pd.DataFrame:
     coupling = RunSettings.model_validate(read_json(folder / RUN)["settings"]).coupling
     seconds = _seconds(folder / STATS)
     if "potentials" in COUPLINGS[coupling.name].needs:
+        from dansm.couplings import Potentials  # PyTorch, which nothing else here waits for
+
         seconds += Potentials.load(potentials[coupling.slug]).seconds
     distances = read_table(folder / "distances.csv", DISTANCE_COLUMNS)
     missing = sorted(set(distances["images_seen"].tolist()) - set(seconds.index))

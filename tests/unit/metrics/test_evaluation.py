@@ -90,7 +90,7 @@ def test_the_table_holds_what_sampling_by_hand_gives(run, tmp_path):
     reference = ours.metrics["digit_classifier"].reference
     by_hand = Features(pixels(images).numpy(), shares(images).numpy())
     expected = measure(by_hand, reference, EXTRACTOR, everything=True)
-    assert expected[0].value == frechet_distance(by_hand.features, reference)
+    assert expected[0].value == frechet_distance(by_hand, reference)
     chosen = (table["steps"] == 3) & (table["image_set"] == 1) & (table["images_seen"] == 32)
     found = table[chosen].set_index("metric")
     assert len(found) == len(expected)
@@ -168,7 +168,7 @@ def test_kept_images_are_those_that_were_measured(run, tmp_path):
     twice = {f"{s}/set{k}" for s in ("euler-2", "euler-3", "rk45-0") for k in (0, 1)}
     assert folders == twice | {"euler-4/set0"}
     assert not (kept / "euler-9").exists()
-    files = sorted((kept / "euler-3" / "range1").iterdir())
+    files = sorted((kept / "euler-3" / "set1").iterdir())
     assert [path.name for path in files] == [f"{k:06d}.png" for k in range(20)]
     expected = sampled_by_hand(run)[:, 0].numpy().astype(float)
     found = np.stack([np.asarray(Image.open(path)) for path in files])
