@@ -6,7 +6,6 @@ that was interrupted goes on where it stopped and ends, on the CPU, with the sam
 
 import json
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -288,12 +287,8 @@ def _halves(parts: dict[str, Tensor]) -> dict[str, np.ndarray]:
 
 
 def _write_shard(path: Path, array: np.ndarray) -> None:
-    # Not `atomic_path`: these files get their receipts, which cost reading them, when published.
-    partial = path.with_suffix(".partial")
-    with open(partial, "wb") as file:
+    with atomic_path(path) as partial, open(partial, "wb") as file:
         np.save(file, array)
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def _check_decoding(
