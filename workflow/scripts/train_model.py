@@ -11,7 +11,6 @@ with job(snakemake):
         RunSettings.model_validate(snakemake.params.settings),
         Path(snakemake.input.store),
         Path(snakemake.output.run).parent,
-        name=snakemake.wildcards.run,
         # The store of a teacher's pairs, potentials, the model to start from: what the run needs.
         **{name: Path(path) for name, path in snakemake.input.items() if name != "store"},
         processes=snakemake.params.processes,

@@ -154,7 +154,7 @@ class DataLookups:
 
     def extractors(self, wildcards: Wildcards) -> list[str]:
         """Return the feature extractor asked for, or else those of the dataset."""
-        asked = wildcards.get("extractor")
+        asked = getattr(wildcards, "extractor", None)
         return self.config.dataset(wildcards.dataset).features if asked is None else [asked]
 
     def references(self, wildcards: Wildcards) -> list[str]:
