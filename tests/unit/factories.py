@@ -1,0 +1,43 @@
+"""Settings of small runs for tests, with whatever differs from them."""
+
+from typing import Any
+
+from dansm.config import RunSettings, Sampling
+
+
+def make_settings(**changes: Any) -> RunSettings:
+    """Return the settings of a vanilla rectified flow on 4×4 grey images: four steps."""
+    values = {
+        "dataset": "toy",
+        "shape": (1, 4, 4),
+        "process": "rectified_flow",
+        "seed": 0,
+        "network": {
+            "channels": [4],
+            "layers_per_block": 1,
+            "attention_at": [],
+            "dropout": 0,
+            "norm_groups": 2,
+        },
+        "batch_size": 8,
+        "learning_rate": 1e-3,
+        "ema_decay": 0.9,
+        "gradient_clip": 1.0,
+        "budget_images": 32,
+        "snapshots": 2,
+    }
+    return RunSettings.model_validate(values | changes)
+
+
+def make_sampling(**changes: Any) -> Sampling:
+    """Return a sampling by Euler at every snapshot, and by RK45 too of the finished model."""
+    values = {
+        "each_snapshot": {"euler": [2, 3]},
+        "final": {"euler": [2, 3], "rk45": []},
+        "final_one_set": {"euler": [4]},
+        "n_samples": 20,
+        "batch_size": 8,
+        "image_sets": 2,
+        "samplers": {"euler": "euler", "rk45": "rk45"},
+    }
+    return Sampling.model_validate(values | changes)
