@@ -108,10 +108,17 @@ class MetricEntry(Entry):
         Its direction.
     every_snapshot
         Whether each snapshot has it, or the finished model alone.
+    inception_title
+        What it is called over Inception's features, where that is something else.
+    equal_numbers
+        Whether it depends on how many images there are, so that it is over at most as many
+        generated ones as are kept of the real ones.
     """
 
     lower_is_better: bool = True
     every_snapshot: bool = False
+    inception_title: str | None = None
+    equal_numbers: bool = False
 
 
 METRICS: Mapping[str, MetricEntry] = by_name(
@@ -122,12 +129,14 @@ METRICS: Mapping[str, MetricEntry] = by_name(
             "Fréchet distance",
             "of Gaussians fitted to both sets of features; FID over Inception's",
             every_snapshot=True,
+            inception_title="FID",
         ),
         MetricEntry(
             "kernel_distance",
             "dansm.metrics.distances:kernel_distance",
             "Kernel distance",
             "KID over Inception's features",
+            inception_title="KID",
         ),
         MetricEntry(
             "precision",
@@ -135,6 +144,7 @@ METRICS: Mapping[str, MetricEntry] = by_name(
             "Precision",
             "share of generated images near a real one",
             lower_is_better=False,
+            equal_numbers=True,
         ),
         MetricEntry(
             "recall",
@@ -142,10 +152,11 @@ METRICS: Mapping[str, MetricEntry] = by_name(
             "Recall",
             "share of real images near a generated one",
             lower_is_better=False,
+            equal_numbers=True,
         ),
         MetricEntry(
             "inception_score",
-            "dansm.metrics.distances:inception_score",
+            "dansm.metrics.distances:classifier_score",
             "Inception score",
             "how sure and how varied Inception's classes are",
             lower_is_better=False,

@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -72,12 +72,13 @@ def train(folder: Path) -> None:
             config = _config_of(results)
             row = config.row(dataset, process, coupling, match_size)
             potentials = results / "potentials" / dataset / f"{coupling}.npz"
-            training.train(
-                config.run_settings(row, seed),
-                open_store(results / "data" / dataset),
-                folder,
-                potentials if config.kind(coupling) == "semidiscrete" else None,
-            )
+            with _recorded(results, folder):
+                training.train(
+                    config.run_settings(row, seed),
+                    open_store(results / "data" / dataset),
+                    folder,
+                    potentials if config.kind(coupling) == "semidiscrete" else None,
+                )
     except InterruptedTraining as interruption:
         typer.echo(interruption)
         raise typer.Exit(os.EX_TEMPFAIL) from None
@@ -200,25 +201,20 @@ def match(
 @app.command()
 def archive(
     files: Annotated[list[Path], typer.Argument(help="Results, below results/")],
-    run: Annotated[
-        Path | None, typer.Option(help="run.json of what the workflow did not make")
-    ] = None,
-    command: Annotated[str | None, typer.Option(help="What made it")] = None,
 ) -> None:
     """Copy results to results/reference/, with what made them, and write the pages anew.
 
     A figure's tables go with it.
     """
-    from dansm.io.files import read_json
-    from dansm.publish import archive as gallery
     from dansm.publish import pages
+    from dansm.publish.archive import DRAWN, LARGEST, REFERENCE
+    from dansm.publish.archive import archive as add
 
     with _one_line():
-        known = None if run is None else read_json(run)
-        left_out = gallery.archive(files, Path("results"), run=known, command=command)
-        for path in left_out:
-            typer.echo(f"left out, larger than {gallery.LARGEST:,} bytes: {path}")
-        pages.write_pages(gallery.REFERENCE)
+        drawn = all(path.is_relative_to(DRAWN) for path in files)
+        for path in add(files, DRAWN if drawn else Path("results")):
+            typer.echo(f"left out, larger than {LARGEST:,} bytes: {path}")
+        pages.write_pages(REFERENCE)
 
 
 @app.command()
@@ -227,17 +223,35 @@ def pages(
         bool, typer.Option("--check", help="Only check that they are up to date")
     ] = False,
 ) -> None:
-    """Write what README.md and docs/figures.md have from results/reference/ and notebooks."""
-    from dansm.publish import archive as gallery
+    """Write what the pages have from results/reference/, notebooks and the catalogue."""
     from dansm.publish import pages as generated
+    from dansm.publish.archive import REFERENCE
 
     with _one_line():
         if not check:
-            generated.write_pages(gallery.REFERENCE)
+            generated.write_pages(REFERENCE)
             return
-        for path, text in generated.pages(gallery.REFERENCE).items():
+        for path, text in generated.pages(REFERENCE).items():
             if not path.exists() or path.read_text(encoding="utf-8") != text:
                 raise InputError(f"{path}: out of date; run `dansm pages`")
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A results folder")] = Path("results"),
+) -> None:
+    """Read all results and name those altered, missing, or made by no job."""
+    from dansm.io.records import JOBS, Records
+
+    with _one_line():
+        if not (folder / JOBS).is_dir():
+            raise InputError(f"{folder}: expected a results folder with {JOBS}/, found none")
+        wrong = list(Records(folder).verify())
+    for line in wrong:
+        typer.echo(line)
+    if wrong:
+        raise typer.Exit(1)
+    typer.echo(f"{folder}: all files are as their jobs made them")
 
 
 @app.command()
@@ -276,6 +290,7 @@ def plan(
     # Imported here: they take seconds, which the other commands need not wait for.
     from snakemake.utils import update_config
 
+    from dansm.io.records import recorded
     from dansm.workflow import planning
 
     more = configfile or []
@@ -287,7 +302,8 @@ def plan(
             content["scale"] = scale
         config = parse_config(content, " with ".join(map(str, (CONFIG, *more))))
         if calibrate:
-            planning.calibrate(config)
+            with recorded(Path("results"), "calibrate", "plan", [planning.CALIBRATION]):
+                planning.calibrate(config)
         jobs = planning.planned_jobs(targets or ["all"], scale, more)
         typer.echo(planning.make_plan(config, jobs, gpu=gpu).text(every_rule))
 
@@ -312,6 +328,18 @@ def _scene(results: Path, dataset: str) -> _Scene:
     if isinstance(source, LatentSource):
         pixels, codec = source.of, results / "autoencoders" / source.autoencoder
     return _Scene(config, pixels, open_store(results / "data" / pixels), Codec.load(codec))
+
+
+def _recorded(results: Path, folder: Path) -> AbstractContextManager[None]:
+    """Return the record of a training beside Snakemake, which the first of its processes keeps."""
+    from dansm.io.records import recorded
+    from dansm.io.run_folder import MODEL, RUN, SNAPSHOTS, STATS
+
+    if int(os.environ.get("RANK", 0)) > 0:
+        return nullcontext()
+    outputs = [folder / name for name in (MODEL, SNAPSHOTS, STATS, RUN)]
+    name = folder.relative_to(results / "runs").as_posix()
+    return recorded(results, "train_model", name, outputs)
 
 
 def _config_of(results: Path) -> Config:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dansm.catalogue import SOLVERS, Pick
 from dansm.config import ImageFolderSource, RunSettings
 from dansm.couplings import Batch, make_coupling
 from dansm.data.sources import image_folder
@@ -21,13 +22,20 @@ from dansm.metrics.png import kept_as_png
 from dansm.metrics.sampling import Decode, Images, generate
 from dansm.metrics.statistics import ReferenceFeatures
 from dansm.models.trained import load_model
-from dansm.processes import PROCESSES
+from dansm.processes.samplers import make_sampler
 
 BATCH = 250
 
 
 def sample_run(
-    folder: Path, store: Store, decode: Decode, *, sampler: str, steps: int, first: int, count: int
+    folder: Path,
+    store: Store,
+    decode: Decode,
+    *,
+    sampler: Pick,
+    steps: int,
+    first: int,
+    count: int,
 ) -> Iterator[Images]:
     """Yield batches of images of a finished run, ``first … first + count - 1``.
 
@@ -39,8 +47,10 @@ def sample_run(
         The run's.
     store, decode
         The pixel store of its dataset, and from the network's space to images.
+    sampler
+        A solver with its options.
     steps
-        Of the sampler; adaptive ones take none, and ignore it.
+        Of the sampler; one that has its own ignores them.
 
     Raises
     ------
@@ -48,21 +58,21 @@ def sample_run(
         If the run is not finished, or its process has no such sampler or steps.
     """
     settings = RunSettings.model_validate(read_json(folder / RUN)["settings"])
+    own = SOLVERS[sampler.name].adaptive or "times" in sampler.options
     try:
         yield from generate(
             load_model(folder, settings),
-            PROCESSES[settings.process],
+            make_sampler(settings.process, sampler),
             store,
             decode,
             shape=settings.shape,
-            sampler=sampler,
-            steps=steps,
+            steps=0 if own else steps,
             first=first,
             count=count,
             batch_size=BATCH,
         )
     except ValueError as error:
-        raise InputError(f"{folder}: {settings.process}: {error}") from error
+        raise InputError(f"{folder}: {settings.process.name}: {error}") from error
 
 
 def save_images(batches: Iterator[Images], store: Store, path: Path) -> None:
@@ -129,7 +139,7 @@ def evaluate_images(
 
 
 def match_file(
-    path: Path, output: Path, *, coupling: str, match_size: int, seed: int, batch_size: int
+    path: Path, output: Path, *, coupling: Pick, seed: int, batch_size: int
 ) -> int:
     """Pair the samples of a file with noises and write an npz; return how many were paired.
 
@@ -139,6 +149,8 @@ def match_file(
         An npy, or an npz with ``samples``: floating point, shape (n, ...), as a model sees them.
     output
         Gets ``noise``, ``samples`` and ``index`` (the samples' rows in the file), pair by pair.
+    coupling
+        That needs to know nothing else of the dataset.
     batch_size
         How many samples the coupling gets at a time.
 
@@ -154,7 +166,7 @@ def match_file(
         for part, index in zip(samples.split(batch_size), rows.split(batch_size), strict=True)
     )
     try:
-        pairs = list(make_coupling(coupling, match_size=match_size, seed=seed).pairs(batches))
+        pairs = list(make_coupling(coupling.name, seed=seed, **coupling.options).pairs(batches))
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
     content = {

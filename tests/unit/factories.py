@@ -1,8 +1,13 @@
-"""Settings of small runs for tests, with whatever differs from them."""
+"""Small runs for tests: their settings, with whatever differs from them, and their folders."""
 
+from pathlib import Path
 from typing import Any
 
 from dansm.config import RunSettings, Sampling
+from dansm.io.files import sha256, write_json
+from dansm.models.networks import make_network
+from dansm.models.trained import snapshot_description
+from dansm.models.weights import save_weights
 
 
 def make_settings(**changes: Any) -> RunSettings:
@@ -41,3 +46,21 @@ def make_sampling(**changes: Any) -> Sampling:
         "samplers": {"euler": "euler", "rk45": "rk45"},
     }
     return Sampling.model_validate(values | changes)
+
+
+def write_run(folder: Path, name: str, settings: RunSettings) -> Path:
+    """Write the folder of a finished run, of networks that were never trained."""
+    snapshots = []
+    for steps in settings.snapshot_steps():
+        images = steps * settings.batch_size
+        file = f"{images:010d}.safetensors"
+        weights = make_network(settings.network, settings.shape, seed=steps).state_dict()
+        weights["conv_out.weight"] *= 0.03  # untrained, it makes adaptive steps tiny
+        description = snapshot_description(settings, images)
+        for path in (folder / "snapshots" / file, folder / "model.safetensors"):
+            save_weights(path, weights, description)
+        found = sha256(folder / "snapshots" / file)
+        snapshots.append({"images_seen": images, "file": file, "sha256": found})
+    record = {"name": name, "settings": settings.plain(), "snapshots": snapshots}
+    write_json(folder / "run.json", record)
+    return folder

@@ -2,6 +2,7 @@
 
 import json
 from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,8 @@ from dansm.config import DigitsSource, load_config
 from dansm.couplings import Batch, make_coupling
 from dansm.data.sources import build_pixel_store
 from dansm.data.store import open_store
-from dansm.io.files import read_json, write_json, write_text
+from dansm.io.files import read_json, write_text
+from dansm.io.records import recorded
 from dansm.io.tables import COLUMNS, write_table
 from dansm.metrics.classifier import train_classifier
 from dansm.metrics.extractors import make_extractor
@@ -173,26 +175,38 @@ def test_match_names_what_is_wrong(folder, array, options, message):
 
 
 def test_archive_and_pages(folder):
-    table = folder / "results" / "fid_digits.csv"
-    write_text(table, "value\n1\n")
-    record = {"rule": "collect", "wildcards": {}, "params": {}, "inputs": []}
-    record |= {"outputs": ["results/fid_digits.csv"], "finished": "2026-01-01T00:00:00+00:00"}
-    record |= {"seconds": 2.0, "commit": "abc", "uncommitted_changes": False, "versions": {}}
-    record |= {"hardware": {"device": "cpu", "processor": "AMD", "cpus": 2}}
-    write_json(folder / "results" / "jobs" / "collect" / "digits.json", record)
-    (folder / "docs").mkdir()
-    readme = "<!-- generated: rows fid_digits.csv value -->\n<!-- end -->\n"
+    figure = Path("results/figures/curves_digits.png")
+    with recorded(Path("results"), "figure", "curves_digits", [figure]):
+        write_text(figure, "a picture")
+    readme = "<!-- generated: figure figures/curves_digits.png -->\n<!-- end -->\n"
+    catalogue = "<!-- generated: couplings -->\n<!-- end -->\n"
+    write_text(folder / "docs" / "figures.md", "")
+    write_text(folder / "config" / "README.md", catalogue)
     (folder / "README.md").write_text(readme)
-    done = run(app, ["archive", "results/fid_digits.csv"])
+    done = run(app, ["archive", str(figure)])
     assert done.exit_code == 0, done.output
-    assert (folder / "results" / "reference" / "fid_digits.csv").read_text() == "value\n1\n"
-    assert "| 1 |" in (folder / "README.md").read_text()
+    assert (folder / "results/reference/figures/curves_digits.png").read_text() == "a picture"
+    assert "![curves_digits](results/reference/" in (folder / "README.md").read_text()
+    assert "| `greedy` |" in (folder / "config" / "README.md").read_text()
     assert run(app, ["pages", "--check"]).exit_code == 0
     (folder / "README.md").write_text(readme)
     stale = run(app, ["pages", "--check"])
     assert stale.exit_code == 1 and "README.md: out of date; run `dansm pages`" in stale.output
     missing = run(app, ["archive", "results/fid_mnist.csv"])
-    assert missing.exit_code == 1 and "results/fid_mnist.csv: expected a result" in missing.output
+    assert missing.exit_code == 1
+    assert "results/fid_mnist.csv: expected the record of the job" in missing.output
+
+
+def test_verify_names_what_is_not_as_made(folder):
+    assert "expected a results folder" in run(app, ["verify"]).output
+    table = Path("results/speed_digits.csv")
+    with recorded(Path("results"), "measure_speed", "digits", [table]):
+        write_text(table, "1")
+    done = run(app, ["verify", "results"])
+    assert done.exit_code == 0 and "all files are as their jobs made them" in done.output
+    write_text(table, "2")
+    done = run(app, ["verify"])
+    assert done.exit_code == 1 and f"{table}: altered" in done.output
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_a_figure_is_drawn_from_the_archive_and_nothing_is_trained(archived):
     assert (archived.folder / TARGET).exists()
     assert archived.planned(TARGET, *REFERENCE) == {}
     found = {path.name for path in (archived.folder / "results").iterdir()}
-    assert found == {"reference", "from_reference", ".receipts"}
+    assert found == {"reference", "from_reference"}
     missing = archived.fails(TARGET.replace("digits", "cifar10"), *REFERENCE, "--dry-run")
     assert "results/reference/fid_cifar10.csv: expected an archived result, found none" in missing
     assert "results/reference holds fid_digits.csv" in missing

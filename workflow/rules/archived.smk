@@ -12,16 +12,11 @@ rule take_archived:
         f"{RESULTS}/{{file}}",
     log:
         f"{RESULTS}/logs/take_archived/{{file}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/take_archived/{{file}}.tsv"
     wildcard_constraints:
         file=r".+\.(csv|npz)",
     conda:
         ENVIRONMENT
-    threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
-        gpu=0,
+        **SMALL,
     script:
         "../scripts/take_archived.py"

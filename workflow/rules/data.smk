@@ -1,4 +1,4 @@
-# Downloads, datasets as stores, autoencoders, and latents.
+# Downloads, datasets as stores, autoencoders, latents, and the features of real images.
 
 
 # Where there is internet, and jobs may have none.
@@ -9,7 +9,7 @@ localrules:
 
 rule stage_data:
     input:
-        staged(),
+        look.staged(),
 
 
 # The file itself is no output: Snakemake would delete it before every new attempt.
@@ -18,20 +18,17 @@ rule download:
         f"{DOWNLOADS}/{{dataset}}/{{file}}.json",
     log:
         f"{RESULTS}/logs/download/{{dataset}}/{{file}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/download/{{dataset}}/{{file}}.tsv"
     wildcard_constraints:
-        dataset="|".join(PIXEL_DATASETS),
+        dataset=one_of(look.pixel_datasets),
         file="[^/]+",
     conda:
         ENVIRONMENT
-    threads: 1
     resources:
         mem_mb=500,
         runtime=2880,
         gpu=0,
     params:
-        file=download_settings,
+        checksum=look.checksum,
     script:
         "../scripts/download.py"
 
@@ -39,7 +36,7 @@ rule download:
 rule build_dataset:
     input:
         # Other mirrors make a new record, not another file.
-        downloads=ancient(downloads_of),
+        downloads=ancient(look.downloads),
     output:
         directory(f"{RESULTS}/data/{{dataset}}"),
     log:
@@ -47,7 +44,7 @@ rule build_dataset:
     benchmark:
         f"{RESULTS}/benchmarks/build_dataset/{{dataset}}.tsv"
     wildcard_constraints:
-        dataset="|".join(PIXEL_DATASETS),
+        dataset=one_of(look.pixel_datasets),
     conda:
         ENVIRONMENT
     threads: 4
@@ -56,33 +53,26 @@ rule build_dataset:
         runtime=720,
         gpu=0,
     params:
-        source=dataset_source,
-        shape=dataset_shape,
-        licence=dataset_licence,
+        settings=look.image_settings,
     script:
         "../scripts/build_dataset.py"
 
 
 rule train_autoencoder:
     input:
-        store=autoencoder_images,
+        store=look.autoencoder_images,
     output:
         directory(f"{RESULTS}/autoencoders/{{autoencoder}}"),
     log:
         f"{RESULTS}/logs/train_autoencoder/{{autoencoder}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/train_autoencoder/{{autoencoder}}.tsv"
     wildcard_constraints:
-        autoencoder=one_of(TRAINED_AUTOENCODERS),
+        autoencoder=one_of(look.trained_autoencoders),
     conda:
         ENVIRONMENT
-    threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
-        gpu=0,
+        **SMALL,
     params:
-        settings=autoencoder_settings,
+        settings=look.autoencoder_settings,
     script:
         "../scripts/train_autoencoder.py"
 
@@ -90,33 +80,94 @@ rule train_autoencoder:
 # Finished shards stay in `encoding/`, which is no declared output, until all are there.
 rule encode_latents:
     input:
-        store=pixel_store_of,
-        autoencoder=autoencoder_of,
+        store=look.pixel_store,
+        autoencoder=look.autoencoder,
     output:
         store=directory(f"{RESULTS}/data/{{dataset}}"),
-        decoding=report(
-            f"{RESULTS}/features/{{dataset}}/decoding.csv",
-            caption="../report/decoding.rst",
-            category="Tables",
-            labels={"dataset": "{dataset}", "table": "decoded images"},
-        ),
+        decoding=f"{RESULTS}/features/{{dataset}}/decoding.csv",
     log:
         f"{RESULTS}/logs/encode_latents/{{dataset}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/encode_latents/{{dataset}}.tsv"
     wildcard_constraints:
-        dataset="|".join(LATENT_DATASETS),
+        dataset=one_of(look.latent_datasets),
     conda:
         ENVIRONMENT
-    threads: 1
     resources:
-        **gpus(encoding_gpus),
+        **look.gpus(look.encoding_gpus),
         mem_mb=8000,
         runtime=720,
     params:
+        settings=look.encoding,
         work=f"{RESULTS}/encoding/{{dataset}}",
-        shape=dataset_shape,
-        posterior=keeps_posterior,
-        mirrored=keeps_mirrored,
     script:
         "../scripts/encode_latents.py"
+
+
+rule train_classifier:
+    input:
+        store=look.store,
+    output:
+        directory(f"{RESULTS}/classifiers/{{dataset}}"),
+    log:
+        f"{RESULTS}/logs/train_classifier/{{dataset}}.log",
+    wildcard_constraints:
+        dataset=one_of(CONFIG.classifiers),
+    conda:
+        ENVIRONMENT
+    resources:
+        **SMALL,
+    params:
+        settings=look.classifier_settings,
+    script:
+        "../scripts/train_classifier.py"
+
+
+rule compute_reference:
+    input:
+        unpack(look.weights),
+        store=look.store,
+    output:
+        features=f"{RESULTS}/features/{{dataset}}/{{extractor}}.npz",
+        floor=f"{RESULTS}/features/{{dataset}}/{{extractor}}.floor.csv",
+    log:
+        f"{RESULTS}/logs/compute_reference/{{dataset}}/{{extractor}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/compute_reference/{{dataset}}/{{extractor}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: look.extractor_threads
+    resources:
+        **look.gpus(look.extractor_gpus),
+        mem_mb=16000,
+        runtime=240,
+    params:
+        extractor=look.extractor_settings,
+    script:
+        "../scripts/compute_reference.py"
+
+
+rule measure_reconstruction:
+    input:
+        unpack(look.weights),
+        store=look.pixel_store,
+        latents=look.store,
+        autoencoder=look.autoencoder,
+        reference=look.references,
+    output:
+        f"{RESULTS}/features/{{dataset}}/{{extractor}}.reconstruction.csv",
+    log:
+        f"{RESULTS}/logs/measure_reconstruction/{{dataset}}/{{extractor}}.log",
+    wildcard_constraints:
+        dataset=one_of(look.latent_datasets),
+    conda:
+        ENVIRONMENT
+    threads: look.extractor_threads
+    resources:
+        **look.gpus(look.extractor_gpus),
+        mem_mb=16000,
+        runtime=240,
+    params:
+        extractor=look.extractor_settings,
+    script:
+        "../scripts/measure_reconstruction.py"

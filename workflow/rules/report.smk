@@ -3,45 +3,33 @@
 
 rule write_report:
     input:
-        files=reported_results,
-        introduction="workflow/report/workflow.rst",
+        look.reported_results,
     output:
         f"{RESULTS}/report.zip",
     log:
         f"{RESULTS}/logs/write_report/report.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/write_report/report.tsv"
     conda:
         ENVIRONMENT
-    threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
-        gpu=0,
+        **SMALL,
     params:
-        config=resolved_config,
-        captions=captions,
+        config=CONFIG.model_dump(mode="json", by_alias=True),
     script:
         "../scripts/write_report.py"
 
 
 rule write_crate:
     input:
-        reported_results,
+        look.reported_results,
     output:
         f"{RESULTS}/crate.zip",
     log:
         f"{RESULTS}/logs/write_crate/crate.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/write_crate/crate.tsv"
     conda:
         ENVIRONMENT
-    threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
-        gpu=0,
+        **SMALL,
     params:
-        config=resolved_config,
+        config=CONFIG.model_dump(mode="json", by_alias=True),
     script:
         "../scripts/write_crate.py"

@@ -6,21 +6,15 @@ rule make_smoke_dataset:
         directory(f"{RESULTS}/standins/{{dataset}}"),
     log:
         f"{RESULTS}/logs/make_smoke_dataset/{{dataset}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/make_smoke_dataset/{{dataset}}.tsv"
     wildcard_constraints:
-        dataset="|".join(PIXEL_DATASETS),
+        dataset=one_of(look.pixel_datasets),
     conda:
         ENVIRONMENT
-    threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
-        gpu=0,
+        **SMALL,
     params:
-        source=dataset_source,
-        shape=dataset_shape,
-        images=standin_images,
+        settings=look.image_settings,
+        images=CONFIG.scales[CONFIG.scale].images,
     script:
         "../scripts/make_smoke_dataset.py"
 
@@ -30,36 +24,26 @@ rule make_smoke_autoencoder:
         directory(f"{RESULTS}/autoencoders/{{autoencoder}}"),
     log:
         f"{RESULTS}/logs/make_smoke_autoencoder/{{autoencoder}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/make_smoke_autoencoder/{{autoencoder}}.tsv"
     wildcard_constraints:
-        autoencoder=one_of(PUBLISHED_AUTOENCODERS),
+        autoencoder=one_of(look.published_autoencoders),
     conda:
         ENVIRONMENT
-    threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
-        gpu=0,
+        **SMALL,
     params:
-        shapes=standin_shapes,
+        shapes=look.latent_shapes,
     script:
         "../scripts/make_smoke_autoencoder.py"
 
 
 rule make_smoke_inception:
     output:
-        INCEPTION,
+        look.inception,
     log:
         f"{RESULTS}/logs/make_smoke_inception/inception.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/make_smoke_inception/inception.tsv"
     conda:
         ENVIRONMENT
-    threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
-        gpu=0,
+        **SMALL,
     script:
         "../scripts/make_smoke_inception.py"

@@ -12,41 +12,35 @@ rule fetch_autoencoder:
         directory(f"{RESULTS}/autoencoders/{{autoencoder}}"),
     log:
         f"{RESULTS}/logs/fetch_autoencoder/{{autoencoder}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/fetch_autoencoder/{{autoencoder}}.tsv"
     wildcard_constraints:
-        autoencoder=one_of(PUBLISHED_AUTOENCODERS),
+        autoencoder=one_of(look.published_autoencoders),
     # What is wrong with it should be known before a large dataset is built.
     priority: 1
     conda:
         ENVIRONMENT
-    threads: 1
     resources:
         mem_mb=4000,
         runtime=120,
         gpu=0,
     params:
-        settings=autoencoder_settings,
-        shapes=fetched_shapes,
+        settings=look.autoencoder_settings,
+        shapes=look.latent_shapes,
     script:
         "../scripts/fetch_autoencoder.py"
 
 
 rule fetch_inception:
     output:
-        INCEPTION,
+        look.inception,
     log:
         f"{RESULTS}/logs/fetch_inception/inception.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/fetch_inception/inception.tsv"
     conda:
         ENVIRONMENT
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=120,
         gpu=0,
     params:
-        settings=inception_settings,
+        expected=CONFIG.inception_sha256,
     script:
         "../scripts/fetch_inception.py"

@@ -2,17 +2,18 @@
 
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
-from dansm.config import Source
+from dansm.config import parse_config
 from dansm.data.sources import build_pixel_store
+from dansm.workflow.data_lookups import DataLookups
 from dansm.workflow.jobs import job
 
 with job(snakemake):
+    # Not parameters: other words for the licence, or a folder that was moved, build nothing again.
+    config, name = parse_config(snakemake.config), snakemake.wildcards.dataset
     build_pixel_store(
-        TypeAdapter(Source).validate_python(snakemake.params.source),
-        tuple(snakemake.params.shape),
-        snakemake.params.licence,
+        DataLookups(config).source(name),
+        tuple(snakemake.params.settings["shape"]),
+        config.dataset(name).licence,
         Path(snakemake.output[0]),
         workers=snakemake.threads,
     )

@@ -12,7 +12,7 @@ with job(snakemake):
     extractor = make_extractor(
         snakemake.wildcards.extractor,
         store,
-        classifier_path=snakemake.input.classifier,
+        classifier_path=snakemake.input.get("classifier"),
         **snakemake.params.extractor,
     )
     compute_reference(

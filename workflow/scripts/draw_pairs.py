@@ -8,11 +8,18 @@ from dansm.pairs.draws import TrainedRun, draw_pairs
 from dansm.workflow.jobs import job
 
 with job(snakemake):
-    settings = snakemake.params.run and RunSettings.model_validate(snakemake.params.run)
-    folder = settings and Path(snakemake.input.model).parent
+    runs = [
+        TrainedRun(
+            run["name"],
+            RunSettings.model_validate(run["settings"]),
+            Path(run["folder"]),
+            run["batch_size"],
+        )
+        for run in snakemake.params.runs
+    ]
     draw_pairs(
         Path(snakemake.output[0]),
-        run=settings and TrainedRun(settings, folder, snakemake.params.batch_size),
-        store=open_store(snakemake.input.store) if snakemake.input.store else None,
+        run=runs[0] if runs else None,
+        store=None if runs else open_store(snakemake.input.store),
         **snakemake.params.settings,
     )

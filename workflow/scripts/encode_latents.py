@@ -14,10 +14,8 @@ if __name__ == "__main__":
             Encoding(
                 store=Path(snakemake.input.store),
                 load=partial(Codec.load, snakemake.input.autoencoder),
-                shape=tuple(snakemake.params.shape),
+                **snakemake.params.settings | {"shape": tuple(snakemake.params.settings["shape"])},
                 work=Path(snakemake.params.work),
-                posterior=snakemake.params.posterior,
-                mirrored=snakemake.params.mirrored,
             ),
             Path(snakemake.output.store),
             Path(snakemake.output.decoding),

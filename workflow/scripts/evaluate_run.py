@@ -15,10 +15,14 @@ with job(snakemake):
     metrics = {}
     for name, reference in zip(snakemake.params.features, snakemake.input.reference, strict=True):
         extractor = make_extractor(
-            name, store, classifier_path=snakemake.input.classifier, **snakemake.params.extractor
+            name,
+            store,
+            classifier_path=snakemake.input.get("classifier"),
+            **snakemake.params.extractor,
         )
         metrics[name] = Metric(extractor, ReferenceFeatures.load(reference, extractor.identity))
     RunEvaluator(
+        snakemake.wildcards.run,
         RunSettings.model_validate(snakemake.params.settings),
         Sampling.model_validate(snakemake.params.sampling),
         Path(snakemake.input.run).parent,

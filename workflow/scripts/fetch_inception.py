@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+from dansm.config import parse_config
 from dansm.metrics.extractors import fetch_inception
 from dansm.workflow.jobs import job
 
 with job(snakemake):
-    fetch_inception(**snakemake.params.settings, path=Path(snakemake.output[0]))
+    # Not a parameter: a folder that was moved does not make other weights.
+    folder = parse_config(snakemake.config).inception_weights
+    fetch_inception(folder, snakemake.params.expected, Path(snakemake.output[0]))

@@ -6,4 +6,5 @@ from dansm.models.autoencoders import write_random_autoencoder
 from dansm.workflow.jobs import job
 
 with job(snakemake):
-    write_random_autoencoder(*snakemake.params.shapes, Path(snakemake.output[0]))
+    images, latents = next(iter(snakemake.params.shapes.values()))
+    write_random_autoencoder(images, latents, Path(snakemake.output[0]))

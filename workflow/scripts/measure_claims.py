@@ -9,8 +9,7 @@ from dansm.workflow.jobs import job
 with job(snakemake):
     measure_claims(
         [Claim.model_validate(claim) for claim in snakemake.params.claims],
-        {kind: [Path(file) for file in files] for kind, files in snakemake.input.items()},
-        dataset=snakemake.params.dataset,
-        extractor=snakemake.params.extractor,
+        {kind: [Path(table)] for kind, table in snakemake.input.items()},
+        **snakemake.params.settings,
         path=Path(snakemake.output[0]),
     )

@@ -3,13 +3,17 @@
 from pathlib import Path
 
 from dansm.analysis.marginals import Method, measure_coupling_marginals
+from dansm.couplings.registry import Pick
 from dansm.data.store import open_store
 from dansm.workflow.jobs import job
 
 with job(snakemake):
     measure_coupling_marginals(
         open_store(snakemake.input.store),
-        [Method(**method) for method in snakemake.params.methods],
+        [
+            Method(Pick(**one["coupling"]), one["potentials"] and Path(one["potentials"]))
+            for one in snakemake.params.couplings
+        ],
         **snakemake.params.settings,
         path=Path(snakemake.output[0]),
     )

@@ -10,7 +10,10 @@ from dansm.workflow.jobs import job
 with job(snakemake):
     runs = [
         TrainedRun(
-            RunSettings.model_validate(run["settings"]), Path(run["folder"]), run["batch_size"]
+            run["name"],
+            RunSettings.model_validate(run["settings"]),
+            Path(run["folder"]),
+            run["batch_size"],
         )
         for run in snakemake.params.runs
     ]

@@ -14,7 +14,7 @@ with job(snakemake):
     extractor = make_extractor(
         snakemake.wildcards.extractor,
         store,
-        classifier_path=snakemake.input.classifier,
+        classifier_path=snakemake.input.get("classifier"),
         **snakemake.params.extractor,
     )
     measure_reconstruction(
@@ -22,7 +22,7 @@ with job(snakemake):
         open_store(snakemake.input.latents),
         Codec.load(snakemake.input.autoencoder).decode,
         extractor,
-        ReferenceFeatures.load(snakemake.input.reference, extractor.identity),
+        ReferenceFeatures.load(snakemake.input.reference[0], extractor.identity),
         dataset=snakemake.wildcards.dataset,
         path=Path(snakemake.output[0]),
     )

@@ -7,7 +7,7 @@ from dansm.workflow.jobs import job
 
 with job(snakemake):
     measure_reproducibility(
-        [RunImages(**run) for run in snakemake.params.runs],
-        snakemake.wildcards.dataset,
+        [RunImages(**model) for model in snakemake.params.models],
+        snakemake.params.dataset,
         Path(snakemake.output[0]),
     )

@@ -11,7 +11,12 @@ with job(snakemake):
         RunSettings.model_validate(snakemake.params.settings),
         Path(snakemake.input.store),
         Path(snakemake.output.run).parent,
-        potentials=Path(snakemake.input.potentials) if snakemake.input.potentials else None,
+        name=snakemake.wildcards.run,
+        **{
+            name: Path(snakemake.input[name])
+            for name in ("potentials", "pairs", "start")
+            if name in snakemake.input.keys()
+        },
         processes=snakemake.params.processes,
         threads=snakemake.threads,
     )

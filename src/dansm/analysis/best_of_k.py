@@ -9,11 +9,9 @@ import math
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from dansm.config import BestOfK
-from dansm.io.files import atomic_path
-from dansm.io.tables import BEST_OF_K_COLUMNS
+from dansm.io.tables import BEST_OF_K_COLUMNS, write_table
 from dansm.randomness import stream_seed
 
 
@@ -58,6 +56,6 @@ def measure_best_of_k(settings: BestOfK, path: Path) -> None:
         best = best_similarities(dimensions, settings.counts, settings.draws, rng)
         errors = best.std(0, ddof=1) / math.sqrt(settings.draws)
         for k, mean, error in zip(settings.counts, best.mean(0), errors, strict=True):
-            rows.append([dimensions, k, mean, error, bound(dimensions, k), settings.draws])
-    with atomic_path(path) as partial:
-        pd.DataFrame(rows, columns=list(BEST_OF_K_COLUMNS)).to_csv(partial, index=False)
+            values = [dimensions, k, mean, error, bound(dimensions, k), settings.draws]
+            rows.append(dict(zip(BEST_OF_K_COLUMNS, values, strict=True)))
+    write_table(path, rows, BEST_OF_K_COLUMNS)

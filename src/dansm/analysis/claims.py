@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from dansm.analysis.shares import matching_shares
+from dansm.catalogue import METRICS
 from dansm.config import (
     Claim,
     CrossingRatio,
@@ -20,25 +21,22 @@ from dansm.config import (
     DistanceMeasure,
     DistanceRatio,
     Measure,
-    Method,
     NearestShare,
     PathRatio,
     Saving,
     ShareOfStep,
     SimilarityGain,
 )
-from dansm.errors import InputError
-from dansm.io.files import atomic_path
 from dansm.io.tables import (
     CLAIM_COLUMNS,
-    COLUMNS,
+    COMPARISON_COLUMNS,
     CROSSING_COLUMNS,
     MATCHING_SHARE_COLUMNS,
     PATH_COLUMNS,
     REPRODUCIBILITY_COLUMNS,
     SPEED_COLUMNS,
-    TIMED_COLUMNS,
     read_table,
+    write_table,
 )
 from dansm.metrics.intervals import Interval, student_interval
 
@@ -46,8 +44,16 @@ SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
 VERDICTS = (SUPPORTED, NOT_SUPPORTED, UNDECIDED)
 _OVER_SEEDS = "Student's interval over {n} seeds"
 
-# Paths of result files by what they hold; of one kind there may be several, or none.
+# Tables by what they hold, see `measure_claims`; of a kind there may be several, or none.
 Sources = Mapping[str, Sequence[Path]]
+_COLUMNS = {
+    "distances": COMPARISON_COLUMNS,
+    "speed": SPEED_COLUMNS,
+    "matching_share": MATCHING_SHARE_COLUMNS,
+    "paths": PATH_COLUMNS,
+    "crossings": CROSSING_COLUMNS,
+    "reproducibility": REPRODUCIBILITY_COLUMNS,
+}
 
 
 class Measured(NamedTuple):
@@ -65,7 +71,7 @@ class MissingResultError(Exception):
 def measure_claims(
     claims: Sequence[Claim], sources: Sources, *, dataset: str, extractor: str, path: Path
 ) -> None:
-    """Judge claims of a dataset, and write a table with the columns of `CLAIM_COLUMNS`.
+    """Judge claims of a comparison, and write a table with `CLAIM_COLUMNS`.
 
     Parameters
     ----------
@@ -81,21 +87,8 @@ def measure_claims(
     path
         The table.
     """
-    rows = [judge(claim, sources, extractor) for claim in claims]
-    table = pd.DataFrame(rows, columns=list(CLAIM_COLUMNS)).assign(dataset=dataset)
-    with atomic_path(path) as partial:
-        table.astype(CLAIM_COLUMNS).to_csv(partial, index=False)
-
-
-def read_claims(path: Path) -> pd.DataFrame:
-    """Read what `measure_claims` wrote.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, has other columns or values that don't fit them.
-    """
-    return read_table(path, CLAIM_COLUMNS, "claims")
+    rows = [judge(claim, sources, extractor) | {"dataset": dataset} for claim in claims]
+    write_table(path, rows, CLAIM_COLUMNS)
 
 
 def judge(claim: Claim, sources: Sources, extractor: str) -> dict[str, Any]:
@@ -142,14 +135,15 @@ def describe(measure: Measure) -> str:
     """Return in words what a measure measures, with its unit."""
     at = ""
     if isinstance(measure, DistanceMeasure):
-        at = f" ({measure.process}, {measure.sampler}, {measure.steps} steps)"
+        steps = "" if measure.steps is None else f", {measure.steps} steps"
+        at = f" ({METRICS[measure.metric].title}, {measure.sampler}{steps})"
     match measure:
         case Saving():
-            return f"saving in {measure.of}, %, of {_name(measure.method)}{at}"
+            return f"saving in {measure.of}, %, of {measure.run}{at}"
         case DistanceRatio():
-            return f"distance of {_name(measure.method)} / of {_name(measure.than)}{at}"
+            return f"value of {measure.run} / of {measure.than}{at}"
         case DistanceFactor():
-            return f"factor of the distance by a tenfold match size{at}"
+            return f"factor of the value by a tenfold match size{at}"
         case ShareOfStep():
             how = {"inline": "before each step", "ahead": "ahead of training"}[measure.how]
             return f"time added to a step, %, match size {measure.match_size:,}, {how}"
@@ -163,42 +157,31 @@ def describe(measure: Measure) -> str:
             return "similarity of images of one noise less that of shuffled pairs"
 
 
-def _name(method: Method) -> str:
-    return f"{method.coupling} {method.match_size:,}" if method.match_size else method.coupling
-
-
 def _pairs(measure: PathRatio | CrossingRatio) -> str:
     return f"{measure.pairs} ({measure.match_size:,})" if measure.match_size else measure.pairs
 
 
-def _read(sources: Sources, kind: str, *columns: Mapping[str, str]) -> pd.DataFrame:
-    """Read and join a kind's tables, each with the first of some columns that it has."""
+def _read(sources: Sources, kind: str) -> pd.DataFrame:
+    """Read and join a kind's tables."""
     if not sources.get(kind):
-        raise MissingResultError(f"no table of {kind} is made for this dataset")
-    tables = []
+        raise MissingResultError(f"no table of {kind} is made for this comparison")
     for path in sources[kind]:
         if not Path(path).exists():
             raise MissingResultError(f"{path}: found no file")
-        for k, choice in enumerate(columns):
-            try:
-                tables.append(read_table(path, choice, kind))
-                break
-            except InputError:
-                if k == len(columns) - 1:
-                    raise
+    tables = [read_table(path, _COLUMNS[kind]) for path in sources[kind]]
     return pd.concat(tables, ignore_index=True)
 
 
 def _saving(measure: Saving, sources: Sources, extractor: str) -> Measured:
-    table = _read(sources, "speed", SPEED_COLUMNS)
-    rows = _of_method(_of_process(table, measure, extractor), measure.method)
+    rows = _measured(_read(sources, "speed"), measure, extractor)
+    rows = rows[rows["run"] == measure.run]
     if rows.empty:
-        raise MissingResultError(f"no run of {_name(measure.method)} beside a vanilla one")
+        raise MissingResultError(f"no curve of {measure.run} beside its baseline")
     row = rows.iloc[0]
     seeds, reaching = int(row["seeds"]), int(row["seeds_reaching"])
     if reaching < seeds:
         raise MissingResultError(
-            f"{seeds - reaching} of {seeds} seeds never reach vanilla's final distance"
+            f"{seeds - reaching} of {seeds} seeds never reach the final value of {row['baseline']}"
         )
     prefix = {"images": "saving", "seconds": "seconds_saving"}[measure.of]
     names = ("percent", "student_low", "student_high")
@@ -212,37 +195,35 @@ def _saving(measure: Saving, sources: Sources, extractor: str) -> Measured:
 
 
 def _distance_ratio(measure: DistanceRatio, sources: Sources, extractor: str) -> Measured:
-    finals = _final_distances(measure, sources, extractor)
+    finals = _final_logs(measure, sources, extractor)
     logs = {}
-    for name, method in (("method", measure.method), ("than", measure.than)):
-        rows = _of_method(finals, method)
+    for name in (measure.run, measure.than):
+        rows = finals[finals["run"] == name]
         if rows.empty:
-            raise MissingResultError(f"no run of {_name(method)}")
-        logs[name] = rows.set_index("seed")["value"].map(np.log)
-    ratios = (logs["method"] - logs["than"]).dropna()
+            raise MissingResultError(f"no value of {name}")
+        logs[name] = rows.set_index("seed")["log"]
+    ratios = (logs[measure.run] - logs[measure.than]).dropna()
     if ratios.empty:
-        raise MissingResultError(
-            f"no seed of both {_name(measure.method)} and {_name(measure.than)}"
-        )
+        raise MissingResultError(f"no seed of both {measure.run} and {measure.than}")
     return Measured(_exponentials(student_interval(ratios)), len(ratios), _OVER_SEEDS)
 
 
 def _distance_factor(measure: DistanceFactor, sources: Sources, extractor: str) -> Measured:
-    finals = _final_distances(measure, sources, extractor)
-    greedy = finals[finals["coupling"] == "greedy"]
+    finals = _final_logs(measure, sources, extractor)
+    finals = finals[finals["match_size"] > 0]
     slopes = [
-        np.polyfit(np.log10(run["match_size"].to_numpy(float)), np.log(run["value"]), 1)[0]
-        for _, run in greedy.groupby("seed")
-        if len(run) > 1
+        np.polyfit(np.log10(runs["match_size"].to_numpy(float)), runs["log"], 1)[0]
+        for _, runs in finals.groupby("seed")
+        if len(runs) > 1
     ]
     if not slopes:
-        raise MissingResultError("no seed of greedy with two match sizes")
-    how = f"{_OVER_SEEDS}, match sizes {', '.join(map(str, sorted(set(greedy['match_size']))))}"
+        raise MissingResultError(f"no seed of two match sizes of {', '.join(measure.runs)}")
+    how = f"{_OVER_SEEDS}, match sizes {', '.join(map(str, sorted(set(finals['match_size']))))}"
     return Measured(_exponentials(student_interval(slopes)), len(slopes), how)
 
 
 def _share_of_step(measure: ShareOfStep, sources: Sources, extractor: str) -> Measured:
-    table = matching_shares(_read(sources, "matching_share", MATCHING_SHARE_COLUMNS))
+    table = matching_shares(_read(sources, "matching_share"))
     shares = table.loc[table["match_size"] == measure.match_size, measure.how]
     if shares.empty:
         raise MissingResultError(f"match size {measure.match_size} was not timed")
@@ -253,7 +234,7 @@ def _share_of_step(measure: ShareOfStep, sources: Sources, extractor: str) -> Me
 
 
 def _nearest_share(measure: NearestShare, sources: Sources, extractor: str) -> Measured:
-    table = _read(sources, "paths", PATH_COLUMNS)
+    table = _read(sources, "paths")
     rows = table[(table["kind"] == "preferable") & (table["quantity"] == "nearest_share")]
     if rows.empty:
         raise MissingResultError("no preferable noises: no trained vanilla model")
@@ -266,7 +247,7 @@ def _nearest_share(measure: NearestShare, sources: Sources, extractor: str) -> M
 
 
 def _path_ratio(measure: PathRatio, sources: Sources, extractor: str) -> Measured:
-    table = _read(sources, "paths", PATH_COLUMNS)
+    table = _read(sources, "paths")
     rows = table[table["quantity"] == measure.quantity]
     of_kind, of_random = _by_draw(rows, measure, "value")
     ratios = (of_kind.map(np.log) - of_random.map(np.log)).dropna()
@@ -278,7 +259,7 @@ def _path_ratio(measure: PathRatio, sources: Sources, extractor: str) -> Measure
 
 
 def _crossing_ratio(measure: CrossingRatio, sources: Sources, extractor: str) -> Measured:
-    table = _read(sources, "crossings", CROSSING_COLUMNS)
+    table = _read(sources, "crossings")
     both = pd.concat(_by_draw(table, measure, "crossings"), axis=1, keys=["kind", "random"])
     both = both.dropna()
     random = float(both["random"].mean())
@@ -291,7 +272,7 @@ def _crossing_ratio(measure: CrossingRatio, sources: Sources, extractor: str) ->
 
 
 def _similarity_gain(measure: SimilarityGain, sources: Sources, extractor: str) -> Measured:
-    rows = _read(sources, "reproducibility", REPRODUCIBILITY_COLUMNS)
+    rows = _read(sources, "reproducibility")
     if rows.empty:
         raise MissingResultError("no two models trained apart")
     gain = (rows["similarity"] - rows["shuffled"]).astype(float)
@@ -314,30 +295,26 @@ _MEASURES: dict[type, Callable[[Any, Sources, str], Measured]] = {
 }
 
 
-def _final_distances(measure: DistanceMeasure, sources: Sources, extractor: str) -> pd.DataFrame:
-    """Return each run's distance at its last snapshot, mean over its sets of images."""
-    table = _read(sources, "distances", COLUMNS, TIMED_COLUMNS)
-    table = table[table["metric"] == "frechet_distance"].dropna(subset=["images_seen"])
-    # A comparison of couplings repeats the runs that it shares with the experiments.
-    table = table.drop_duplicates([name for name in COLUMNS if name != "value"])
-    rows = _of_process(table, measure, extractor)
-    run = ["coupling", "match_size", "seed"]
+def _final_logs(measure: DistanceMeasure, sources: Sources, extractor: str) -> pd.DataFrame:
+    """Return the logarithm of each run's value at its last snapshot, mean over its image sets."""
+    rows = _measured(_read(sources, "distances"), measure, extractor)
+    rows = rows[rows["run"].isin(measure.runs_named)]
+    run = ["run", "seed"]
     rows = rows[rows["images_seen"] == rows.groupby(run)["images_seen"].transform("max")]
-    return rows.astype({"value": float}).groupby(run, as_index=False)["value"].mean()
+    finals = rows.astype({"value": float}).groupby([*run, "match_size"], as_index=False)
+    values = finals["value"].mean()
+    if (values["value"] <= 0).any():
+        raise MissingResultError("values that are not positive have no ratios")
+    return values.assign(log=values["value"].map(np.log))
 
 
-def _of_process(table: pd.DataFrame, measure: DistanceMeasure, extractor: str) -> pd.DataFrame:
+def _measured(table: pd.DataFrame, measure: DistanceMeasure, extractor: str) -> pd.DataFrame:
+    steps = table["steps"].isna() if measure.steps is None else table["steps"] == measure.steps
     return table[
-        (table["process"] == measure.process)
+        (table["metric"] == measure.metric)
         & (table["sampler"] == measure.sampler)
-        & (table["steps"] == measure.steps)
+        & steps.fillna(False)
         & (table["feature_extractor"] == extractor)
-    ]
-
-
-def _of_method(table: pd.DataFrame, method: Method) -> pd.DataFrame:
-    return table[
-        (table["coupling"] == method.coupling) & (table["match_size"] == method.match_size)
     ]
 
 

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from dansm.errors import InputError
-from dansm.io.files import atomic_path
-from dansm.io.tables import REPRODUCIBILITY_COLUMNS
+from dansm.io.tables import REPRODUCIBILITY_COLUMNS, write_table
 from dansm.metrics.intervals import CONFIDENCE, Interval
 from dansm.randomness import stream_seed
 
@@ -20,6 +18,7 @@ RESAMPLINGS = 2000
 class RunImages(NamedTuple):
     """A run, the ``samples.npz`` of its evaluation, and which sampling of it is compared."""
 
+    run: str
     process: str
     coupling: str
     match_size: int
@@ -86,10 +85,9 @@ def measure_reproducibility(
     rows = []
     for (a, of_a), (b, of_b) in itertools.combinations(zip(runs, images, strict=True), 2):
         same, different = bootstrap(similarities(of_a, of_b), seed)
-        values = [*a[:4], *b[:4], len(of_a), *same, *different]
-        rows.append([dataset, *values])
-    with atomic_path(path) as partial:
-        pd.DataFrame(rows, columns=list(REPRODUCIBILITY_COLUMNS)).to_csv(partial, index=False)
+        values = [dataset, *a[:5], *b[:5], len(of_a), *same, *different]
+        rows.append(dict(zip(REPRODUCIBILITY_COLUMNS, values, strict=True)))
+    write_table(path, rows, REPRODUCIBILITY_COLUMNS)
 
 
 def similarities(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -1,14 +1,18 @@
-"""Types that all configuration models share, among them picks of the catalogue."""
+"""Types that all configuration models share, among them names and picks of the catalogue."""
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+import os
+import reprlib
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -36,34 +40,81 @@ class Model(BaseModel):
         return self.model_dump(mode="json", exclude_defaults=True)
 
 
-def _distinct(values: list[Any]) -> list[Any]:
+_REPR = reprlib.Repr()
+_REPR.maxlevel, _REPR.maxdict, _REPR.maxlist, _REPR.maxstring = 3, 8, 12, 120
+
+
+def shown(value: Any) -> str:
+    """Return a value as messages show it: cut short, since a user's file may hold anything."""
+    return _REPR.repr(value)
+
+
+def distinct(values: list[Any]) -> list[Any]:
+    """Return a list that holds nothing twice."""
     if len(set(values)) != len(values):
-        raise ValueError(f"expected each once, found {values}")
+        raise ValueError(f"expected each once, found {shown(values)}")
     return values
 
 
 def _ascending(values: list[int]) -> list[int]:
     if values != sorted(set(values)):
-        raise ValueError(f"expected distinct numbers in ascending order, found {values}")
+        raise ValueError(f"expected distinct numbers in ascending order, found {shown(values)}")
     return values
 
 
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"expected a number, found {value}")
+    return value
+
+
+def _expanded(path: str) -> str:
+    """Return a path or address with its ``~`` and ``$NAME`` replaced."""
+    scheme, path = ("file:", path[5:]) if path.startswith("file:") else ("", path)
+    full = os.path.expanduser(os.path.expandvars(path))
+    if full.startswith("~") or "$" in full:
+        raise ValueError(f"expected a home folder and variables that are set, found {path!r}")
+    return scheme + full
+
+
 Count = Annotated[StrictInt, Field(ge=1)]
+AtLeast2 = Annotated[StrictInt, Field(ge=2)]
 Seed = Annotated[StrictInt, Field(ge=0)]
-Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)]
+Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(distinct)]
 MatchSize = Annotated[StrictInt, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
+Number = Annotated[float, BeforeValidator(_no_truth_value), Field(allow_inf_nan=False)]
+Positive = Annotated[Number, Field(gt=0)]
+LearningRate = Annotated[Positive, Field(le=100)]
+Fraction = Annotated[Number, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-Names = Annotated[list[Name], Field(min_length=1), AfterValidator(_distinct)]
+Names = Annotated[list[Name], Field(min_length=1), AfterValidator(distinct)]
+Counts = Annotated[list[Count], AfterValidator(distinct)]
 Shape = tuple[Count, Count, Count]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Ascending = Annotated[list[Count], Field(min_length=1), AfterValidator(_ascending)]
+AscendingFrom2 = Annotated[list[AtLeast2], Field(min_length=1), AfterValidator(_ascending)]
+Expanded = Annotated[str, AfterValidator(_expanded)]
+Folder = Annotated[Path, AfterValidator(lambda path: Path(_expanded(str(path))))]
 
 
-def _pick_of(kind: str, catalogue: Mapping[str, Entry]) -> Any:
-    """Return the type of a field that names an entry: a name, or ``{name: {options}}``."""
-    names = [name for name, entry in catalogue.items() if getattr(entry, "configurable", True)]
+def _check_known(kind: str, name: Any, known: Iterable[str]) -> None:
+    if name not in known:
+        raise ValueError(f"unknown {kind} {shown(name)}; expected one of {sorted(known)}")
+
+
+def name_of(kind: str, known: Iterable[str]) -> Any:
+    """Return the type of a field that is the name of an entry."""
+    names = list(known)
+
+    def validate(name: str) -> str:
+        _check_known(kind, name, names)
+        return name
+
+    return Annotated[str, AfterValidator(validate), Field(json_schema_extra={"enum": names})]
+
+
+def pick_of(kind: str, known: Mapping[str, Entry]) -> Any:
+    """Return the type of a field that picks an entry: a name, or ``{name: {options}}``."""
 
     def validate(value: Any) -> Pick:
         if isinstance(value, Pick):
@@ -71,27 +122,30 @@ def _pick_of(kind: str, catalogue: Mapping[str, Entry]) -> Any:
         if isinstance(value, str):
             value = {value: {}}
         if not isinstance(value, dict) or len(value) != 1:
-            raise ValueError(f"expected the name of a {kind}, or {{name: {{options}}}}")
+            raise ValueError(
+                f"expected the name of a {kind}, or {{name: {{options}}}}, found {shown(value)}"
+            )
         ((name, options),) = value.items()
-        if name not in names:
-            raise ValueError(f"unknown {kind} {name!r}; expected one of {sorted(names)}")
-        return Pick(name, _checked_options(catalogue[name], {} if options is None else options))
+        _check_known(kind, name, known)
+        return Pick(name, _checked_options(known[name], {} if options is None else options))
 
-    schema = {
-        "anyOf": [
-            {"enum": names},
-            *(
-                {"type": "object", "properties": {name: _options_of(entry).json_schema()}}
-                for name, entry in catalogue.items()
-                if name in names and dataclasses.fields(entry.options)
-            ),
-        ]
-    }
+    schemas = {name: _adapter(entry.options).json_schema() for name, entry in known.items()}
+    names = [name for name, schema in schemas.items() if not schema.get("required")]
+    alternatives = [{"enum": names}] + [
+        {
+            "type": "object",
+            "properties": {name: schema},
+            "required": [name],
+            "additionalProperties": False,
+        }
+        for name, schema in schemas.items()
+        if schema.get("properties")
+    ]
     return Annotated[
         Pick,
         PlainValidator(validate),
         PlainSerializer(lambda pick: pick.plain),
-        WithJsonSchema(schema),
+        WithJsonSchema({"anyOf": alternatives}),
     ]
 
 
@@ -100,17 +154,19 @@ def _adapter(options: type[Options]) -> TypeAdapter:
     return TypeAdapter(options)
 
 
-def _options_of(entry: Entry) -> TypeAdapter:
-    return _adapter(entry.options)
-
-
 def _checked_options(entry: Entry, options: Any) -> dict[str, Any]:
     """Return an entry's options but for those that equal their defaults."""
     try:
         # As JSON, since strict dataclasses take nothing but themselves from Python.
-        checked = _options_of(entry).validate_json(json.dumps(options))
+        text = json.dumps(options, allow_nan=False)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{entry.name}: expected plain values and finite numbers, found {shown(options)}"
+        ) from None
+    try:
+        checked = _adapter(entry.options).validate_json(text)
     except ValidationError as error:
-        raise ValueError("; ".join(_option_problems(entry, error.errors()))) from None
+        raise ValueError("\n".join(_option_problems(entry, error))) from None
     return {
         field.name: getattr(checked, field.name)
         for field in dataclasses.fields(entry.options)
@@ -118,21 +174,25 @@ def _checked_options(entry: Entry, options: Any) -> dict[str, Any]:
     }
 
 
-def _option_problems(entry: Entry, problems: Iterable[Any]) -> Iterable[str]:
+def _option_problems(entry: Entry, error: ValidationError) -> Iterator[str]:
     known = sorted(field.name for field in dataclasses.fields(entry.options))
-    for problem in problems:
+    for problem in error.errors(include_url=False):
         key = ".".join([entry.name, *map(str, problem["loc"])])
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "unexpected_keyword_argument":
-            yield f"{key}: unknown option; expected one of {known}"
+            yield f"{key}: unknown option; " + (
+                f"expected one of {known}" if known else "it has none"
+            )
         elif problem["type"] in ("value_error", "missing", "missing_argument"):
             yield f"{key}: {message}"
         else:
-            yield f"{key}: {message}, found {problem['input']!r}"
+            yield f"{key}: {message}, found {shown(problem['input'])}"
 
 
-ProcessPick = _pick_of("process", PROCESSES)
-CouplingPick = _pick_of("coupling", COUPLINGS)
-TimesPick = _pick_of("time distribution", TIMES)
-LossPick = _pick_of("loss", LOSSES)
-SolverPick = _pick_of("solver", SOLVERS)
+ProcessPick = pick_of("process", PROCESSES)
+CouplingPick = pick_of(
+    "coupling", {name: entry for name, entry in COUPLINGS.items() if entry.configurable}
+)
+TimesPick = pick_of("time distribution", TIMES)
+LossPick = pick_of("loss", LOSSES)
+SolverPick = pick_of("solver", SOLVERS)

@@ -2,16 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StrictInt
+from pydantic import Field
 
 from dansm.catalogue import METRICS
-from dansm.config.base import Count, MatchSize, Model, Name, Names
-
-
-def _known_metric(name: str) -> str:
-    if name not in METRICS:
-        raise ValueError(f"unknown metric {name!r}; expected one of {sorted(METRICS)}")
-    return name
+from dansm.config.base import AtLeast2, Count, MatchSize, Model, Name, Names, Number, name_of
 
 
 class DistanceMeasure(Model):
@@ -19,14 +13,13 @@ class DistanceMeasure(Model):
 
     sampler: Name
     steps: Count | None = Field(default=None, description="None: the sampler's own")
-    metric: Annotated[
-        str, AfterValidator(_known_metric), Field(json_schema_extra={"enum": [*METRICS]})
-    ] = "frechet_distance"
+    metric: name_of("metric", METRICS) = "frechet_distance"
 
     @property
     def runs_named(self) -> list[str]:
         """The runs that it is about."""
-        return []
+        single = [getattr(self, key, None) for key in ("run", "than")]
+        return [*getattr(self, "runs", []), *(name for name in single if name)]
 
 
 class Saving(DistanceMeasure):
@@ -36,11 +29,6 @@ class Saving(DistanceMeasure):
     of: Literal["images", "seconds"] = "images"
     run: Name
 
-    @property
-    def runs_named(self) -> list[str]:
-        """The run."""
-        return [self.run]
-
 
 class DistanceRatio(DistanceMeasure):
     """Final value of a run as a multiple of another's; seed by seed, geometric mean."""
@@ -49,29 +37,19 @@ class DistanceRatio(DistanceMeasure):
     run: Name
     than: Name
 
-    @property
-    def runs_named(self) -> list[str]:
-        """The run and the other."""
-        return [self.run, self.than]
-
 
 class DistanceFactor(DistanceMeasure):
     """Factor of the final value by each tenfold match size of some runs; seed by seed."""
 
     kind: Literal["distance_factor"]
-    runs: Names
-
-    @property
-    def runs_named(self) -> list[str]:
-        """The runs."""
-        return self.runs
+    runs: Annotated[Names, Field(min_length=2)]
 
 
 class ShareOfStep(Model):
     """Time that matching adds to a vanilla training step, in percent of it; round by round."""
 
     kind: Literal["matching_share"]
-    match_size: Annotated[StrictInt, Field(ge=2)]
+    match_size: AtLeast2
     how: Literal["inline", "ahead"]
 
 
@@ -125,7 +103,7 @@ class Claim(Model):
     source: str = Field(description="Who makes it, and where")
     measure: Measure
     direction: Literal["above", "below"]
-    threshold: Annotated[float, Field(allow_inf_nan=False)]
+    threshold: Number
     comparisons: Names | None = Field(
         default=None, description="Of which; none: of all that have its runs"
     )

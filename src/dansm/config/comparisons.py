@@ -1,21 +1,17 @@
 """Comparisons: which runs are compared, with which baseline, in which figures."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from dansm.config.base import Model, Name, Names, Seeds
+from dansm.config.base import Model, Name, Names, Seeds, distinct
 
 Condition = Literal["recipe", "budget_images", "n_samples", "sampling"]
-CONDITIONS: tuple[Condition, ...] = ("recipe", "budget_images", "n_samples", "sampling")
+CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 
 
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
-
-
-def _sorted(conditions: list[Condition]) -> list[Condition]:
-    return [condition for condition in CONDITIONS if condition in conditions]
 
 
 class ComparisonEntry(Model):
@@ -23,15 +19,19 @@ class ComparisonEntry(Model):
 
     dataset: Name | None = Field(default=None, description="None: that of the comparison's name")
     runs: Names | None = Field(default=None, description="None: all of the dataset")
-    baseline: Annotated[Names, BeforeValidator(_as_list)] | None = Field(
+    baseline: (
+        Annotated[Names, BeforeValidator(_as_list, json_schema_input_type=Name | Names)] | None
+    ) = Field(
         default=None,
         description="One run of each process, with which the others are compared; none: the first",
     )
     seeds: Seeds | None = Field(default=None, description="None: all that each run has")
-    unequal: Annotated[list[Condition], AfterValidator(_sorted)] = Field(
+    unequal: Annotated[list[Condition], AfterValidator(distinct)] = Field(
         default=[], description="Conditions in which its runs may differ; its tables say so"
     )
-    figures: list[Name] | None = Field(default=None, description="None: all of comparisons")
+    figures: Annotated[list[Name], AfterValidator(distinct)] | None = Field(
+        default=None, description="None: all of comparisons"
+    )
 
 
 class Comparison(Model):

@@ -1,12 +1,25 @@
 """Datasets, and the autoencoders and classifiers that belong to them."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, StrictBool
 
 from dansm.catalogue import EXTRACTORS
-from dansm.config.base import Count, Model, Name, Positive, Seed, Sha256, Shape
+from dansm.config.base import (
+    Count,
+    Expanded,
+    Folder,
+    LearningRate,
+    Model,
+    Name,
+    Number,
+    Positive,
+    Seed,
+    Sha256,
+    Shape,
+    distinct,
+    name_of,
+)
 
 
 class DigitsSource(Model):
@@ -19,8 +32,8 @@ class Cifar10Source(Model):
     """CIFAR-10's 50 000 training images, from the archive in ``folder`` or what it unpacks to."""
 
     kind: Literal["cifar10"]
-    folder: Path
-    published: bool = Field(
+    folder: Folder
+    published: StrictBool = Field(
         default=True, description="Whether the files must be the published ones, by checksum"
     )
 
@@ -29,15 +42,17 @@ class MnistSource(Model):
     """The 60 000 training images of MNIST or Fashion-MNIST, from idx files, gzipped or not."""
 
     kind: Literal["mnist", "fashion_mnist"]
-    folder: Path
+    folder: Folder
 
 
 class LsunSource(Model):
     """One LSUN category from its published zip in ``folder`` or the LMDB in it, centre-cropped."""
 
     kind: Literal["lsun"]
-    folder: Path
-    category: str = Field(description="LMDB name without its ending, e.g. bedroom_train")
+    folder: Folder
+    category: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")] = Field(
+        description="LMDB name without its ending, e.g. bedroom_train"
+    )
     count: Count | None = Field(
         default=None, description="The first so many images of the database; none: all"
     )
@@ -50,8 +65,8 @@ class ImageFolderSource(Model):
     """Every image below ``folder``, at any depth, in the order of their paths, centre-cropped."""
 
     kind: Literal["image_folder"]
-    folder: Path
-    labels: bool = Field(
+    folder: Folder
+    labels: StrictBool = Field(
         default=True, description="Whether the folders in it, where there are any, are classes"
     )
     count: Count | None = Field(default=None, description="The first so many images; none: all")
@@ -61,7 +76,7 @@ class ImageNet64Source(Model):
     """ImageNet's training images at 64×64, as published: ``train_data_batch_{1..10}.npz``."""
 
     kind: Literal["imagenet64"]
-    folder: Path
+    folder: Folder
     count: Count | None = Field(default=None, description="The first so many images; none: all")
 
 
@@ -83,10 +98,9 @@ PixelSource = (
 Source = Annotated[PixelSource | LatentSource, Field(discriminator="kind")]
 
 
-def _known_extractor(name: str) -> str:
-    if name not in EXTRACTORS:
-        raise ValueError(f"unknown extractor {name!r}; expected one of {sorted(EXTRACTORS)}")
-    return name
+# Those of random weights stand in at a reduced scale; nobody names them.
+_STANDINS = {entry.standin for entry in EXTRACTORS.values()}
+Extractor = name_of("extractor", [name for name in EXTRACTORS if name not in _STANDINS])
 
 
 class Dataset(Model):
@@ -95,14 +109,10 @@ class Dataset(Model):
     source: Source
     shape: Shape = Field(description="Channels, height, width of what the network sees")
     licence: str
-    horizontal_flips: bool = False
-    features: list[
-        Annotated[
-            str,
-            AfterValidator(_known_extractor),
-            Field(json_schema_extra={"enum": [*EXTRACTORS]}),
-        ]
-    ] = Field(default=[], description="Feature extractors of its distances")
+    horizontal_flips: StrictBool = False
+    features: Annotated[list[Extractor], AfterValidator(distinct)] = Field(
+        default=[], description="Feature extractors of its distances"
+    )
 
 
 class TrainedAutoencoder(Model):
@@ -114,8 +124,8 @@ class TrainedAutoencoder(Model):
     latent_channels: Count
     budget_images: Count
     batch_size: Count
-    learning_rate: Positive
-    kl_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    learning_rate: LearningRate
+    kl_weight: Annotated[Number, Field(ge=0)]
     seed: Seed
 
 
@@ -123,7 +133,7 @@ class PretrainedAutoencoder(Model):
     """A published AutoencoderKL or AutoencoderTiny in diffusers format."""
 
     kind: Literal["pretrained"]
-    name: str = Field(description="A local folder, or a hub name such as owner/name")
+    name: Expanded = Field(description="A local folder, or a hub name such as owner/name")
     subfolder: str | None = None
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = Field(
         default=None, description="Commit of the hub's repository, 40 hexadecimal digits"
@@ -150,8 +160,8 @@ class Classifier(Model):
     features: Count
     epochs: Count
     batch_size: Count
-    learning_rate: Positive
-    held_out: Annotated[float, Field(gt=0, lt=1)]
+    learning_rate: LearningRate
+    held_out: Annotated[Number, Field(gt=0, lt=1)]
     seed: Seed
 
 
@@ -160,5 +170,5 @@ class PotentialsFit(Model):
 
     steps: Count
     batch_size: Count = Field(description="Noises a step")
-    learning_rate: Positive
+    learning_rate: LearningRate
     seed: Seed

@@ -4,7 +4,16 @@ from typing import Annotated
 
 from pydantic import Field, StrictInt, model_validator
 
-from dansm.config.base import Ascending, Count, Model, Name, Positive, Seed
+from dansm.config.base import (
+    Ascending,
+    AscendingFrom2,
+    AtLeast2,
+    Count,
+    Model,
+    Name,
+    Positive,
+    Seed,
+)
 
 
 class CouplingMarginals(Model):
@@ -12,7 +21,7 @@ class CouplingMarginals(Model):
 
     comparison: Name = Field(description="Whose couplings, on its dataset")
     count: Count = Field(description="Pairs of each coupling, at least; a stream ends with a pool")
-    batch_size: Annotated[StrictInt, Field(ge=2)]
+    batch_size: AtLeast2
     seed: Seed
 
 
@@ -27,8 +36,10 @@ class NoiseSamplePairs(Model):
     )
     count: Annotated[StrictInt, Field(ge=3)] = Field(description="Samples of a draw")
     draws: Count
-    match_sizes: Ascending = Field(default=[100, 1000, 10_000], description="Of the matched noises")
-    batch_sizes: Ascending = Field(
+    match_sizes: AscendingFrom2 = Field(
+        default=[100, 1000, 10_000], description="Of the matched noises"
+    )
+    batch_sizes: AscendingFrom2 = Field(
         description="Batches in which a sample's noise may be the nearest of all"
     )
     pairs: Annotated[StrictInt, Field(ge=3)] = Field(description="Pairs of a t-SNE")
@@ -38,53 +49,44 @@ class NoiseSamplePairs(Model):
     seed: Seed
 
     @model_validator(mode="after")
-    def _matched_is_beside_a_run(self) -> "NoiseSamplePairs":
-        if self.matched_run and not self.run:
-            raise ValueError(f"matched_run {self.matched_run!r}: expected a run beside it")
-        return self
-
-    @model_validator(mode="after")
     def _sizes_fit(self) -> "NoiseSamplePairs":
+        problems = []
+        if self.matched_run and not self.run:
+            problems.append(f"matched_run {self.matched_run!r}: expected a run beside it")
         if self.perplexity >= 2 * self.pairs:
-            raise ValueError(
+            problems.append(
                 f"perplexity {self.perplexity} must be below the {2 * self.pairs} points of "
                 f"{self.pairs} pairs"
             )
         most = self.draws * (self.count // self.pairs)
         if self.embeddings > most:
-            raise ValueError(
+            problems.append(
                 f"embeddings {self.embeddings}: {self.draws} draws of {self.count} samples make "
                 f"up to {most} of {self.pairs} pairs"
             )
-        if self.match_sizes[0] < 2 or self.batch_sizes[0] < 2:
-            raise ValueError("match_sizes, batch_sizes: expected at least 2")
         if self.batch_sizes[-1] > self.count:
-            raise ValueError(
+            problems.append(
                 f"batch_sizes: expected up to the {self.count} samples of a draw, "
                 f"found {self.batch_sizes[-1]}"
             )
+        if problems:
+            raise ValueError("\n".join(problems))
         return self
 
 
 class BestOfK(Model):
     """What ``results/best_of_k.csv`` measures: the best of k Gaussian noises by dimension."""
 
-    dimensions: Ascending = Field(description="Numbers in one sample")
+    dimensions: AscendingFrom2 = Field(description="Numbers in one sample")
     counts: Ascending = Field(description="Noises to choose from, k")
-    draws: Annotated[StrictInt, Field(ge=2)]
+    draws: AtLeast2
     seed: Seed
-
-    @model_validator(mode="after")
-    def _has_directions(self) -> "BestOfK":
-        if self.dimensions[0] < 2:
-            raise ValueError(f"dimensions: expected at least 2, found {self.dimensions[0]}")
-        return self
 
 
 class MatchingCost(Model):
     """What ``results/matching_cost.csv`` measures: every method in every cell of a grid."""
 
-    match_sizes: Ascending
+    match_sizes: AscendingFrom2
     dimensions: Ascending = Field(description="Numbers in one sample")
     batch_sizes: Ascending
     seconds: Positive = Field(description="A cell is repeated for so long")
@@ -99,24 +101,12 @@ class MatchingCost(Model):
         """The batch size that the figure shows: the one nearest to the paper's 250."""
         return min(self.batch_sizes, key=lambda size: abs(size - 250))
 
-    @model_validator(mode="after")
-    def _match_sizes_are_pools(self) -> "MatchingCost":
-        if self.match_sizes[0] < 2:
-            raise ValueError(f"match_sizes: expected at least 2, found {self.match_sizes[0]}")
-        return self
-
 
 class MatchingShare(Model):
     """What ``results/matching_share_{dataset}.csv`` measures: steps and matches, in turn."""
 
-    match_sizes: Ascending
+    match_sizes: AscendingFrom2
     rounds: Count = Field(description="In each, every match size has its turn")
     steps: Count = Field(description="Training steps of a turn that are timed; as many go before")
     memory_mb: Count = Field(description="Larger pools are left out")
     seed: Seed
-
-    @model_validator(mode="after")
-    def _match_sizes_are_pools(self) -> "MatchingShare":
-        if self.match_sizes[0] < 2:
-            raise ValueError(f"match_sizes: expected at least 2, found {self.match_sizes[0]}")
-        return self

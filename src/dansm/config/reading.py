@@ -1,17 +1,20 @@
-"""Reading of configuration files, and what is said of a wrong one."""
+"""Reading of configuration files."""
 
 import json
-from collections.abc import Iterator
+from collections import Counter
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from dansm.config.configuration import Config
-from dansm.config.runs import RunEntry
+from dansm.config.problems import describe
 from dansm.config.scale import at_scale
 from dansm.errors import InputError
+
+# Far above any configuration, far below what a few lines of YAML can unfold to.
+_MOST_VALUES = 1_000_000
 
 
 def parse_config(content: Any, name: str = "config") -> Config:
@@ -23,11 +26,15 @@ def parse_config(content: Any, name: str = "config") -> Config:
         Naming every wrong key with its value and what was expected instead.
     """
     try:
+        if _size(content, {}) > _MOST_VALUES:
+            raise InputError(f"{name}: expected at most {_MOST_VALUES:,} values, found more")
         return at_scale(Config.model_validate(content))
+    except RecursionError:
+        raise InputError(f"{name}: expected a configuration, found too deep a nesting") from None
     except ValidationError as error:
-        raise InputError(
-            f"{name} is not valid:\n  " + "\n  ".join(describe(error, Config))
-        ) from error
+        lines = [line for _, line in describe(error, Config)]
+        # Without the cause, whose own text would hold the values in full.
+        raise InputError("\n  ".join([f"{name} is not valid:", *lines])) from None
 
 
 def load_config(path: Path) -> Config:
@@ -50,65 +57,60 @@ def read_yaml(path: Path) -> Any:
         If the file is missing, is not YAML or repeats a key.
     """
     try:
-        return yaml.load(Path(path).read_text(encoding="utf-8"), _UniqueKeys)
+        return yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise InputError(f"{path}: expected a configuration file, found none ({error})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise InputError(f"{path}: expected a configuration, found too deep a nesting") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no text, no date, no number
         raise InputError(f"{path}: expected valid YAML, found {error}") from error
+
+
+def _size(content: Any, known: dict[int, int]) -> int:
+    """Return the number of values, where what is repeated by reference counts each time."""
+    if not isinstance(content, dict | list):
+        return 1
+    if id(content) not in known:
+        known[id(content)] = _MOST_VALUES  # for what holds itself
+        parts = content.values() if isinstance(content, dict) else content
+        known[id(content)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(content)]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML itself forbids repeated keys; PyYAML would keep the last without a word."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        times = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        for key, _ in node.value:
+            if key.value != "<<" and isinstance(key, yaml.ScalarNode) and times[key.value] > 1:
+                raise yaml.composer.ComposerError(
+                    None, None, f"the key {key.value!r} twice", key.start_mark
+                )
+        return node
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        if len(node.value) > _MOST_VALUES:
+            raise yaml.constructor.ConstructorError(
+                None, None, "merges of too many keys", node.start_mark
+            )
 
 
 def config_schema() -> str:
     """Return the JSON schema of the configuration file, for completion in editors."""
-    return json.dumps(Config.model_json_schema(), indent=2, sort_keys=True) + "\n"
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML itself forbids repeated keys; PyYAML would keep the last without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [key.value for key, _ in node.value]
-        for key, _ in node.value:
-            if keys.count(key.value) > 1 and key.value != "<<":
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} twice", key.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-def describe(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
-    """Yield a line for each problem: the key, what was expected and what was found."""
-    for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"])
-        for line in _message(problem, model).split("\n"):
-            yield f"{key}: {line}" if key and not line.startswith(f"{key}[") else line
-
-
-def _message(problem: Any, model: type[BaseModel]) -> str:
-    if problem["type"] == "value_error":
-        return problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        siblings = _siblings(problem["loc"][:-1], model)
-        return f"unknown key (value {problem['input']!r}){siblings}"
-    if problem["type"] == "missing" and isinstance(problem["input"], dict):
-        return problem["msg"]
-    return f"{problem['msg']}, found {problem['input']!r}"
-
-
-def _siblings(place: tuple[int | str, ...], model: type[BaseModel]) -> str:
-    """Name the keys that there are at a place in the configuration, where that is plain."""
-    here: Any = model
-    for part in place:
-        if isinstance(here, type) and issubclass(here, BaseModel):
-            field = here.model_fields.get(str(part))
-            here = None if field is None else field.annotation
-            if part == "runs" and model is Config:
-                here = list[RunEntry]
-        else:  # a list, a mapping, or one of several
-            inner = [kind for kind in get_args(here) if kind is not type(None)]
-            here = inner[-1] if len(inner) <= 2 else None
-        inner = [kind for kind in get_args(here) if kind is not type(None)]
-        if isinstance(here, type) or len(inner) != 1 or getattr(here, "__origin__", None) is list:
-            continue
-        (here,) = inner
-    known = isinstance(here, type) and issubclass(here, BaseModel)
-    return f"; expected one of {sorted(here.model_fields)}" if known else ""
+    schema = Config.model_json_schema()
+    # An entry of runs is one run with a name, or several that share what stands beside their grid.
+    run = schema["$defs"]["Run"]
+    own = {key: kind for key, kind in run["properties"].items() if key not in ("dataset", "name")}
+    cell = {"additionalProperties": False, "properties": own, "type": ["object", "null"]}
+    grid = {"additionalProperties": {"$ref": "#/$defs/RunOfGrid"}, "minProperties": 1}
+    alone = {"required": [key for key in run["required"] if key != "dataset"]}
+    schema["$defs"] |= {
+        "RunOfGrid": cell,
+        "Run": run
+        | {"properties": run["properties"] | {"grid": {"type": "object"} | grid}}
+        | {"required": ["dataset"], "oneOf": [alone, {"required": ["grid"]}]},
+    }
+    return json.dumps(schema, indent=2, sort_keys=True) + "\n"

@@ -8,8 +8,10 @@ from pydantic import Field, StrictBool, StrictInt, ValidationError, model_valida
 from dansm.catalogue import COUPLINGS, SOLVERS, Pick
 from dansm.config.base import (
     Count,
+    Counts,
     CouplingPick,
     Fraction,
+    LearningRate,
     LossPick,
     Model,
     Name,
@@ -20,9 +22,11 @@ from dansm.config.base import (
     Shape,
     SolverPick,
     TimesPick,
+    shown,
 )
+from dansm.config.problems import describe
 
-Plan = dict[Name, list[Count]]
+Plan = dict[Name, Counts]
 
 
 class Network(Model):
@@ -57,7 +61,7 @@ class Sampling(Model):
     """How snapshots are sampled: step counts by sampler, none where the sampler has its own."""
 
     each_snapshot: Plan = Field(description="Of every snapshot, for curves")
-    final: Plan = Field(description="Of the finished model, on all sets of images")
+    final: Plan = Field(min_length=1, description="Of the finished model, on all sets of images")
     final_one_set: Plan = Field(
         default={}, description="Of the finished model, on the first set: what takes long"
     )
@@ -65,7 +69,7 @@ class Sampling(Model):
     n_samples: Annotated[StrictInt, Field(ge=4)] = Field(description="Images of a set")
     batch_size: Count
     image_sets: Count = Field(description="Disjoint sets of images of the finished model")
-    keep_png: bool = Field(
+    keep_png: StrictBool = Field(
         default=False, description="Also write the finished model's images as PNG"
     )
     samplers: dict[Name, SolverPick] = Field(
@@ -73,9 +77,9 @@ class Sampling(Model):
     )
 
     @property
-    def names(self) -> set[str]:
-        """Names of all samplers in the plans."""
-        return {*self.each_snapshot, *self.final, *self.final_one_set}
+    def plans(self) -> tuple[Plan, Plan, Plan]:
+        """All three."""
+        return self.each_snapshot, self.final, self.final_one_set
 
     def sets(self, last: bool) -> list[tuple[str, int, int]]:
         """Return sampler, steps (0: its own) and number of image sets of a snapshot's samples."""
@@ -99,15 +103,14 @@ class Sampling(Model):
         )
 
 
-class Recipe(Model):
-    """Everything of a run but its process, its coupling, its times and its loss."""
+class Training(Model):
+    """How a network is trained."""
 
-    network: Name
     batch_size: Count
-    learning_rate: Positive
+    learning_rate: LearningRate
     ema_decay: Fraction
     gradient_clip: Positive
-    mixed_precision: Literal["no", "bf16"]
+    mixed_precision: Literal["no", "bf16"] = "no"
     channels_last: StrictBool = Field(
         default=False, description="Train with channels innermost in memory (NHWC)"
     )
@@ -116,20 +119,22 @@ class Recipe(Model):
     )
     budget_images: Count = Field(description="Training images seen in all")
     snapshots: Count = Field(description="EMA snapshots, evenly spaced, the last at the end")
+
+
+class Recipe(Training):
+    """Everything of a run but what `Method` says."""
+
+    network: Name
     sampling: Sampling
     hardware: Hardware
 
     @model_validator(mode="after")
-    def _snapshots_fit(self) -> "Recipe":
+    def _numbers_fit(self) -> "Recipe":
         if self.budget_images < self.batch_size * self.snapshots:
             raise ValueError(
                 f"budget_images {self.budget_images} must cover {self.snapshots} snapshots of at "
                 f"least one batch of {self.batch_size}"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _processes_share_a_batch(self) -> "Recipe":
         if self.hardware.gpu and self.batch_size % self.hardware.gpu:
             raise ValueError(
                 f"batch_size {self.batch_size} must be a multiple of the {self.hardware.gpu} GPUs "
@@ -138,41 +143,20 @@ class Recipe(Model):
         return self
 
 
-class RunChoices(Model):
-    """What an entry of runs, or a cell of its grid, may say."""
+class Method(Model):
+    """What is trained: everything of a run but its recipe, its dataset and its seed."""
 
-    process: ProcessPick | None = None
-    coupling: CouplingPick | None = None
-    times: TimesPick | None = Field(default=None, description="Distribution of training times")
-    loss: LossPick | None = None
-    recipe: Name | None = None
-    seeds: Seeds | None = None
+    process: ProcessPick
+    coupling: CouplingPick = Pick("independent")
+    times: TimesPick = Field(default=Pick("uniform"), description="Distribution of training times")
+    loss: LossPick = Pick("squared_error")
     start: Name | None = Field(
-        default=None, description="The run of the dataset whose weights it begins with"
+        default=None,
+        description="The run of the same dataset and seed whose weights it begins with",
     )
-    budget_images: Count | None = None
-    snapshots: Count | None = None
-    n_samples: Count | None = None
-    each_snapshot: Plan | None = None
-    final: Plan | None = None
-    final_one_set: Plan | None = None
 
 
-class RunEntry(RunChoices):
-    """An entry of runs: one run with a name, or several in a grid, by their names."""
-
-    dataset: Name
-    name: Name | None = None
-    grid: dict[Name, RunChoices | None] | None = Field(default=None, min_length=1)
-
-    @model_validator(mode="after")
-    def _is_named(self) -> "RunEntry":
-        if (self.name is None) == (self.grid is None):
-            raise ValueError("expected a name, or a grid of runs by their names")
-        return self
-
-
-class Run(RunChoices):
+class Run(Method):
     """One training, seeds aside; its name is unique in its dataset.
 
     ``budget_images`` and what follows replace the recipe's.
@@ -180,17 +164,25 @@ class Run(RunChoices):
 
     dataset: Name
     name: Name
-    process: ProcessPick
-    coupling: CouplingPick = Pick("independent")
-    times: TimesPick = Pick("uniform")
-    loss: LossPick = Pick("squared_error")
     recipe: Name
     seeds: Seeds
+    budget_images: Count | None = None
+    snapshots: Count | None = None
+    n_samples: Count | None = None
+    each_snapshot: Plan | None = None
+    final: Plan | None = None
+    final_one_set: Plan | None = None
 
     @property
     def teacher(self) -> str | None:
         """The run whose pairs it is trained on, if it is."""
         return self.coupling.options.get("teacher")
+
+    @property
+    def before(self) -> dict[str, str]:
+        """Runs that must be finished before it: its ``start`` and its ``teacher``, if it has."""
+        found = {"start": self.start, "teacher": self.teacher}
+        return {key: name for key, name in found.items() if name is not None}
 
     def complete(self, recipe: Recipe) -> Recipe:
         """Return the recipe with this run's own values in place of its.
@@ -200,11 +192,10 @@ class Run(RunChoices):
         pydantic.ValidationError
             If they do not go together.
         """
-        values = recipe.model_dump()
         own = self.model_dump(exclude_none=True)
-        values |= {key: own[key] for key in ("budget_images", "snapshots") if key in own}
-        keys = ("n_samples", "each_snapshot", "final", "final_one_set")
-        values["sampling"] |= {key: own[key] for key in keys if key in own}
+        values = recipe.model_dump()
+        for place in (values, values["sampling"]):
+            place |= {key: own[key] for key in place.keys() & own.keys()}
         return Recipe.model_validate(values)
 
 
@@ -220,35 +211,38 @@ def expand_runs(entries: Any) -> Any:
         return entries
     runs: list[Run] = []
     problems: list[str] = []
-    for place, content in enumerate(entries):
-        if isinstance(content, Run):
-            runs.append(content)
+    for place, entry in enumerate(entries):
+        where = f"runs[{place}]"
+        if isinstance(entry, Run):
+            runs.append(entry)
             continue
-        try:
-            entry = RunEntry.model_validate(content)
-        except ValidationError as error:
-            problems += _problems(f"runs[{place}]", error)
+        if not isinstance(entry, dict) or ("name" in entry) == ("grid" in entry):
+            expected = "either a name, or a grid of runs by their names"
+            problems.append(f"{where}: expected {expected}, found {shown(entry)}")
             continue
-        shared = entry.model_dump(exclude_unset=True, exclude={"grid", "name"})
-        for name, choices in (entry.grid or {entry.name: None}).items():
-            own = {} if choices is None else choices.model_dump(exclude_unset=True)
+        shared = {key: value for key, value in entry.items() if key != "grid"}
+        grid = entry.get("grid", {entry.get("name"): {}})
+        if not isinstance(grid, dict) or not grid:
+            problems.append(f"{where}.grid: expected runs by their names, found {shown(grid)}")
+            continue
+        for name, own in grid.items():
+            cell = f"{where}.grid.{name}"
+            if not isinstance(own, dict | None) or {"dataset", "name"} & set(own or {}):
+                expected = "what differs between the grid's runs, without dataset and name"
+                problems.append(f"{cell}: expected {expected}, found {shown(own)}")
+                continue
             try:
-                runs.append(Run.model_validate(shared | own | {"name": name}))
+                runs.append(Run.model_validate(shared | (own or {}) | {"name": name}))
             except ValidationError as error:
-                where = f"runs[{place}]" + (f".grid.{name}" if entry.grid else "")
-                problems += _problems(where, error)
+                for key, line in describe(error, Run):
+                    of_cell = "grid" in entry and key.split(".")[0] in {"name", *(own or {})}
+                    problems.append(f"{cell if of_cell else where}.{line}")
     if problems:
-        raise ValueError("\n".join(problems))
+        raise ValueError("\n".join(dict.fromkeys(problems)))
     return runs
 
 
-def _problems(where: str, error: ValidationError) -> list[str]:
-    from dansm.config.reading import describe
-
-    return [f"{where}.{line}" for line in describe(error, RunEntry)]
-
-
-class RunSettings(Model):
+class RunSettings(Method, Training):
     """One run of one seed, fully resolved: what training receives and ``run.json`` records.
 
     What the run *is*, is its `plain` form; neither its name nor where it lies belongs to it.
@@ -256,25 +250,9 @@ class RunSettings(Model):
 
     dataset: str
     shape: Shape
-    horizontal_flips: bool = False
-    process: ProcessPick
-    coupling: CouplingPick = Pick("independent")
-    times: TimesPick = Pick("uniform")
-    loss: LossPick = Pick("squared_error")
-    start: str | None = Field(
-        default=None, description="The run of the same dataset and seed that gives its weights"
-    )
+    horizontal_flips: StrictBool = False
     seed: Seed
     network: Network
-    batch_size: Count
-    learning_rate: float
-    ema_decay: float
-    gradient_clip: float
-    mixed_precision: Literal["no", "bf16"] = "no"
-    channels_last: bool = False
-    compile: bool = False
-    budget_images: Count
-    snapshots: Count
 
     @property
     def match_size(self) -> int:

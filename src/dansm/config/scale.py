@@ -1,12 +1,25 @@
 """Reduced scales: the same configuration with less of everything, for plumbing checks."""
 
+from collections import defaultdict
 from math import gcd
 from typing import TYPE_CHECKING, Any
 
 from dansm.catalogue import EXTRACTORS, Pick
 from dansm.config.base import Count, Model
-from dansm.config.datasets import TrainedAutoencoder
-from dansm.config.runs import Network, Recipe, Run
+from dansm.config.datasets import (
+    Classifier,
+    Dataset,
+    PotentialsFit,
+    TrainedAutoencoder,
+)
+from dansm.config.measurements import (
+    BestOfK,
+    CouplingMarginals,
+    MatchingCost,
+    MatchingShare,
+    NoiseSamplePairs,
+)
+from dansm.config.runs import Network, Recipe, Run, Sampling
 
 if TYPE_CHECKING:
     from dansm.config.configuration import Config
@@ -25,132 +38,115 @@ class Scale(Model):
     epochs: Count
     seeds: Count
 
+    @property
+    def budget(self) -> int:
+        """Images of `batches` batches."""
+        return self.batch_size * self.batches
+
+
+# By model, its numbers, or lists of numbers, and what of the scale each is at most.
+BOUNDS: dict[type[Model], dict[str, str]] = {
+    TrainedAutoencoder: {"batch_size": "batch_size", "budget_images": "budget"},
+    Classifier: {"epochs": "epochs"},
+    PotentialsFit: {"steps": "batches"},
+    Network: {"layers_per_block": "layers_per_block"},
+    Recipe: {"batch_size": "batch_size", "budget_images": "budget"},
+    Sampling: {"n_samples": "n_samples"},
+    Run: {"budget_images": "budget", "n_samples": "n_samples"},
+    NoiseSamplePairs: {
+        "draws": "seeds",
+        "embeddings": "seeds",
+        "time_bins": "batches",
+        "match_sizes": "images",
+    },
+    BestOfK: {"draws": "images", "dimensions": "images", "counts": "images"},
+    CouplingMarginals: {"batch_size": "batch_size", "count": "budget"},
+    MatchingCost: {
+        "repetitions": "batches",
+        "match_sizes": "images",
+        "dimensions": "images",
+        "batch_sizes": "batch_size",
+    },
+    MatchingShare: {"rounds": "seeds", "steps": "batches", "match_sizes": "images"},
+}
+
 
 def at_scale(config: "Config") -> "Config":
     """Return a configuration whose every budget is at most what its scale allows."""
     if config.scale is None:
         return config
     scale = config.scales[config.scale]
-    recipes = {name: _recipe(recipe, scale) for name, recipe in config.recipes.items()}
-    marginals, cost, share = (
-        config.coupling_marginals,
-        config.matching_cost,
-        config.matching_share,
-    )
-    batch = min(marginals.batch_size, scale.batch_size)
-    return config.model_copy(
-        update={
-            "datasets": {name: _dataset(d, scale) for name, d in config.datasets.items()},
-            "autoencoders": {
-                name: _autoencoder(a, scale) for name, a in config.autoencoders.items()
-            },
-            "classifiers": {
-                name: _less(classifier, epochs=scale.epochs)
-                for name, classifier in config.classifiers.items()
-            },
-            "potentials": _less(config.potentials, steps=scale.batches),
-            "networks": {name: _network(n, scale) for name, n in config.networks.items()},
-            "recipes": recipes,
-            "runs": [_run(run, recipes[run.recipe], scale) for run in config.runs],
-            "noise_sample_pairs": {
-                name: _pairs(pairs, scale) for name, pairs in config.noise_sample_pairs.items()
-            },
-            "best_of_k": _grid(
-                _less(config.best_of_k, draws=scale.images),
-                dimensions=scale.images,
-                counts=scale.images,
-            ),
-            "coupling_marginals": _less(marginals, batch_size=batch, count=batch * scale.batches),
-            "matching_cost": _grid(
-                _less(cost, repetitions=scale.batches),
-                match_sizes=scale.images,
-                dimensions=scale.images,
-                batch_sizes=scale.batch_size,
-            ),
-            "matching_share": _grid(
-                _less(share, rounds=scale.seeds, steps=scale.batches), match_sizes=scale.images
-            ),
-        }
-    )
+    # Of every run the seeds that a comparison takes, and with them those of its teachers.
+    seeds: dict[str, set[int]] = defaultdict(set)
+    for run in config.runs:
+        seeds[run.dataset].update(run.seeds[: scale.seeds])
+    for comparison in config.all_comparisons.values():
+        seeds[comparison.dataset].update(*comparison.seeds.values())
+    values = {name: _shrunk(getattr(config, name), scale) for name in type(config).model_fields}
+    values["runs"] = [
+        run.model_copy(update={"seeds": [s for s in run.seeds if s in seeds[run.dataset]]})
+        for run in values["runs"]
+    ]
+    # Not a copy, which would keep what was worked out at full size.
+    return type(config).model_construct(**values)
 
 
-def _less(model: Any, **most: int) -> Any:
-    """Return a model with some of its numbers at most so large."""
-    found = {key: getattr(model, key) for key in most}
-    update = {
-        key: value if value is None else min(value, most[key]) for key, value in found.items()
-    }
-    return model.model_copy(update=update)
+def _shrunk(value: Any, scale: Scale) -> Any:
+    if isinstance(value, dict):
+        return {key: _shrunk(item, scale) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_shrunk(item, scale) for item in value]
+    if not isinstance(value, Model):
+        return value
+    fields = {name: _shrunk(getattr(value, name), scale) for name in type(value).model_fields}
+    for name, bound in BOUNDS.get(type(value), {}).items():
+        fields[name] = _at_most(fields[name], getattr(scale, bound))
+    less = value.model_copy(update=fields)
+    return less.model_copy(update=_what_follows(less, scale))
 
 
-def _grid(model: Any, **most: int) -> Any:
-    """Return a model with the numbers in some of its lists at most so large, each once."""
-    update = {
-        key: sorted({min(value, bound) for value in getattr(model, key)})
-        for key, bound in most.items()
-    }
-    return model.model_copy(update=update)
+def _at_most(found: Any, most: int) -> Any:
+    if isinstance(found, list):
+        return sorted({min(number, most) for number in found})
+    return None if found is None else min(found, most)
 
 
-def _dataset(dataset: Any, scale: Scale) -> Any:
-    source = dataset.source
-    if "count" in type(source).model_fields:
-        count = min(source.count or scale.images, scale.images)
-        source = source.model_copy(update={"count": count})
-    # Inception has random weights then, which is in the name: nothing is taken for a FID.
-    features = [EXTRACTORS[name].standin or name for name in dataset.features]
-    return dataset.model_copy(update={"source": source, "features": features})
-
-
-def _autoencoder(autoencoder: Any, scale: Scale) -> Any:
-    if not isinstance(autoencoder, TrainedAutoencoder):
-        return autoencoder
-    batch = min(autoencoder.batch_size, scale.batch_size)
-    return _less(autoencoder, batch_size=batch, budget_images=batch * scale.batches)
-
-
-def _network(network: Network, scale: Scale) -> Network:
-    channels = [min(c, scale.channels) for c in network.channels]
-    groups = gcd(network.norm_groups, *channels)
-    less = _less(network, layers_per_block=scale.layers_per_block)
-    return less.model_copy(update={"channels": channels, "norm_groups": groups})
-
-
-def _recipe(recipe: Recipe, scale: Scale) -> Recipe:
-    batch = min(recipe.batch_size, scale.batch_size)
-    budget = min(recipe.budget_images, batch * scale.batches)
-    return recipe.model_copy(
-        update={
-            "batch_size": batch,
-            "budget_images": budget,
-            "snapshots": min(recipe.snapshots, scale.snapshots, budget // batch),
-            "sampling": _less(recipe.sampling, n_samples=scale.n_samples),
+def _what_follows(less: Model, scale: Scale) -> dict[str, Any]:
+    """Return what of a model is no plain number, or must go together with those that shrank."""
+    match less:
+        case Dataset(source=source, features=features):
+            if "count" in type(source).model_fields:
+                count = min(source.count or scale.images, scale.images)
+                source = source.model_copy(update={"count": count})
+            # Inception has random weights then, which is in the name: nothing is taken for a FID.
+            standins = [EXTRACTORS[name].standin or name for name in features]
+            return {"source": source, "features": standins}
+        case Network():
+            channels = [min(c, scale.channels) for c in less.channels]
+            return {"channels": channels, "norm_groups": gcd(less.norm_groups, *channels)}
+        case Recipe(hardware=hardware):
             # The networks are too small for more than one thread, and for compiling.
-            "hardware": _less(recipe.hardware, threads=1),
-            "compile": False,
-            "mixed_precision": "no",
-        }
-    )
-
-
-def _run(run: Run, recipe: Recipe, scale: Scale) -> Run:
-    less = _less(run, budget_images=recipe.batch_size * scale.batches, n_samples=scale.n_samples)
-    snapshots = run.snapshots and min(run.snapshots, recipe.snapshots)
-    options = dict(run.coupling.options)
-    if run.teacher is not None:
-        options["count"] = min(options["count"], scale.images)
-    return less.model_copy(
-        update={
-            "seeds": run.seeds[: scale.seeds],
-            "snapshots": snapshots,
-            "coupling": Pick(run.coupling.name, options),
-        }
-    )
-
-
-def _pairs(pairs: Any, scale: Scale) -> Any:
-    count = max(pairs.pairs, min(pairs.count, scale.images))
-    less = _less(
-        pairs, count=count, draws=scale.seeds, embeddings=scale.seeds, time_bins=scale.batches
-    )
-    return _grid(less, match_sizes=scale.images, batch_sizes=count)
+            gpu = hardware.gpu and gcd(hardware.gpu, less.batch_size)
+            return {
+                "snapshots": min(less.snapshots, scale.snapshots, scale.batches),
+                "hardware": hardware.model_copy(update={"threads": 1, "gpu": gpu}),
+                "compile": False,
+                "mixed_precision": "no",
+            }
+        case Run():
+            options = dict(less.coupling.options)
+            if less.teacher is not None:
+                options["count"] = min(options["count"], scale.images)
+            most = min(scale.snapshots, scale.batches)
+            return {
+                "snapshots": _at_most(less.snapshots, most),
+                "coupling": Pick(less.coupling.name, options),
+            }
+        case NoiseSamplePairs():
+            count = max(less.pairs, min(less.count, scale.images))
+            return {
+                "count": count,
+                "batch_sizes": _at_most(less.batch_sizes, count),
+                "embeddings": min(less.embeddings, less.draws),
+            }
+    return {}

@@ -94,7 +94,7 @@ class Entry:
         rest = [
             value.replace("_", " ")
             if isinstance(value, str)
-            else f"{key.replace('_', ' ')} {value}"
+            else key.replace("_", " ") + ("" if value is True else f" {value}")
             for key, value in sorted(options.items())
             if f"{{{key}" not in self.title
         ]

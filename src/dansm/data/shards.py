@@ -6,7 +6,6 @@ deletes those of interrupted jobs.
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dansm.data.store import check_values, shard_name
-from dansm.io.files import read_json, write_json
+from dansm.io.files import atomic_path, read_json, write_json
 
 _IDENTITY = "identity.json"
 
@@ -85,10 +84,6 @@ class ShardFolder:
         for part in self.parts:
             check_values(arrays[part], None, f"{what} {rows[0]} to {rows[-1]}, {part}")
         for part in self.parts:
-            # Not `atomic_path`: receipts, which cost a reading, are for what is published.
-            path = self.path / shard_name(part, shard)
-            partial = path.with_suffix(".partial")
-            with open(partial, "wb") as file:
-                np.save(file, arrays[part])
-                os.fsync(file.fileno())
-            partial.replace(path)
+            file = self.path / shard_name(part, shard)
+            with atomic_path(file) as partial, open(partial, "wb") as content:
+                np.save(content, arrays[part])

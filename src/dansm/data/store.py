@@ -20,14 +20,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dansm.errors import InputError
-from dansm.io.files import (
-    atomic_path,
-    check_free_space,
-    read_json,
-    receipt_sha256,
-    sha256,
-    write_json,
-)
+from dansm.io.files import atomic_path, check_free_space, read_json, sha256, write_json
+from dansm.io.records import known_sha256
 
 ARRAY = "array"
 DEVIATION = "deviation"
@@ -305,7 +299,8 @@ def finish_store(
 def open_store(path: Path) -> Store:
     """Open a store after checking everything about it, its checksums and every value included.
 
-    A shard that is as its receipt says is not read for that: it was checked when it was written.
+    A shard that is as its job's record says is not read for that: it was checked when it was
+    written.
 
     Raises
     ------
@@ -353,7 +348,7 @@ def _open_shard(path: Path, shard: dict[str, Any], meta: dict[str, Any]) -> np.n
             f"{path}: expected shape {expected[0]} of {expected[1]} as in meta.json, "
             f"found {array.shape} of {array.dtype}"
         )
-    if receipt_sha256(path) != shard["sha256"]:
+    if known_sha256(path) != shard["sha256"]:
         rows = max(1, _BLOCK_BYTES // max(1, array[:1].nbytes))
         for first in range(0, len(array), rows):
             where = f"{path}, from sample {first}"
@@ -417,7 +412,7 @@ def _shard(path: Path) -> dict[str, Any]:
     return {
         "file": path.name,
         "count": len(_load(path, mmap=True)),
-        "sha256": receipt_sha256(path) or sha256(path),
+        "sha256": sha256(path),
     }
 
 

@@ -1,36 +1,40 @@
-"""What all figures share: their look, names and how they are written."""
+"""What all figures share: their look, and how runs, samplers and metrics are called."""
 
-from collections.abc import Iterable, Sequence
+import ast
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from dansm.catalogue import COUPLINGS, EXTRACTORS, GRIDS, LOSSES, METRICS, SOLVERS, TIMES, Entry
 from dansm.errors import InputError
 from dansm.io.files import atomic_path
 
-PROCESS_NAMES = {"rectified_flow": "Rectified flow", "diffusion": "Diffusion"}
-SAMPLER_NAMES = {
-    "euler": "Euler",
-    "heun": "Heun",
-    "rk45": "RK45, adaptive steps",
-    "ddim_original": "DDIM, original spacing",
-    "ddim_trailing": "DDIM, trailing spacing",
-}
-ADAPTIVE = 0  # stands for the step count of a sampler that chooses its own
+OWN = 0  # stands for the step count of a sampler that has steps of its own
 GREY, BLUE = "0.45", "#0072b2"
+# Okabe and Ito's colours without the yellow, which is too pale for lines on white.
+COLOURS = ["#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]
+_LINES = ["-", (0, (4, 1.5)), (0, (1, 1))]
+_MARKERS = "osD^vP*X<>pdh8"
+
+Look = dict[str, Any]
 
 
 def style() -> AbstractContextManager[None]:
     """Return a context, also usable as a decorator, in which all figures look alike."""
+    # Matplotlib's own defaults first, so that no configuration of the machine's leaks in.
     return matplotlib.rc_context(
-        {
+        {key: matplotlib.rcParamsDefault[key] for key in _SETTABLE}
+        | {
             "figure.facecolor": "white",
-            "font.family": "DejaVu Sans",
+            "font.family": ["DejaVu Sans"],
             "font.size": 8,
             "axes.titlesize": 8,
             "axes.labelsize": 8,
@@ -38,6 +42,8 @@ def style() -> AbstractContextManager[None]:
             "axes.spines.right": False,
             "axes.grid": True,
             "axes.axisbelow": True,
+            "figure.titlesize": 8,
+            "figure.titleweight": "bold",
             "grid.color": "0.9",
             "grid.linewidth": 0.6,
             "xtick.labelsize": 7,
@@ -49,6 +55,10 @@ def style() -> AbstractContextManager[None]:
             "pdf.fonttype": 42,
         }
     )
+
+
+# A context restores all but the backend; setting that would close what is open.
+_SETTABLE = [key for key in matplotlib.rcParamsDefault if not key.startswith("backend")]
 
 
 class _FewTicks(LogLocator):
@@ -67,7 +77,7 @@ def label_decades(axis: Axis) -> None:
 
 
 @style()
-def save_figure(figure: Figure, stem: Path) -> None:
+def save_figure(figure: Figure, stem: str | Path) -> None:
     """Write ``STEM.pdf`` and ``STEM.png``; the same figure gives the same bytes."""
     for suffix, options in {
         ".pdf": {"metadata": {"CreationDate": None}},
@@ -84,12 +94,123 @@ def span(values: Iterable[float]) -> str:
 
 
 def steps_name(steps: int) -> str:
-    """Write a step count, `ADAPTIVE` included."""
-    return "adaptive" if steps == ADAPTIVE else f"{steps} step{'s' if steps > 1 else ''}"
+    """Write a step count, `OWN` included."""
+    return "own steps" if steps == OWN else f"{steps} step{'s' if steps > 1 else ''}"
 
 
-def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Read arrays of an npz file.
+def machine_name(row: pd.Series) -> str:
+    """Name the device and threads of a row of a table of timings."""
+    if row["device"] != "cpu":
+        return str(row["device"])
+    return f"{row['threads']} thread{'s' if row['threads'] > 1 else ''} of {row['processor']}"
+
+
+def label(entries: Mapping[str, Entry], name: str, options: Mapping[str, Any]) -> str:
+    """Return the title of an entry of the catalogue with options.
+
+    Raises
+    ------
+    InputError
+        If the catalogue does not have it.
+    """
+    if name not in entries:
+        raise InputError(f"table: expected one of {sorted(entries)}, found {name!r}")
+    return entries[name].label(options)
+
+
+def coupling_title(coupling: str, match_size: int, options: Any = None) -> str:
+    """Return the title of a coupling from the columns that describe it."""
+    sized = {"match_size": int(match_size)} if match_size else {}
+    return label(COUPLINGS, coupling, sized | _options(options))
+
+
+def sampler_title(sampler: str) -> str:
+    """Return the title of a configured sampler, as far as its name says what it is."""
+    head, _, grid = sampler.partition("_")
+    if grid and grid not in GRIDS:
+        return sampler
+    if head in SOLVERS:
+        head = SOLVERS[head].title
+    elif grid:  # an abbreviation, as ddim
+        head = head.upper()
+    return f"{head}, {GRIDS[grid].title}" if grid else head
+
+
+def metric_title(metric: str, extractor: str) -> str:
+    """Name a metric and the features that it is over; only over Inception's it is an FID."""
+    entry, features = METRICS[metric], EXTRACTORS[extractor]
+    name = entry.inception_title if features.fid and entry.inception_title else entry.title
+    return f"{name}, {features.title}"
+
+
+def run_titles(table: pd.DataFrame) -> dict[str, str]:
+    """Return the titles of a table's runs, baselines first, in the catalogue's order.
+
+    A title is that of the coupling. Times and loss are named where they are not the baseline's, and
+    the run's own name where two runs of a process would be called the same.
+
+    Parameters
+    ----------
+    table
+        With the columns ``run``, ``process``, ``coupling``, ``match_size``, ``options`` and
+        ``baseline``, and perhaps ``times`` and ``loss``.
+    """
+    runs = table.dropna(subset=["run"]).drop_duplicates("run").set_index("run", drop=False)
+
+    def place(run: str) -> tuple[Any, ...]:
+        row = runs.loc[run]
+        known = list(COUPLINGS).index(row["coupling"]) if row["coupling"] in COUPLINGS else -1
+        return run != row["baseline"], known, row["match_size"], str(row["options"]), run
+
+    titles = {}
+    for run in sorted(runs.index, key=place):
+        row = runs.loc[run]
+        parts = [coupling_title(row["coupling"], row["match_size"], row["options"])]
+        baseline = runs.loc[row["baseline"]] if row["baseline"] in runs.index else row
+        for column, entries in (("times", TIMES), ("loss", LOSSES)):
+            if column in runs and row[column] != baseline[column]:
+                name, _, options = row[column].partition("(")
+                parts.append(label(entries, name, _options(options.removesuffix(")"))))
+        titles[run] = ", ".join(parts)
+    called = pd.Series(titles)
+    twice = called.groupby([runs.loc[called.index, "process"], called]).transform("size") > 1
+    return {run: f"{title} ({run})" if twice[run] else title for run, title in titles.items()}
+
+
+def _options(text: Any) -> dict[str, Any]:
+    """Read options as tables write them: ``a=4, b=c``."""
+    if not isinstance(text, str) or not text:
+        return {}
+    options = {}
+    for part in text.split(", "):
+        key, _, value = part.partition("=")
+        try:
+            options[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[key] = value
+    return options
+
+
+def looks_of(names: Iterable[str]) -> dict[str, Look]:
+    """Return a line and a marker for each name, which can be told apart without colour too."""
+    return {
+        name: {
+            "color": COLOURS[k % len(COLOURS)],
+            "linestyle": _LINES[k // len(COLOURS) % len(_LINES)],
+            "marker": _MARKERS[k % len(_MARKERS)],
+        }
+        for k, name in enumerate(dict.fromkeys(names))
+    }
+
+
+def unequal_note(table: pd.DataFrame) -> str:
+    """Say in what a comparison's runs differ, to be added to a title; nothing where in nothing."""
+    texts = table["unequal"].dropna().unique()
+    return f"; runs differ in {', '.join(texts)}" if len(texts) else ""
+
+
+def read_arrays(path: str | Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """Read arrays of an npz file, or all.
 
     Raises
     ------
@@ -98,12 +219,12 @@ def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     """
     try:
         with np.load(path) as file:
-            missing = sorted(set(names) - set(file))
-            if missing:
-                raise InputError(f"{path}: expected arrays {list(names)}, found {sorted(file)}")
+            names = list(file) if names is None else list(names)
+            if set(names) - set(file):
+                raise InputError(f"{path}: expected arrays {names}, found {sorted(file)}")
             arrays = {name: file[name] for name in names}
     except FileNotFoundError as error:
-        raise InputError(f"{path}: expected arrays {list(names)}, found no file") from error
+        raise InputError(f"{path}: expected arrays, found no file") from error
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise InputError(f"{path}: {name}: expected finite numbers, found others")

@@ -1,7 +1,6 @@
 """What a match size can buy: the best of k Gaussian noises by dimension."""
 
 import math
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -10,22 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, StrMethodFormatter
 
 from dansm.figures.base import GREY, style
-from dansm.io.tables import BEST_OF_K_COLUMNS, read_table
 
 _MARKERS = "os^Dv*P<"
 _SIMILARITIES = {0.05: ":", 0.1: "-.", 0.2: "--", 0.5: "-"}
 _MATCH_SIZES = (100, 10_000)  # the paper's
-
-
-def read_best_of_k(path: Path) -> pd.DataFrame:
-    """Read the table of the best of k noises.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, or has other columns or values that don't fit them.
-    """
-    return read_table(path, BEST_OF_K_COLUMNS, "the best of k noises")
 
 
 @style()
@@ -35,7 +22,7 @@ def best_of_k(table: pd.DataFrame) -> Figure:
     Parameters
     ----------
     table
-        As read by `read_best_of_k`.
+        With the columns `dansm.io.tables.BEST_OF_K_COLUMNS`.
     """
     figure = Figure(figsize=(6.8, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)

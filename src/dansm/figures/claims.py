@@ -28,15 +28,15 @@ _WIDTH, _LINE, _BADGE = 8.0, 0.114, 1.02
 
 
 @style()
-def claim_table(claims: pd.DataFrame, title: str) -> Figure:
+def claim_table(claims: pd.DataFrame, subject: str) -> Figure:
     """Return the claims as a drawn table: what was expected, what was found, and the verdict.
 
     Parameters
     ----------
     claims
-        As read by `dansm.analysis.claims.read_claims`.
-    title
-        Of what they are.
+        With the columns `dansm.io.tables.CLAIM_COLUMNS`.
+    subject
+        Of the title.
     """
     figure = Figure()
     axes = figure.add_axes((0, 0, 1, 1))
@@ -45,7 +45,7 @@ def claim_table(claims: pd.DataFrame, title: str) -> Figure:
 
     def write(column: int, text: str, below: float = 0.0, **look: Any) -> int:
         _, left, characters = _COLUMNS[column]
-        lines = textwrap.wrap(text, characters)
+        lines = textwrap.wrap(text.replace(" %", "\u00a0%"), characters)
         axes.text(
             left,
             y + below + 0.05,
@@ -60,7 +60,7 @@ def claim_table(claims: pd.DataFrame, title: str) -> Figure:
     def rule(weight: float) -> None:
         axes.plot([0, _WIDTH], [y, y], color="black", linewidth=weight)
 
-    axes.text(0, y, title, va="top", fontsize=8, weight="bold")
+    axes.text(0, y, f"{subject}: claims", va="top", fontsize=8, weight="bold")
     y += 0.2
     rule(1.2)
     for column, (name, *_) in enumerate(_COLUMNS):

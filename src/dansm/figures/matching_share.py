@@ -1,19 +1,16 @@
 """What matching adds to a training step, against match size."""
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from dansm.analysis.shares import matching_shares
-from dansm.figures.base import BLUE, PROCESS_NAMES, style
-from dansm.io.tables import MATCHING_SHARE_COLUMNS, read_table
+from dansm.catalogue import PROCESSES
+from dansm.figures.base import BLUE, Look, machine_name, style
 
 # What each way is called, how it is drawn, and by how much beside the match size.
-_WAYS: dict[str, tuple[str, dict[str, Any], float]] = {
+_WAYS: dict[str, tuple[str, Look, float]] = {
     "inline": (
         "matched before each step",
         {"color": "black", "marker": "o", "linestyle": "-"},
@@ -28,25 +25,16 @@ _WAYS: dict[str, tuple[str, dict[str, Any], float]] = {
 _LINEAR = 10.0  # per cent up to which the axis is linear
 
 
-def read_matching_share(path: Path) -> pd.DataFrame:
-    """Read the table of what matching adds to a training step.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, or has other columns or values that don't fit them.
-    """
-    return read_table(path, MATCHING_SHARE_COLUMNS, "matching in a training step")
-
-
 @style()
-def share_curves(table: pd.DataFrame) -> Figure:
+def share_curves(table: pd.DataFrame, subject: str) -> Figure:
     """Return the time that matching adds, in percent of a vanilla step: median and range of rounds.
 
     Parameters
     ----------
     table
-        As read by `read_matching_share`.
+        With the columns `dansm.io.tables.MATCHING_SHARE_COLUMNS`.
+    subject
+        Of the title.
     """
     shares = matching_shares(table)
     figure = Figure(figsize=(4.6, 3.2), layout="constrained")
@@ -67,14 +55,12 @@ def share_curves(table: pd.DataFrame) -> Figure:
     axes.set_ylabel("Time added to a training step (%)")
     figure.legend(loc="outside lower center", ncols=2)
     row = table.iloc[0]
-    machine = row["device"]
-    if machine == "cpu":
-        machine = f"{row['threads']} thread{'s' if row['threads'] > 1 else ''}, {row['processor']}"
     figure.suptitle(
-        f"{row['dataset']}: cost of matching ({machine})\n{PROCESS_NAMES[row['process']]}, batches "
-        f"of {row['batch_size']}, {row['dimensions']:,} dimensions; a vanilla step takes "
+        f"{subject}: cost of matching ({machine_name(row)})\n"
+        f"{PROCESSES[row['process']].title}, batches of {row['batch_size']}, "
+        f"{row['dimensions']:,} dimensions; a vanilla step takes "
         f"{table['step_ms'].median():.3g} ms\n"
         f"median and range of {table['round'].nunique()} rounds",
-        fontsize=8,
+        weight="normal",
     )
     return figure

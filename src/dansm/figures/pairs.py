@@ -1,7 +1,6 @@
 """Random, matched and preferable noises of the same samples: t-SNE, paths, nearest, loss."""
 
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -13,9 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from dansm.errors import InputError
-from dansm.figures.base import BLUE, GREY, read_arrays, style
-from dansm.figures.distances import method_name
-from dansm.io.tables import CROSSING_COLUMNS, LOSS_COLUMNS, PATH_COLUMNS, read_table
+from dansm.figures.base import BLUE, GREY, Look, coupling_title, read_arrays, style
 from dansm.metrics.intervals import half_width
 
 _ORDER = ["random", "matched", "preferable"]
@@ -24,45 +21,11 @@ _QUANTITIES = {
     "inter_path_average": "Inter-path distance, average",
     "inter_path_minimum": "Inter-path distance, minimum",
 }
-_ORIGINS = {
-    "generated": "samples of the vanilla model",
-    "stored": "stored samples: no model was trained on them, so none is preferable",
-}
 _MATCHED_MARKERS = "sD^vP"
 
 
-def read_paths(path: Path) -> pd.DataFrame:
-    """Read the table of paths.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, or has other columns, values that don't fit them or other kinds.
-    """
-    return _known_kinds(read_table(path, PATH_COLUMNS, "paths"), path)
-
-
-def read_crossings(path: Path) -> pd.DataFrame:
-    """Read the table of crossings; raises as `read_paths`."""
-    return _known_kinds(read_table(path, CROSSING_COLUMNS, "crossings"), path)
-
-
-def read_losses(path: Path) -> pd.DataFrame:
-    """Read the table of losses over time; raises as `read_paths`."""
-    return _known_kinds(read_table(path, LOSS_COLUMNS, "losses over time"), path)
-
-
-def _known_kinds(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    unknown = sorted(set(table["kind"]) - set(_ORDER))
-    if unknown or table.empty:
-        raise InputError(f"{path}: expected kinds of {_ORDER}, found {unknown or 'no rows'}")
-    return table
-
-
 @style()
-def noise_sample_tsne(
-    crossings: pd.DataFrame, embedding: Path, *, dataset: str, origin: str
-) -> Figure:
+def noise_sample_tsne(crossings: pd.DataFrame, embedding: str | Path, subject: str) -> Figure:
     """Return the joint t-SNE of samples and noises, a panel for each kind of noise.
 
     Of matched noises those of the largest match size are shown.
@@ -70,13 +33,12 @@ def noise_sample_tsne(
     Parameters
     ----------
     crossings
-        As read by `read_crossings`: the titles' numbers; that of draw 0 is of the t-SNE shown.
+        With the columns `dansm.io.tables.CROSSING_COLUMNS`: the titles' numbers; that of draw 0 is
+        of the t-SNE shown.
     embedding
         File with the points of the t-SNE shown.
-    dataset
-        Named in the title.
-    origin
-        Whose samples they are: ``generated`` by a model, or ``stored``.
+    subject
+        Of the title.
 
     Raises
     ------
@@ -103,8 +65,8 @@ def noise_sample_tsne(
         if len(counts) > 1:
             title += f" ({counts.mean():.1f} ± {counts.std():.1f} in {len(counts)})"
         axes.set_title(title)
-    title = f"{dataset}: t-SNE of {pairs} noise-sample pairs, perplexity {perplexity:g}"
-    figure.suptitle(f"{title}\n{_ORIGINS[origin]}", fontsize=8, weight="bold")
+    title = f"{subject}: t-SNE of {pairs} noise-sample pairs, perplexity {perplexity:g}"
+    figure.suptitle(f"{title}\n{_origin(crossings)}")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
@@ -122,15 +84,15 @@ def _draw_pairs(axes: Axes, samples: np.ndarray, noises: np.ndarray) -> None:
 
 
 @style()
-def path_geometry(paths: pd.DataFrame, *, dataset: str, origin: str) -> Figure:
+def path_geometry(paths: pd.DataFrame, subject: str) -> Figure:
     """Return path length and inter-path distance by kind of noise, and one against the other.
 
     Parameters
     ----------
     paths
-        As read by `read_paths`.
-    dataset, origin
-        As in `noise_sample_tsne`.
+        With the columns `dansm.io.tables.PATH_COLUMNS`.
+    subject
+        Of the title.
     """
     kinds, looks = _kinds(paths), _looks(paths)
     figure = Figure(figsize=(6.6, 5.2), layout="constrained")
@@ -160,21 +122,21 @@ def path_geometry(paths: pd.DataFrame, *, dataset: str, origin: str) -> Figure:
     handles = [Line2D([], [], label=_name(*kind), **looks[kind]) for kind in kinds]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(kinds))
     draws, pairs = paths["draw"].nunique(), paths[paths["quantity"] == "path_length"]["pairs"].max()
-    title = f"{dataset}: paths of {draws} draws of {pairs:,} pairs\n{_ORIGINS[origin]}"
-    figure.suptitle(title, fontsize=8, weight="bold")
+    title = f"{subject}: paths of {draws} draws of {pairs:,} pairs\n{_origin(paths)}"
+    figure.suptitle(title)
     return figure
 
 
 @style()
-def nearest_share(paths: pd.DataFrame, *, dataset: str, origin: str) -> Figure:
+def nearest_share(paths: pd.DataFrame, subject: str) -> Figure:
     """Return how often a sample's noise is the nearest of its batch, against batch size.
 
     Parameters
     ----------
     paths
-        As read by `read_paths`.
-    dataset, origin
-        As in `noise_sample_tsne`.
+        With the columns `dansm.io.tables.PATH_COLUMNS`.
+    subject
+        Of the title.
     """
     shares, looks = paths[paths["quantity"] == "nearest_share"], _looks(paths)
     figure = Figure(figsize=(4.2, 3.6), layout="constrained")
@@ -199,31 +161,32 @@ def nearest_share(paths: pd.DataFrame, *, dataset: str, origin: str) -> Figure:
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.xaxis.set_minor_locator(NullLocator())
     figure.legend(loc="outside lower center", ncols=3)
-    figure.suptitle(f"{dataset}: nearest noises\n{_ORIGINS[origin]}", fontsize=8, weight="bold")
+    figure.suptitle(f"{subject}: nearest noises\n{_origin(paths)}")
     return figure
 
 
 @style()
-def loss_over_time(losses: pd.DataFrame, *, dataset: str, match_size: int) -> Figure:
+def loss_over_time(losses: pd.DataFrame, paths: pd.DataFrame, subject: str) -> Figure:
     """Return the loss of trained models over time by kind of noise, a panel for each model.
 
     Parameters
     ----------
     losses
-        As read by `read_losses`.
-    dataset
-        Named in the title.
-    match_size
-        That of the matched noises.
+        With the columns `dansm.io.tables.LOSS_COLUMNS`.
+    paths
+        With ``PATH_COLUMNS``: the matched noises are those of its largest match size.
+    subject
+        Of the title.
     """
-    keys = ["coupling", "match_size", "seed"]
+    match_size = paths.loc[paths["kind"] == "matched", "match_size"].max()
+    keys = ["run", "coupling", "match_size", "seed"]
     models = list(losses.groupby(keys, sort=False))
     figure = Figure(figsize=(0.6 + 3 * len(models), 3.4), layout="constrained")
     panels = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
     lines = {"random": "--", "matched": "-.", "preferable": "-"}
     looks = _look_up([("random", 0), ("matched", match_size), ("preferable", 0)])
     z = 1.96
-    for axes, ((coupling, trained, seed), rows) in zip(panels, models, strict=True):
+    for axes, ((_, coupling, trained, seed), rows) in zip(panels, models, strict=True):
         for kind, look in looks.items():
             of_kind = (
                 rows[rows["kind"] == kind[0]]
@@ -236,22 +199,37 @@ def loss_over_time(losses: pd.DataFrame, *, dataset: str, match_size: int) -> Fi
                 middle, loss - error, loss + error, color=look["color"], alpha=0.2, linewidth=0
             )
             axes.plot(middle, loss, **look | {"linestyle": lines[kind[0]]}, label=_noises(*kind))
-        axes.set_title(f"Model trained: {method_name(coupling, trained).lower()}, seed {seed}")
+        axes.set_title(f"Model trained: {coupling_title(coupling, trained).lower()}, seed {seed}")
         axes.set(xlabel="Time t (0: noise, 1: sample)", xlim=(0, 1))
     panels[0].set_ylim(bottom=0)
     panels[0].set_ylabel("Squared error of the velocity\nper dimension")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     pairs = losses["pairs"].iloc[0]
-    title = f"{dataset}: loss on {pairs:,} samples that each model generates itself"
-    figure.suptitle(title, fontsize=8, weight="bold")
+    figure.suptitle(f"{subject}: loss on {pairs:,} samples that each model generates itself")
     return figure
 
 
 def _kinds(table: pd.DataFrame) -> list[tuple[str, int]]:
-    """Return the kinds of noise in a table with their match sizes, 0 but for matched ones."""
+    """Return the kinds of noise in a table with their match sizes, 0 but for matched ones.
+
+    Raises
+    ------
+    InputError
+        If there are none, or others.
+    """
+    unknown = sorted(set(table["kind"]) - set(_ORDER))
+    if unknown or table.empty:
+        raise InputError(f"pairs: expected kinds of {_ORDER}, found {unknown or 'no rows'}")
     found = set(zip(table["kind"], table["match_size"].astype(int), strict=True))
     return sorted(found, key=lambda kind: (_ORDER.index(kind[0]), kind[1]))
+
+
+def _origin(table: pd.DataFrame) -> str:
+    """Say whose samples the pairs are of: without a model no noise is preferable."""
+    if (table["kind"] == "preferable").any():
+        return "samples that a model generates"
+    return "stored samples: no model was trained on them, so no noise is preferable"
 
 
 def _name(kind: str, match_size: int) -> str:
@@ -262,15 +240,15 @@ def _noises(kind: str, match_size: int) -> str:
     return f"{kind} noises" + (f", match size {match_size:,}" if match_size else "")
 
 
-def _looks(table: pd.DataFrame) -> dict[tuple[str, int], dict[str, Any]]:
+def _looks(table: pd.DataFrame) -> dict[tuple[str, int], Look]:
     return _look_up(_kinds(table))
 
 
-def _look_up(kinds: list[tuple[str, int]]) -> dict[tuple[str, int], dict[str, Any]]:
+def _look_up(kinds: list[tuple[str, int]]) -> dict[tuple[str, int], Look]:
     """Return colour and marker by kind; matched ones are darker the larger the match size."""
     matched = [kind for kind in kinds if kind[0] == "matched"]
     shades = matplotlib.colormaps["viridis"](np.linspace(0.65, 0.15, len(matched)))
-    looks: dict[tuple[str, int], tuple[Any, str, float]] = {
+    looks: dict[tuple[str, int], tuple[object, str, float]] = {
         ("random", 0): ("black", "o", 4.5),
         ("preferable", 0): ("#d55e00", "*", 8),
     }

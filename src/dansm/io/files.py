@@ -1,29 +1,27 @@
 """Writing and reading result files.
 
-Every file is written under a temporary name in its own folder, receives a *receipt* and is then
-renamed, so that a file under its final name is always complete and always has one. A receipt
-(``.receipts/NAME.json`` beside the file) holds the file's SHA-256; a result without a matching
-receipt was not made by this code and `unproven_files` reports it.
+Every file is written under a temporary name in its own folder and renamed, so that a file under its
+final name is always complete. Which job made it, `dansm.io.records` says.
 """
 
+import glob
 import hashlib
 import json
 import os
 import shutil
-import tempfile
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import psutil
 from filelock import FileLock
+from pydantic import BaseModel, ValidationError
 
 from dansm.errors import InputError
 
-RECEIPTS = ".receipts"
-RESULT_SUFFIXES = frozenset(
-    {".csv", ".ipynb", ".json", ".jsonl", ".npy", ".npz", ".pdf", ".png", ".safetensors"}
-)
+M = TypeVar("M", bound=BaseModel)
 
 
 def sha256(path: Path) -> str:
@@ -34,7 +32,9 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that becomes ``path``, with its receipt, when the block succeeds.
+    """Yield a temporary path that becomes ``path`` when the block succeeds.
+
+    What killed processes of this machine left of the same file is removed.
 
     Raises
     ------
@@ -42,23 +42,25 @@ def atomic_path(path: Path) -> Iterator[Path]:
         If the folder cannot be created or written to.
     """
     path = Path(path)
+    stem = f".{path.name}.{socket.gethostname()}-"
+    end = f".partial{path.suffix}"
+    partial = path.with_name(f"{stem}{os.getpid()}{end}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=".", suffix=f".partial{path.suffix}", dir=path.parent
-        )
+        for left in path.parent.glob(f"{glob.escape(stem)}*{glob.escape(end)}"):
+            process = left.name.removeprefix(stem).removesuffix(end)
+            if left == partial or (process.isdecimal() and not psutil.pid_exists(int(process))):
+                left.unlink(missing_ok=True)
+        open(partial, "xb").close()
     except OSError as error:
         raise InputError(
             f"{path.parent}: the results folder must be writable; {error.strerror}"
         ) from error
-    os.close(handle)
-    partial = Path(name)
     try:
         yield partial
         with open(partial, "rb+") as file:
             os.fsync(file.fileno())
         partial.chmod(0o644)
-        _write_receipt(partial, path)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -91,18 +93,37 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: expected valid JSON, found {error}") from error
 
 
-def receipt_sha256(path: Path) -> str | None:
-    """Return the SHA-256 of a file's receipt, if the file is as it was then; otherwise None.
+def read_model(path: Path, model: type[M]) -> M:
+    """Read a JSON file that a model describes.
 
-    Size and modification time decide, so a large file need not be read.
+    Raises
+    ------
+    InputError
+        If the file is missing, not valid JSON, or of another shape.
     """
     try:
-        receipt = json.loads(_receipt_of(path).read_text())
-        stat = path.stat()
-        unchanged = (receipt["size"], receipt["mtime_ns"]) == (stat.st_size, stat.st_mtime_ns)
-        return receipt["sha256"] if unchanged else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return parse_model(Path(path).read_bytes(), model, path)
+    except OSError as error:
+        raise InputError(f"{path}: expected a JSON file, found none ({error})") from error
+
+
+def parse_model(text: bytes, model: type[M], path: Path | str) -> M:
+    """Return what a JSON file's text says, checked by a model.
+
+    Raises
+    ------
+    InputError
+        Naming the file, if the text is not valid JSON, or of another shape.
+    """
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "all of it"
+        kind = model.__name__.strip("_").lower()
+        raise InputError(
+            f"{path}: {where}: expected the JSON of a valid {kind}, found: {first['msg']}"
+        ) from error
 
 
 def publish(source: Path, target: Path) -> None:
@@ -163,76 +184,3 @@ def check_free_space(folder: Path, size: int, path: Path) -> None:
             f"{path}: expected {size / 2**30:.2f} GiB of free disk for it, "
             f"found {free / 2**30:.2f} GiB on that of {folder}"
         )
-
-
-def unproven_files(root: Path, skip: set[str]) -> list[Path]:
-    """Return the result files below ``root`` that have no matching receipt.
-
-    A file whose size and modification time are those of its receipt is taken as unchanged;
-    otherwise its SHA-256 decides, so copying a results folder keeps it valid.
-
-    Parameters
-    ----------
-    root
-        The results folder.
-    skip
-        Names of folders directly or indirectly below ``root`` that hold no results (logs …).
-    """
-    unproven = []
-    for folder, subfolders, names in os.walk(root):
-        subfolders[:] = sorted(set(subfolders) - skip - {RECEIPTS})
-        for name in sorted(names):
-            path = Path(folder) / name
-            result = path.suffix in RESULT_SUFFIXES and not name.startswith(".")
-            if result and not is_proven(path):
-                unproven.append(path)
-    return unproven
-
-
-def is_proven(path: Path) -> bool:
-    """Return whether a file is what its receipt says; see `unproven_files`."""
-    if receipt_sha256(path) is not None:
-        return True
-    try:
-        receipt = json.loads(_receipt_of(path).read_text())
-        return receipt["size"] == path.stat().st_size and receipt["sha256"] == sha256(path)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def check_results_folder(root: Path, skip: set[str]) -> None:
-    """Check that results can be written below ``root``, and that those there are by this code.
-
-    Raises
-    ------
-    InputError
-        Naming the folder that cannot be written to, or the files that no run made
-        (see `unproven_files`).
-    """
-    folder = next(path for path in (root, *root.absolute().parents) if path.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        kind = "folder without write permission" if folder.is_dir() else "file"
-        raise InputError(f"{root}: the results folder must be writable, found a {kind}: {folder}")
-    unproven = unproven_files(root, skip)
-    if unproven:
-        names = "\n  ".join(str(path) for path in unproven[:10])
-        more = f"\n  and {len(unproven) - 10} more" if len(unproven) > 10 else ""
-        raise InputError(
-            f"{root}: expected only files made by this workflow, found some that no run made or "
-            f"that were changed since; delete them or move them elsewhere:\n  {names}{more}"
-        )
-
-
-def _receipt_of(path: Path) -> Path:
-    return path.parent / RECEIPTS / f"{path.name}.json"
-
-
-def _write_receipt(content: Path, path: Path) -> None:
-    stat = content.stat()
-    receipt = _receipt_of(path)
-    receipt.parent.mkdir(exist_ok=True)
-    partial = receipt.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(
-        json.dumps({"sha256": sha256(content), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns})
-    )
-    os.replace(partial, receipt)

@@ -8,23 +8,26 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# The keys of `provenance`.
-PROVENANCE = ("commit", "uncommitted_changes", "versions", "hardware")
+_PROJECT = Path(__file__).parents[3]
 _PACKAGES = ("torch", "diffusers", "accelerate", "numpy", "scipy", "clean-fid", "scikit-learn")
 
 
 def provenance() -> dict[str, Any]:
     """Return commit, package versions and hardware of the running process.
 
-    Where PyTorch was never imported, there is no GPU in use and no number of its threads.
+    Where PyTorch was never imported, there is no GPU in use and no number of its threads. What is
+    not known is None, as the commit of a copy that is in no repository, or in another project's.
     """
     torch = sys.modules.get("torch")
     device = "cpu"
     if torch is not None and torch.cuda.is_available():
         device = torch.cuda.get_device_name()
+    top = _git("rev-parse", "--show-toplevel")
+    ours = top is not None and Path(top).resolve() == _PROJECT.resolve()
+    changes = _git("status", "--porcelain", "--untracked-files=no") if ours else None
     return {
-        "commit": _git("rev-parse", "HEAD"),
-        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "commit": _git("rev-parse", "HEAD") if ours else None,
+        "uncommitted_changes": None if changes is None else bool(changes),
         "versions": {"python": platform.python_version(), "dansm": _version("dansm")}
         | {name: _version(name) for name in _PACKAGES},
         "hardware": {
@@ -55,10 +58,14 @@ def _version(package: str) -> str | None:
 
 
 def _git(*arguments: str) -> str | None:
+    # A surrounding command of git, such as a hook, must not tell of its own repository.
+    places = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+    own = {key: value for key, value in os.environ.items() if key not in places}
     try:
         done = subprocess.run(
             ["git", *arguments],
-            cwd=Path(__file__).parent,
+            cwd=_PROJECT,
+            env=own,
             capture_output=True,
             text=True,
             check=True,

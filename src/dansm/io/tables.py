@@ -1,204 +1,126 @@
-"""Tidy tables, one row a measurement: above all that of distances."""
+"""Tidy tables, one row a measurement: their columns, and how they are written and read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from dansm.config import RunSettings
+from dansm.couplings.registry import options_text
 from dansm.errors import InputError
 from dansm.io.files import atomic_path
 
-COLUMNS = {
-    "dataset": "string",
-    "process": "string",
-    "coupling": "string",
-    "match_size": "Int64",
-    "seed": "Int64",
-    "images_seen": "Int64",
-    "sampler": "string",
-    "steps": "Int64",
-    "nfe": "Float64",
-    "seed_range": "Int64",
-    "metric": "string",
-    "feature_extractor": "string",
-    "n_samples": "Int64",
-    "value": "Float64",
+# A column of one name has one type in all tables; those that are not here are numbers with a
+# fraction. `loss` is a name where runs are described, and a number in the table of it.
+_TYPES = {
+    "string": """dataset run process coupling options times sampler metric feature_extractor
+        baseline unequal device processor torch claim window statistic name source measure
+        direction verdict why method note kind quantity""",
+    "Int64": """match_size seed images_seen steps image_set n_samples seeds seeds_reaching
+        seeds_at_first_snapshot budget_images dimensions batch_size threads round window_size n
+        samples_timed draw pairs crossings images k draws""",
+    "boolean": "within",
 }
-
-SECONDS = "seconds"
-# Distances with the time of training until each snapshot.
-TIMED_COLUMNS = {**COLUMNS, SECONDS: "Float64"}
-
-SPEED_COLUMNS = {
-    "dataset": "string",
-    "process": "string",
-    "sampler": "string",
-    "steps": "Int64",
-    "feature_extractor": "string",
-    "coupling": "string",
-    "match_size": "Int64",
-    "target": "Float64",
-    "seeds": "Int64",
-    "seeds_reaching": "Int64",
-    "seeds_at_first_snapshot": "Int64",
-    "budget_images": "Int64",
-    "images_to_reach": "Float64",
-    "saving_percent": "Float64",
-    "saving_low": "Float64",
-    "saving_high": "Float64",
-    "saving_student_low": "Float64",
-    "saving_student_high": "Float64",
-    "budget_seconds": "Float64",
-    "seconds_to_reach": "Float64",
-    "seconds_saving_percent": "Float64",
-    "seconds_saving_low": "Float64",
-    "seconds_saving_high": "Float64",
-    "seconds_saving_student_low": "Float64",
-    "seconds_saving_student_high": "Float64",
-}
-
-MATCHING_SHARE_COLUMNS = {
-    "dataset": "string",
-    "process": "string",
-    "dimensions": "Int64",
-    "batch_size": "Int64",
-    "device": "string",
-    "processor": "string",
-    "threads": "Int64",
-    "torch": "string",
-    "match_size": "Int64",
-    "round": "Int64",
-    "step_ms": "Float64",
-    "match_ms": "Float64",
-    "ahead_step_ms": "Float64",
-}
-
-MARGINAL_COLUMNS = {
-    "dataset": "string",
-    "coupling": "string",
-    "match_size": "Int64",
-    "options": "string",
-    "claim": "string",
-    "window": "string",
-    "window_size": "Int64",
-    "statistic": "string",
-    "value": "Float64",
-    "theory_low": "Float64",
-    "theory_high": "Float64",
-    "within": "boolean",
-    "n": "Int64",
-    "name": "string",
-}
-
-CLAIM_COLUMNS = {
-    "dataset": "string",
-    "name": "string",
-    "claim": "string",
-    "source": "string",
-    "measure": "string",
-    "direction": "string",
-    "threshold": "Float64",
-    "value": "Float64",
-    "low": "Float64",
-    "high": "Float64",
-    "n": "Int64",
-    "verdict": "string",
-    "why": "string",
-}
-
-MATCHING_COST_COLUMNS = {
-    "method": "string",
-    "match_size": "Int64",
-    "dimensions": "Int64",
-    "batch_size": "Int64",
-    "threads": "Int64",
-    "device": "string",
-    "processor": "string",
-    "torch": "string",
-    "samples_timed": "Int64",
-    "microseconds_per_sample": "Float64",
-    "low": "Float64",
-    "high": "Float64",
-    "peak_memory_mib": "Float64",
-    "times_matmul": "Float64",
-    "note": "string",
-}
-
-PATH_COLUMNS = {
-    "dataset": "string",
-    "kind": "string",
-    "coupling": "string",
-    "match_size": "Int64",
-    "draw": "Int64",
-    "pairs": "Int64",
-    "quantity": "string",
-    "value": "Float64",
-}
-
-CROSSING_COLUMNS = {
-    "dataset": "string",
-    "kind": "string",
-    "match_size": "Int64",
-    "draw": "Int64",
-    "pairs": "Int64",
-    "perplexity": "Float64",
-    "crossings": "Int64",
-}
-
-LOSS_COLUMNS = {
-    "dataset": "string",
-    "coupling": "string",
-    "match_size": "Int64",
-    "seed": "Int64",
-    "kind": "string",
-    "t_low": "Float64",
-    "t_high": "Float64",
-    "pairs": "Int64",
-    "loss": "Float64",
-    "standard_error": "Float64",
-}
-
-_RUN = {"process": "string", "coupling": "string", "match_size": "Int64", "seed": "Int64"}
-REPRODUCIBILITY_COLUMNS = {
-    "dataset": "string",
-    **{f"{name}_{side}": kind for side in "ab" for name, kind in _RUN.items()},
-    "images": "Int64",
-    **dict.fromkeys(
-        ["similarity", "low", "high", "shuffled", "shuffled_low", "shuffled_high"], "Float64"
-    ),
-}
-
-BEST_OF_K_COLUMNS = {
-    "dimensions": "Int64",
-    "k": "Int64",
-    "similarity": "Float64",
-    "standard_error": "Float64",
-    "bound": "Float64",
-    "draws": "Int64",
-}
+_TYPE_OF = {name: kind for kind, names in _TYPES.items() for name in names.split()}
 
 
-def write_table(path: Path, rows: pd.DataFrame) -> None:
-    """Write rows of distances, sorted, in the order of `COLUMNS`; missing columns stay empty."""
-    table = rows.reindex(columns=list(COLUMNS)).astype(COLUMNS)
-    table = table.sort_values(list(COLUMNS), kind="stable")
+def _columns(names: str) -> dict[str, str]:
+    """Return the columns of a table with their types; those of two runs end in _a and _b."""
+    return {
+        name: _TYPE_OF.get(name.removesuffix("_a").removesuffix("_b"), "Float64")
+        for name in names.split()
+    }
+
+
+# What every table that describes runs says of them; `run_columns` has the values.
+_RUN = "dataset run process coupling match_size options times loss seed"
+RUN_COLUMNS = _columns(_RUN) | {"loss": "string"}
+
+DISTANCE_COLUMNS = RUN_COLUMNS | _columns(
+    "images_seen sampler steps nfe image_set metric feature_extractor n_samples value"
+)
+COMPARISON_COLUMNS = DISTANCE_COLUMNS | _columns("seconds baseline unequal")
+
+_LEAD = "difference difference_low difference_high"
+SUMMARY_COLUMNS = {name: kind for name, kind in RUN_COLUMNS.items() if name != "seed"} | _columns(
+    f"""sampler steps metric feature_extractor seeds mean low high seconds
+    behind behind_low behind_high baseline {_LEAD} unequal"""
+)
+
+_SAVING = "percent low high student_low student_high"
+SPEED_COLUMNS = _columns(
+    """dataset process sampler steps metric feature_extractor run coupling match_size options
+    baseline target seeds seeds_reaching seeds_at_first_snapshot budget_images images_to_reach """
+    + " ".join(f"saving_{name}" for name in _SAVING.split())
+    + " budget_seconds seconds_to_reach "
+    + " ".join(f"seconds_saving_{name}" for name in _SAVING.split())
+)
+
+_MODEL = "run process coupling match_size seed"
+REPRODUCIBILITY_COLUMNS = _columns(
+    " ".join(["dataset", *(f"{name}_{side}" for side in "ab" for name in _MODEL.split())])
+    + " images similarity low high shuffled shuffled_low shuffled_high"
+)
+
+CLAIM_COLUMNS = _columns(
+    "dataset name claim source measure direction threshold value low high n verdict why"
+)
+
+MATCHING_SHARE_COLUMNS = _columns(
+    """dataset process dimensions batch_size device processor threads torch match_size round
+    step_ms match_ms ahead_step_ms"""
+)
+
+MARGINAL_COLUMNS = _columns(
+    """dataset coupling match_size options claim window window_size statistic value
+    theory_low theory_high within n"""
+)
+
+MATCHING_COST_COLUMNS = _columns(
+    """method match_size dimensions batch_size threads device processor torch samples_timed
+    microseconds_per_sample low high peak_memory_mib times_matmul note"""
+)
+
+PATH_COLUMNS = _columns("dataset kind coupling match_size draw pairs quantity value")
+
+CROSSING_COLUMNS = _columns("dataset kind match_size draw pairs perplexity crossings")
+
+LOSS_COLUMNS = _columns(
+    "dataset run coupling match_size seed kind t_low t_high pairs loss standard_error"
+)
+
+BEST_OF_K_COLUMNS = _columns("dimensions k similarity standard_error bound draws")
+
+
+def run_columns(name: str, settings: RunSettings) -> dict[str, Any]:
+    """Return the values of `RUN_COLUMNS` for a run of this name and these settings."""
+    options = {k: v for k, v in settings.coupling.options.items() if k != "match_size"}
+    return {
+        "dataset": settings.dataset,
+        "run": name,
+        "process": settings.process.name,
+        "coupling": settings.coupling.name,
+        "match_size": settings.match_size,
+        "options": options_text(options) or None,
+        "times": settings.times.text,
+        "loss": settings.loss.text,
+        "seed": settings.seed,
+    }
+
+
+def write_table(
+    path: Path, rows: pd.DataFrame | Iterable[Mapping[str, Any]], columns: Mapping[str, str]
+) -> None:
+    """Write rows as a CSV file with certain columns; those that the rows lack stay empty."""
+    rows = rows if isinstance(rows, pd.DataFrame) else list(rows)
+    table = pd.DataFrame(rows, columns=list(columns)).astype(dict(columns))
     with atomic_path(path) as partial:
         table.to_csv(partial, index=False)
 
 
-def read_table(
-    path: Path, columns: Mapping[str, str] = COLUMNS, content: str = "distances"
-) -> pd.DataFrame:
-    """Read a table of distances, or another one.
-
-    Parameters
-    ----------
-    path
-        A CSV file.
-    columns
-        The columns that it must have, in their order, with their types.
-    content
-        What it is a table of, for messages.
+def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    """Read what `write_table` wrote.
 
     Raises
     ------
@@ -207,22 +129,12 @@ def read_table(
     """
     try:
         header = pd.read_csv(path, nrows=0).columns.tolist()
-        if header != list(columns):
-            raise InputError(f"{path}: expected columns {list(columns)}, found {header}")
-        return pd.read_csv(path, dtype=dict(columns))
+        # With other columns the types would not fit them.
+        table = pd.read_csv(path, dtype=dict(columns)) if header == list(columns) else None
     except FileNotFoundError as error:
-        raise InputError(f"{path}: expected a table of {content}, found no file") from error
+        raise InputError(f"{path}: expected a table, found no file") from error
     except (ValueError, pd.errors.EmptyDataError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: expected a table of {content}, found {error}") from error
-
-
-def collect_tables(paths: Sequence[Path], dataset: str, path: Path) -> None:
-    """Join tables of distances into one of a dataset.
-
-    Rows of the real images carry the name of the pixel dataset; in the table of its latents they
-    stand for those.
-    """
-    table = pd.concat([read_table(part) for part in paths], ignore_index=True)
-    write_table(path, table.assign(dataset=dataset))
+        raise InputError(f"{path}: expected a table, found {error}") from error
+    if table is None:
+        raise InputError(f"{path}: expected columns {list(columns)}, found {header}")
+    return table

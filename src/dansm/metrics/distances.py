@@ -1,11 +1,13 @@
 """What sets of features and class probabilities are compared by, in float64 on the CPU."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dansm.catalogue import EXTRACTORS, METRICS
 from dansm.metrics.extractors import Extractor, Features
 from dansm.metrics.statistics import (
     KEPT_FEATURES,
@@ -32,31 +34,29 @@ class Measurement(NamedTuple):
 def measure(
     found: Features, reference: ReferenceFeatures, extractor: Extractor, *, everything: bool
 ) -> list[Measurement]:
-    """Return the Fréchet distance of generated images to real ones, or all metrics.
+    """Return what generated images are in each of `METRICS`, beside real ones.
 
     Parameters
     ----------
     found
         What the extractor found in the generated images.
     everything
-        Also the kernel distance, precision and recall (over at most as many images as the reference
-        keeps of the real ones, since both depend on the number) and the classifier score.
+        Also the metrics that not every snapshot has. Of scores over classes there is the
+        extractor's own.
     """
-    features, count = found.features, len(found.features)
-    rows = [Measurement("frechet_distance", frechet_distance(features, reference), count)]
-    if everything:
-        equal = features[:KEPT_FEATURES]
-        precision, recall = precision_recall(equal, reference)
-        rows += [
-            Measurement("kernel_distance", kernel_distance(features, reference), count),
-            Measurement("precision", precision, len(equal)),
-            Measurement("recall", recall, len(equal)),
-            Measurement(extractor.score, classifier_score(found.probabilities), count),
-        ]
+    foreign = {entry.score for entry in EXTRACTORS.values()} - {extractor.score}
+    equal = found.take(slice(KEPT_FEATURES))
+    rows = []
+    for name, entry in METRICS.items():
+        if name not in foreign and (everything or entry.every_snapshot):
+            images = equal if entry.equal_numbers else found
+            value = entry.load()(images, reference)
+            rows.append(Measurement(name, value, len(images.features)))
+    _precision_recall.cache_clear()  # or the features would stay in memory
     return rows
 
 
-def frechet_distance(features: np.ndarray, reference: ReferenceFeatures) -> float:
+def frechet_distance(found: Features, reference: ReferenceFeatures) -> float:
     """Return the Fréchet distance of Gaussians fitted to two sets of features.
 
     It is called FID only if the features are Inception's (Heusel et al., 2017). The trace of
@@ -64,16 +64,12 @@ def frechet_distance(features: np.ndarray, reference: ReferenceFeatures) -> floa
     general matrix's square root. Of fewer features than dimensions they are singular values of the
     centred features times ``Σ₂^½``, which cost next to nothing.
 
-    Parameters
-    ----------
-    features
-        Shape ``(n, d)``.
-
     Raises
     ------
     ValueError
         If features are not finite, or fewer than two.
     """
+    features = found.features
     _check(features)
     mine = ReferenceFeatures.of(features)
     count, dimensions = features.shape
@@ -88,23 +84,18 @@ def frechet_distance(features: np.ndarray, reference: ReferenceFeatures) -> floa
     return float(means + traces - 2 * cross)
 
 
-def kernel_distance(features: np.ndarray, reference: ReferenceFeatures) -> float:
+def kernel_distance(found: Features, reference: ReferenceFeatures) -> float:
     """Return the kernel distance (KID, Bińkowski et al., 2018), mean over 20 random subsets.
 
     Each is of at most 1 000 images a side, the real ones from those that the reference keeps.
-
-    Parameters
-    ----------
-    features
-        Shape ``(n, d)``.
 
     Raises
     ------
     ValueError
         If features are not finite, or fewer than two.
     """
-    _check(features)
-    sides = [torch.from_numpy(rows).double() for rows in (features, reference.features)]
+    _check(found.features)
+    sides = [torch.from_numpy(rows).double() for rows in (found.features, reference.features)]
     size = min(len(sides[0]), len(sides[1]), KERNEL_SUBSET_SIZE)
     stream = generator(0, "kernel-distance")
     total = 0.0
@@ -116,26 +107,32 @@ def kernel_distance(features: np.ndarray, reference: ReferenceFeatures) -> float
     return total / KERNEL_SUBSETS
 
 
-def precision_recall(features: np.ndarray, reference: ReferenceFeatures) -> tuple[float, float]:
-    """Return improved precision and recall (Kynkäänniemi et al., 2019, equations 1 and 2).
+def precision(found: Features, reference: ReferenceFeatures) -> float:
+    """Return improved precision (Kynkäänniemi et al., 2019, equations 1 and 2).
 
-    Precision is the share of generated images within a real image's distance to its third nearest
-    real neighbour; recall is the same with the roles exchanged. The real images are those that the
-    reference keeps.
-
-    Parameters
-    ----------
-    features
-        Shape ``(n, d)``.
+    It is the share of generated images within a real image's distance to its third nearest real
+    neighbour. The real images are those that the reference keeps.
 
     Raises
     ------
     ValueError
         If features are not finite, or fewer than four.
     """
-    for rows in (features, reference.features):
+    return _precision_recall(found, reference)[0]
+
+
+def recall(found: Features, reference: ReferenceFeatures) -> float:
+    """Return improved recall: `precision` with real and generated images exchanged."""
+    return _precision_recall(found, reference)[1]
+
+
+@lru_cache(maxsize=1)
+def _precision_recall(found: Features, reference: ReferenceFeatures) -> tuple[float, float]:
+    for rows in (found.features, reference.features):
         _check(rows, NEIGHBOUR + 1)
-    generated, real = (torch.from_numpy(rows).double() for rows in (features, reference.features))
+    generated, real = (
+        torch.from_numpy(rows).double() for rows in (found.features, reference.features)
+    )
     radii = neighbour_distances(generated)
     precise = 0
     recalled = torch.zeros(len(real), dtype=torch.bool)
@@ -145,22 +142,19 @@ def precision_recall(features: np.ndarray, reference: ReferenceFeatures) -> tupl
     return precise / len(generated), recalled.double().mean().item()
 
 
-def classifier_score(probabilities: np.ndarray) -> float:
+def classifier_score(found: Features, reference: ReferenceFeatures) -> float:
     """Return ``exp E KL(p(y|x) ‖ p(y))``, mean over ten parts of the images.
 
     It is called inception score only if the classes are Inception's (Salimans et al., 2016). Every
-    tenth image makes a part, so that images sorted by class do no harm.
-
-    Parameters
-    ----------
-    probabilities
-        Shape ``(n, classes)``.
+    tenth image makes a part, so that images sorted by class do no harm. The real images do not
+    matter.
 
     Raises
     ------
     ValueError
-        If they are not finite or there are fewer than two rows.
+        If probabilities are not finite, or of fewer than two images.
     """
+    probabilities = found.probabilities
     _check(probabilities)
     scores = []
     for first in range(min(SCORE_PARTS, len(probabilities))):

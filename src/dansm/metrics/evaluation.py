@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -20,7 +19,7 @@ from dansm.io.files import atomic_path, read_json, sha256, write_json
 from dansm.io.notes import append_note, read_notes
 from dansm.io.provenance import provenance
 from dansm.io.run_folder import RUN, SNAPSHOTS
-from dansm.io.tables import write_table
+from dansm.io.tables import DISTANCE_COLUMNS, run_columns, write_table
 from dansm.metrics.distances import measure
 from dansm.metrics.extractors import Extractor, Features
 from dansm.metrics.png import kept_as_png
@@ -29,7 +28,7 @@ from dansm.metrics.statistics import ReferenceFeatures
 from dansm.models.networks import make_network
 from dansm.models.trained import snapshot_description
 from dansm.models.weights import load_weights
-from dansm.processes import PROCESSES
+from dansm.processes.samplers import make_sampler
 
 PNG = "png"
 GRID_IMAGES = 64
@@ -49,18 +48,18 @@ class Task(NamedTuple):
     file: str
     sampler: str
     steps: int
-    seed_range: int
+    image_set: int
     last: bool
 
     @property
     def key(self) -> str:
         """Identify the task among those of its run."""
-        return f"{self.file} {self.sampler} {self.steps} {self.seed_range}"
+        return f"{self.file} {self.sampler} {self.steps} {self.image_set}"
 
     @property
     def png_folder(self) -> str:
         """Where its images are kept, below the run's `PNG`."""
-        return f"{self.sampler}-{self.steps}/range{self.seed_range}"
+        return f"{self.sampler}-{self.steps}/set{self.image_set}"
 
 
 class RunEvaluator:
@@ -68,8 +67,8 @@ class RunEvaluator:
 
     Parameters
     ----------
-    settings
-        The run that the folder must hold.
+    run, settings
+        The name of the run that the folder must hold, and what it is.
     sampling
         Samplers, step counts and sample count.
     folder
@@ -89,6 +88,7 @@ class RunEvaluator:
 
     def __init__(
         self,
+        run: str,
         settings: RunSettings,
         sampling: Sampling,
         folder: Path,
@@ -98,7 +98,12 @@ class RunEvaluator:
     ) -> None:
         self.settings, self.sampling, self.folder = settings, sampling, Path(folder)
         self.store, self.decode, self.metrics = store, decode, metrics
-        self.snapshots = _checked_snapshots(self.folder, settings)
+        self.columns = run_columns(run, settings)
+        self.samplers = {
+            name: make_sampler(settings.process, solver)
+            for name, solver in sampling.samplers.items()
+        }
+        self.snapshots = _checked_snapshots(self.folder, run, settings)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network: nn.Module = make_network(settings.network, settings.shape).to(device).eval()
         self._loaded: str | None = None
@@ -113,12 +118,12 @@ class RunEvaluator:
                 snapshot["file"],
                 sampler,
                 steps,
-                seed_range,
+                image_set,
                 snapshot is final,
             )
             for snapshot in self.snapshots
-            for sampler, steps, ranges in self.sampling.sets(snapshot is final)
-            for seed_range in range(ranges)
+            for sampler, steps, sets in self.sampling.sets(snapshot is final)
+            for image_set in range(sets)
         ]
 
     def evaluate(self, table: Path, samples: Path, description: Path) -> None:
@@ -152,14 +157,14 @@ class RunEvaluator:
                 rows += done[task.key]
         self.save_grids(samples)
         write_json(description, {**self.description(), "provenance": provenance()})
-        write_table(table, pd.DataFrame(rows))
+        write_table(table, rows, DISTANCE_COLUMNS)
         notes.unlink(missing_ok=True)
 
     def description(self) -> dict[str, Any]:
         """Return what the run is measured with, and which run it is."""
         return {
             "run_sha256": sha256(self.folder / RUN),
-            "sampling": self.sampling.model_dump(mode="json"),
+            "sampling": self.sampling.plain(),
             "features": {
                 name: {
                     "weights_sha256": metric.extractor.weights,
@@ -179,7 +184,7 @@ class RunEvaluator:
         found: dict[str, list[Features]] = {name: [] for name in self.metrics}
         evaluations = []
         count = self.sampling.n_samples
-        batches = self._generate(task, task.seed_range * count, count)
+        batches = self._generate(task, task.image_set * count, count)
         if self.sampling.keep_png and task.last:
             batches = kept_as_png(batches, self.folder / PNG / task.png_folder, self.store)
         for batch in batches:
@@ -191,17 +196,13 @@ class RunEvaluator:
             progress.update(len(images))
         return [
             {
-                "dataset": self.settings.dataset,
-                "process": self.settings.process,
-                "coupling": self.settings.coupling,
-                "match_size": self.settings.match_size,
-                "seed": self.settings.seed,
+                **self.columns,
                 "images_seen": task.images_seen,
                 "sampler": task.sampler,
                 "steps": task.steps or None,
                 # Adaptive samplers may take another number for each batch.
                 "nfe": float(np.mean(evaluations)),
-                "seed_range": task.seed_range,
+                "image_set": task.image_set,
                 "feature_extractor": name,
                 **measurement._asdict(),
             }
@@ -218,7 +219,7 @@ class RunEvaluator:
         """Save the first images of each sampler and step count of the last snapshot."""
         grids: dict[str, np.ndarray] = {"value_range": np.array(self.store.value_range)}
         for task in self.tasks():
-            if task.last and task.seed_range == 0:
+            if task.last and task.image_set == 0:
                 # Those measured before an interruption are made once more, in the same batches.
                 batches = self._generate(task, 0, self.sampling.n_samples)
                 while self._missing(task) > 0:
@@ -236,7 +237,7 @@ class RunEvaluator:
 
     def _show(self, task: Task, batch: Images) -> None:
         """Keep the images of a batch that the grids still lack."""
-        if task.last and task.seed_range == 0 and (missing := self._missing(task)) > 0:
+        if task.last and task.image_set == 0 and (missing := self._missing(task)) > 0:
             self._shown[task.key].append(Images(batch.images[:missing].cpu(), batch.nfe))
 
     def _generate(self, task: Task, first: int, count: int) -> Iterator[Images]:
@@ -246,11 +247,10 @@ class RunEvaluator:
             self._loaded = task.file
         yield from generate(
             self.network,
-            PROCESSES[self.settings.process],
+            self.samplers[task.sampler],
             self.store,
             self.decode,
             shape=self.settings.shape,
-            sampler=task.sampler,
             steps=task.steps,
             first=first,
             count=count,
@@ -258,21 +258,21 @@ class RunEvaluator:
         )
 
 
-def _checked_snapshots(folder: Path, settings: RunSettings) -> list[dict[str, Any]]:
-    run = read_json(folder / RUN)
-    if run.get("settings") != settings.model_dump(mode="json"):
+def _checked_snapshots(folder: Path, name: str, settings: RunSettings) -> list[dict[str, Any]]:
+    found = read_json(folder / RUN)
+    if (found.get("name"), found.get("settings")) != (name, settings.plain()):
         raise InputError(
-            f"{folder / RUN}: expected the run {settings.canonical_json()}, "
-            f"found {json.dumps(run.get('settings'), sort_keys=True)}"
+            f"{folder / RUN}: expected the run {name}, {settings.canonical_json()}, found "
+            f"{found.get('name')}, {json.dumps(found.get('settings'), sort_keys=True)}"
         )
-    for snapshot in run["snapshots"]:
+    for snapshot in found["snapshots"]:
         path = folder / SNAPSHOTS / snapshot["file"]
         if not path.is_file():
             raise InputError(f"{path}: expected the snapshot named in {RUN}, found no file")
-        found = sha256(path)
-        if found != snapshot["sha256"]:
+        checksum = sha256(path)
+        if checksum != snapshot["sha256"]:
             raise InputError(
-                f"{path}: expected sha256 {snapshot['sha256']} as in {RUN}, found {found} "
+                f"{path}: expected sha256 {snapshot['sha256']} as in {RUN}, found {checksum} "
                 f"({path.stat().st_size} bytes)"
             )
-    return run["snapshots"]
+    return found["snapshots"]

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.error import URLError
 
 import numpy as np
@@ -15,17 +15,22 @@ from cleanfid.inception_torchscript import InceptionV3W
 from PIL import Image
 from torch import Tensor
 
+from dansm.catalogue import EXTRACTORS
 from dansm.config import INCEPTION_FILE, INCEPTION_SHA256, Classifier
 from dansm.data.store import Store
 from dansm.errors import InputError
 from dansm.io.files import atomic_path, sha256
-from dansm.metrics.classifier import WEIGHTS, load_classifier
+from dansm.metrics.classifier import WEIGHTS, DigitClassifier, load_classifier
 
 _INCEPTION_SIDE = 299
 _BATCH = 250
 
+# Images, as an extractor takes them, to features (n, d) and class probabilities (n, classes).
+Forward = Callable[[Tensor], tuple[Tensor, Tensor]]
 
-class Features(NamedTuple):
+
+@dataclass(frozen=True, eq=False)
+class Features:
     """What an extractor finds in n images.
 
     ``features`` has shape (n, d), ``probabilities`` of the extractor's classes (n, classes);
@@ -38,7 +43,14 @@ class Features(NamedTuple):
     @classmethod
     def joined(cls, parts: "Sequence[Features]") -> "Features":
         """Return the parts as one."""
-        return cls(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+        return cls(
+            np.concatenate([part.features for part in parts]),
+            np.concatenate([part.probabilities for part in parts]),
+        )
+
+    def take(self, rows: np.ndarray | slice) -> "Features":
+        """Return those of some of the images."""
+        return Features(self.features[rows], self.probabilities[rows])
 
 
 @dataclass(frozen=True)
@@ -54,14 +66,13 @@ class Extractor:
     device
         Where it computes.
     forward
-        From images in the store's own type and range, shape (n, channels, height, width), to
-        features (n, d) and probabilities (n, classes).
+        Takes images in the store's own type and range, shape (n, channels, height, width).
     """
 
     name: str
     weights: str
     device: torch.device
-    forward: Callable[[Tensor], tuple[Tensor, Tensor]]
+    forward: Forward
 
     @property
     def identity(self) -> str:
@@ -70,8 +81,8 @@ class Extractor:
 
     @property
     def score(self) -> str:
-        """What its `classifier_score` is called: only Inception's is an inception score."""
-        return "inception_score" if self.name.startswith("inception") else "classifier_score"
+        """The metric that its probabilities give: only Inception's is an inception score."""
+        return EXTRACTORS[self.name].score
 
     def __call__(self, images: Tensor) -> Features:
         """Return what is found in images, wherever they are; only that leaves the device."""
@@ -97,12 +108,11 @@ def make_extractor(
     Parameters
     ----------
     name
-        ``digit_classifier``, ``inception_legacy_tensorflow`` or ``inception_clean``; or of the
-        latter two with ``random_`` before it, for weights that are not Inception's.
+        One of `EXTRACTORS`.
     classifier, classifier_path
-        Settings (also as a dictionary) and folder, for ``digit_classifier``.
+        Settings (also as a dictionary) and folder of the dataset's classifier.
     inception_weights, inception_sha256
-        See `find_inception`.
+        See `find_inception`. For Inception of random weights, whatever the file is.
 
     Raises
     ------
@@ -110,18 +120,14 @@ def make_extractor(
         If weights are missing or others, or the store's images do not suit the extractor.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "digit_classifier":
+    entry = EXTRACTORS[name]
+    if entry.weights == "classifier":
         if classifier is None or not classifier_path:
-            raise ValueError("digit_classifier: expected its settings and folder")
-        folder = Path(classifier_path)
-        shape = tuple(store.array.shape[1:])
-        model = load_classifier(Classifier.model_validate(classifier), shape, folder).to(device)
-
-        def forward(images: Tensor) -> tuple[Tensor, Tensor]:
-            features = model.features(store.to_model_range(images))
-            return features, model.head(features).softmax(dim=1)
-
-        return Extractor(name, sha256(folder / WEIGHTS), device, forward)
+            raise ValueError(f"{name}: expected the classifier's settings and folder")
+        path = Path(classifier_path) / WEIGHTS
+        settings = Classifier.model_validate(classifier)
+        model: Any = load_classifier(settings, tuple(store.array.shape[1:]), path.parent)
+        return Extractor(name, sha256(path), device, entry.load()(model.to(device), store))
     if store.value_range != (0, 255) or store.array.dtype != np.uint8:
         raise InputError(
             f"{store.path}: {name} takes 8-bit images, found {store.array.dtype} "
@@ -132,10 +138,44 @@ def make_extractor(
             f"{store.path}: {name} takes grey or colour images, found "
             f"{store.array.shape[1]} channels"
         )
-    if name.startswith("random") and inception_weights is not None:
+    if entry.weights == "random_inception" and inception_weights is not None:
         inception_sha256 = sha256(Path(inception_weights) / INCEPTION_FILE)
     path = find_inception(inception_weights, inception_sha256)
-    return Extractor(name, inception_sha256, device, _inception(name, path, device))
+    return Extractor(name, inception_sha256, device, entry.load()(path, device))
+
+
+def classifier_features(model: DigitClassifier, store: Store) -> Forward:
+    """Return what finds a classifier's features and classes in images of a store's range."""
+
+    def forward(images: Tensor) -> tuple[Tensor, Tensor]:
+        features = model.features(store.to_model_range(images))
+        return features, model.head(features).softmax(dim=1)
+
+    return forward
+
+
+def inception_legacy_tensorflow(path: Path, device: torch.device) -> Forward:
+    """Return Inception that resizes images itself, without antialiasing as TensorFlow did."""
+    return _inception(InceptionV3W(str(path.parent), download=False, resize_inside=True), device)
+
+
+def inception_clean(path: Path, device: torch.device) -> Forward:
+    """Return Inception of images resized by `clean_resize`."""
+    model = InceptionV3W(str(path.parent), download=False, resize_inside=False)
+    return _inception(model, device, clean_resize)
+
+
+def _inception(
+    model: InceptionV3W, device: torch.device, resize: Callable[[Tensor], Tensor] = lambda x: x
+) -> Forward:
+    model = model.to(device).eval()
+
+    def forward(images: Tensor) -> tuple[Tensor, Tensor]:
+        features = model(resize(images.expand(-1, 3, -1, -1).float()))
+        # Without the bias, as the inception score has been computed from the first.
+        return features, (features @ model.base.output.weight.T).softmax(dim=1)
+
+    return forward
 
 
 def find_inception(weights: str | Path | None, expected: str = INCEPTION_SHA256) -> Path:
@@ -188,24 +228,6 @@ def fetch_inception(weights: str | Path | None, expected: str, path: Path) -> No
     """Copy the file with Inception's weights from where `find_inception` finds it."""
     with atomic_path(path) as partial:
         shutil.copyfile(find_inception(weights, expected), partial)
-
-
-def _inception(
-    name: str, path: Path, device: torch.device
-) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """Return clean-fid's Inception in one of its modes, named by ``inception_MODE``."""
-    clean = name.endswith("inception_clean")
-    # In mode legacy_tensorflow the network itself resizes, without antialiasing as TensorFlow did.
-    model = InceptionV3W(str(path.parent), download=False, resize_inside=not clean)
-    model = model.to(device).eval()
-
-    def forward(images: Tensor) -> tuple[Tensor, Tensor]:
-        colour = images.expand(-1, 3, -1, -1).float()
-        features = model(clean_resize(colour) if clean else colour)
-        # Without the bias, as the inception score has been computed from the first.
-        return features, (features @ model.base.output.weight.T).softmax(dim=1)
-
-    return forward
 
 
 def clean_resize(images: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ def kept_as_png(batches: Iterator[Images], folder: Path, store: Store) -> Iterat
     """Yield batches of images and write them as ``000000.png`` … meanwhile, in threads.
 
     The folder is emptied first, so that when the batches are at their end it holds these images
-    and no others. Nothing here reads the files again, so they have no receipts.
+    and no others. No job reads them again.
 
     Parameters
     ----------

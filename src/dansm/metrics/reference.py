@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from tqdm import tqdm
 
 from dansm.data.store import Store
-from dansm.io.tables import write_table
+from dansm.io.tables import DISTANCE_COLUMNS, write_table
 from dansm.metrics.distances import measure
 from dansm.metrics.extractors import Extractor, Features
 from dansm.metrics.sampling import DECODED_AT_ONCE, Decode
@@ -46,7 +45,7 @@ def compute_reference(
             for first in range(0, len(store), _BATCH):
                 found = extractor(torch.from_numpy(np.array(store.array[first : first + _BATCH])))
                 begin, end = np.searchsorted(rows, [first, first + _BATCH])
-                held.append(Features(*(part[rows[begin:end] - first] for part in found)))
+                held.append(found.take(rows[begin:end] - first))
                 progress.update(len(found.features))
                 yield found.features
 
@@ -63,9 +62,9 @@ def compute_reference(
     for split in range(_SPLITS):
         order = torch.randperm(len(rows), generator=generator(split, "halves")).numpy()
         other = ReferenceFeatures.of(found.features[order[half:]])
-        mine = Features(*(part[order[:half]] for part in found))
-        measured += _rows(mine, other, extractor, dataset, "real_halves", seed_range=split)
-    write_table(floor, pd.DataFrame(measured))
+        mine = found.take(order[:half])
+        measured += _rows(mine, other, extractor, dataset, "real_halves", image_set=split)
+    write_table(floor, measured, DISTANCE_COLUMNS)
 
 
 def measure_reconstruction(
@@ -86,7 +85,7 @@ def measure_reconstruction(
             parts.append(extractor(store.to_stored_range(decode(latents.batch(rows)))))
             progress.update(len(rows))
     measured = _rows(Features.joined(parts), reference, extractor, dataset, "reconstruction")
-    write_table(path, pd.DataFrame(measured))
+    write_table(path, measured, DISTANCE_COLUMNS)
 
 
 def _rows(
@@ -95,13 +94,13 @@ def _rows(
     extractor: Extractor,
     dataset: str,
     process: str,
-    seed_range: int = 0,
+    image_set: int = 0,
 ) -> list[dict[str, Any]]:
     return [
         {
             "dataset": dataset,
             "process": process,
-            "seed_range": seed_range,
+            "image_set": image_set,
             "feature_extractor": extractor.name,
             **measurement._asdict(),
         }

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dansm.data.store import Store
-from dansm.processes import Process
+from dansm.processes.samplers import Sampler
 from dansm.randomness import image_noises
 
 # Latents (n, ...) -> images in [-1, 1]; for pixel datasets the identity.
@@ -29,12 +29,11 @@ class Images(NamedTuple):
 
 def generate(
     network: nn.Module,
-    process: Process,
+    sampler: Sampler,
     store: Store,
     decode: Decode,
     *,
     shape: tuple[int, int, int],
-    sampler: str,
     steps: int,
     first: int,
     count: int,
@@ -46,12 +45,14 @@ def generate(
     ----------
     network
         A ``UNet2DModel`` in evaluation mode.
+    sampler
+        Made for the network's process.
     store
         The pixel store whose type and value range the images take.
     shape
         Shape of one noise.
-    sampler, steps
-        See `Process.sample`.
+    steps
+        Of the sampler; 0 where it has its own.
     first, count
         Which images: image k always starts from the same noise.
     """
@@ -64,7 +65,7 @@ def generate(
         size = min(batch_size, first + count - start)
         noise = image_noises(start, size, shape).to(device)
         with torch.inference_mode():
-            samples, nfe = process.sample(predict, noise, sampler, steps)
+            samples, nfe = sampler.sample(predict, noise, steps)
             images = [
                 store.to_stored_range(decode(part)) for part in samples.split(DECODED_AT_ONCE)
             ]

@@ -22,7 +22,7 @@ NEIGHBOUR = 3
 _BLOCK_ROWS = 1000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ReferenceFeatures:
     """What is kept of a dataset's real images to compare others with.
 

@@ -26,7 +26,8 @@ from dansm.config import PretrainedAutoencoder, Shape, TrainedAutoencoder
 from dansm.data.latents import Posterior
 from dansm.data.store import Store
 from dansm.errors import InputError
-from dansm.io.files import atomic_path, publish, read_json, receipt_sha256, sha256, write_json
+from dansm.io.files import atomic_path, publish, read_json, sha256, write_json
+from dansm.io.records import known_sha256
 from dansm.randomness import generator, stream_seed
 
 REPORT = "report.json"
@@ -290,7 +291,7 @@ class Codec:
         description = {
             "source": report["source"],
             "class": kind.__name__,
-            "weights_sha256": receipt_sha256(folder / _WEIGHTS) or sha256(folder / _WEIGHTS),
+            "weights_sha256": known_sha256(folder / _WEIGHTS) or sha256(folder / _WEIGHTS),
             "scaling_factor": config["scaling_factor"],
             "shift_factor": config.get("shift_factor") or 0.0,
             "mixed_precision": report["mixed_precision"],

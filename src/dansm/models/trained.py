@@ -11,25 +11,33 @@ from dansm.models.networks import make_network
 from dansm.models.weights import load_weights
 
 
+def network_description(settings: RunSettings) -> dict[str, object]:
+    """Return what a weight file says of its network."""
+    return {"network": settings.network.plain(), "shape": list(settings.shape)}
+
+
 def snapshot_description(settings: RunSettings, images_seen: int) -> dict[str, object]:
     """Return what a snapshot file says it is."""
-    return {
-        "network": settings.network.model_dump(mode="json"),
-        "shape": list(settings.shape),
-        "images_seen": images_seen,
-        "run": settings.canonical_json(),
-    }
+    run = {"images_seen": images_seen, "run": settings.canonical_json()}
+    return network_description(settings) | run
 
 
-def load_model(folder: Path, settings: RunSettings) -> nn.Module:
-    """Return a finished run's model in evaluation mode, on a GPU where there is one.
+def load_model(
+    folder: Path, settings: RunSettings, device: torch.device | None = None
+) -> nn.Module:
+    """Return a finished run's model in evaluation mode.
+
+    Parameters
+    ----------
+    device
+        None: a GPU where there is one.
 
     Raises
     ------
     InputError
         If its weights are missing, cut short or those of another run.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = make_network(settings.network, settings.shape).to(device).eval()
     expected = snapshot_description(settings, settings.steps * settings.batch_size)
     load_weights(Path(folder) / MODEL, network, expected)

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from dansm.errors import InputError
 from dansm.io.files import atomic_path
-from dansm.io.tables import CROSSING_COLUMNS
+from dansm.io.tables import CROSSING_COLUMNS, write_table
 from dansm.pairs.paths import PairDraws
 from dansm.randomness import stream_seed
 
@@ -105,7 +104,6 @@ def count_crossings(
                     "crossings": crossings_of(plane[1], plane[0]),
                 }
             )
-    with atomic_path(path) as partial:
-        pd.DataFrame(rows, columns=list(CROSSING_COLUMNS)).to_csv(partial, index=False)
+    write_table(path, rows, CROSSING_COLUMNS)
     with atomic_path(embedding) as partial, open(partial, "wb") as file:
         np.savez(file, **first_points)

@@ -8,19 +8,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dansm.catalogue import Pick
 from dansm.config import RunSettings
 from dansm.data.store import Store
 from dansm.errors import InputError
 from dansm.io.files import atomic_path
 from dansm.models.trained import load_model
 from dansm.pairs.paths import preferable_noises
-from dansm.processes import RectifiedFlow
+from dansm.processes.samplers import make_sampler
 from dansm.randomness import generator
 
 
 class TrainedRun(NamedTuple):
-    """A finished run of rectified flow, and how many samples it makes at a time."""
+    """A finished run by its name, and how many samples it makes at a time."""
 
+    name: str
     settings: RunSettings
     folder: Path
     batch_size: int
@@ -32,14 +34,12 @@ class TrainedRun(NamedTuple):
     def generate(self, network: nn.Module, count: int) -> Tensor:
         """Return what the model makes of the first preferable noises by RK45, in its own space."""
         device = next(network.parameters()).device
+        sampler = make_sampler(self.settings.process, Pick("rk45"))
         parts = []
         for noise in preferable_noises(count, self.settings.shape).split(self.batch_size):
             with torch.inference_mode():
-                samples, _ = RectifiedFlow().sample(
-                    lambda points, times: network(points, times).sample,
-                    noise.to(device),
-                    "rk45",
-                    0,
+                samples, _ = sampler.sample(
+                    lambda points, times: network(points, times).sample, noise.to(device)
                 )
             parts.append(samples.cpu())
         return torch.cat(parts)

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from dansm.io.files import atomic_path
-from dansm.io.tables import LOSS_COLUMNS
+from dansm.io.tables import LOSS_COLUMNS, run_columns, write_table
 from dansm.pairs.draws import TrainedRun
 from dansm.pairs.paths import PREFERABLE, RANDOM, Kind, PairDraws
-from dansm.processes import RectifiedFlow
+from dansm.processes.base import Process
+from dansm.processes.losses import squared_error
+from dansm.processes.objective import make_process
 from dansm.randomness import generator
 
 
@@ -43,23 +43,20 @@ def measure_loss_over_time(
         Of noises and times.
     """
     rows = []
-    edges = np.linspace(RectifiedFlow().epsilon, 1, bins + 1).tolist()
     matched = Kind("matched", "greedy", match_size)
     for run in runs:
-        network = run.load()
+        network, process = run.load(), make_process(run.settings.process)
+        edges = np.linspace(process.epsilon, 1, bins + 1).tolist()
         samples = run.generate(network, count)
         pairs = PairDraws(samples[None], True, (match_size,), seed)
         for kind in (RANDOM, matched, PREFERABLE):
             noise = pairs.noises(kind)[0]
             for number, (low, high) in enumerate(itertools.pairwise(edges)):
                 part = torch.rand(len(samples), generator=generator(seed, "part", number))
-                losses = _losses(run, network, samples, noise, low + (high - low) * part)
+                losses = _losses(run, network, process, samples, noise, low + (high - low) * part)
                 rows.append(
                     {
-                        "dataset": run.settings.dataset,
-                        "coupling": run.settings.coupling,
-                        "match_size": run.settings.match_size,
-                        "seed": run.settings.seed,
+                        **run_columns(run.name, run.settings),
                         "kind": kind.name,
                         "t_low": low,
                         "t_high": high,
@@ -68,23 +65,24 @@ def measure_loss_over_time(
                         "standard_error": float(losses.std()) / math.sqrt(len(losses)),
                     }
                 )
-    with atomic_path(path) as partial:
-        pd.DataFrame(rows, columns=list(LOSS_COLUMNS)).to_csv(partial, index=False)
+    write_table(path, rows, LOSS_COLUMNS)
 
 
 def _losses(
-    run: TrainedRun, network: nn.Module, samples: Tensor, noise: Tensor, times: Tensor
+    run: TrainedRun,
+    network: nn.Module,
+    process: Process,
+    samples: Tensor,
+    noise: Tensor,
+    times: Tensor,
 ) -> Tensor:
     """Return the loss of each pair at its time, shape (n,), float64."""
     device, losses = next(network.parameters()).device, []
     parts = (values.split(run.batch_size) for values in (samples, noise, times))
     for x, z, t in zip(*parts, strict=True):
+        point = process.point(x.to(device), z.to(device), t.to(device))
         with torch.inference_mode():
-            errors = RectifiedFlow().squared_errors(
-                lambda points, time: network(points, time).sample,
-                x.to(device),
-                z.to(device),
-                t.to(device),
-            )
+            prediction = network(point.input, point.condition).sample
+            errors = squared_error(prediction, point.target)
         losses.append(errors.flatten(1).double().mean(1).cpu())
     return torch.cat(losses)

@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from dansm.couplings import make_coupling
 from dansm.errors import InputError
 from dansm.geometry import nearest_in_batch, path_length, path_separation
-from dansm.io.files import atomic_path
-from dansm.io.tables import PATH_COLUMNS
+from dansm.io.tables import PATH_COLUMNS, write_table
 from dansm.randomness import generator, image_noises, stream_seed
 
 # Evaluation makes images from the first noises on; nobody evaluates so many.
@@ -163,5 +161,4 @@ def measure_paths(pairs: PairDraws, batch_sizes: Sequence[int], dataset: str, pa
                 {**named, "draw": draw, "pairs": n, "quantity": quantity, "value": float(value)}
                 for quantity, n, value in found
             ]
-    with atomic_path(path) as partial:
-        pd.DataFrame(rows, columns=list(PATH_COLUMNS)).to_csv(partial, index=False)
+    write_table(path, rows, PATH_COLUMNS)

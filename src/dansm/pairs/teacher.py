@@ -10,7 +10,8 @@ from dansm.config import RunSettings
 from dansm.couplings.registry import Pick
 from dansm.data.pair_store import Trajectories, write_pairs
 from dansm.errors import InputError
-from dansm.io.files import receipt_sha256, sha256
+from dansm.io.files import sha256
+from dansm.io.records import known_sha256
 from dansm.io.run_folder import MODEL
 from dansm.models.trained import load_model
 from dansm.processes.grids import sampling_times
@@ -107,7 +108,7 @@ def make_pairs(
         make,
         {
             "teacher": settings.plain(),
-            "model_sha256": receipt_sha256(weights) or sha256(weights),
+            "model_sha256": known_sha256(weights) or sha256(weights),
             "sampler": sampler.plain,
             "steps": steps,
             "count": count,

@@ -1,9 +1,5 @@
-"""Generative processes: the training loss, the time distribution and the samplers."""
+"""Generative processes: training points, times and losses, solvers and grids.
 
-from dansm.processes.base import Process, Sampled
-from dansm.processes.diffusion import Diffusion
-from dansm.processes.rectified_flow import RectifiedFlow
-
-__all__ = ["PROCESSES", "Diffusion", "Process", "RectifiedFlow", "Sampled"]
-
-PROCESSES: dict[str, Process] = {"rectified_flow": RectifiedFlow(), "diffusion": Diffusion()}
+The names are in `dansm.processes.registry`, what trains in `dansm.processes.objective`, what
+samples in `dansm.processes.samplers`. Importing this package imports no PyTorch.
+"""

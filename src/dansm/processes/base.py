@@ -1,90 +1,112 @@
 """What every process offers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from fractions import Fraction
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-# A network: (points (n, ...), times (n,)) -> prediction of the points' shape.
+from dansm.processes.times import TimeDistribution
+
+# A network: (points (n, ...), conditions (n,)) -> prediction of the points' shape.
 Network = Callable[[Tensor, Tensor], Tensor]
-# A vector field: (points (n, ...), one time for all) -> derivative of the points' shape.
-Field = Callable[[Tensor, float], Tensor]
+# The same with one condition for the whole batch.
+Conditioned = Callable[[Tensor, float], Tensor]
 
 
-class Sampled(NamedTuple):
-    """Samples and the number of network evaluations each of them took."""
+class Point(NamedTuple):
+    """What a network is shown of pairs at times of their own, and what it should answer.
 
-    samples: Tensor
-    nfe: int
+    Attributes
+    ----------
+    input
+        Shape ``(n, ...)``.
+    condition
+        Shape ``(n,)``.
+    target
+        Of the input's shape.
+    weight
+        Of each pair's error, shape ``(n,)``; None: all count alike.
+    """
+
+    input: Tensor
+    condition: Tensor
+    target: Tensor
+    weight: Tensor | None = None
 
 
 class Process(Protocol):
-    """A process owns its path between noise and data, its time distribution and its loss."""
+    """A path between noise and data: points to train on, and a differential equation to sample.
 
-    samplers: tuple[str, ...]
+    Sampling counts time from 0 (noise) to 1 (data), in fractions, so that no grid depends on
+    rounding. The differential equation is ``dy/du = velocity(y, u)`` in coordinates of the
+    process's choice; every solver that knows `start`, `coordinate`, `velocity` and `finish` suits
+    every process.
 
-    def loss(
-        self, network: Network, samples: Tensor, noise: Tensor, stream: torch.Generator
+    Attributes
+    ----------
+    name
+        Its entry in `dansm.processes.registry.PROCESSES`.
+    times
+        Number of its discrete times; None: time is continuous.
+    last
+        Last time at which the network is defined.
+    """
+
+    name: str
+    times: int | None
+    last: Fraction
+
+    def draw_times(
+        self, distribution: TimeDistribution, samples: Tensor, stream: torch.Generator
     ) -> Tensor:
-        """Return the mean loss of a batch of pairs at random times.
-
-        Parameters
-        ----------
-        samples, noise
-            Pairs of one shape ``(n, ...)``.
-        stream
-            CPU generator of the times.
-        """
+        """Return a time for each sample, as `point` counts them, shape ``(n,)``."""
         ...
 
-    def squared_errors(
-        self, network: Network, samples: Tensor, noise: Tensor, times: Tensor
-    ) -> Tensor:
-        """Return each pair's squared errors at a time of its own; their mean is the loss.
+    def point(self, samples: Tensor, noise: Tensor, times: Tensor) -> Point:
+        """Return what training shows of pairs at times of their own.
 
         Parameters
         ----------
         samples, noise
             Pairs of one shape ``(n, ...)``.
         times
-            Shape ``(n,)``, as the process counts time.
-
-        Returns
-        -------
-        Tensor, shape (n, ...), float32
+            Shape ``(n,)``, from `draw_times`.
         """
         ...
 
-    def sample(self, network: Network, noise: Tensor, sampler: str, steps: int) -> Sampled:
-        """Generate samples from noises.
+    def coordinate(self, time: Fraction) -> float:
+        """Return the integration variable u at a time."""
+        ...
 
-        Parameters
-        ----------
-        noise
-            Shape ``(n, ...)``.
-        sampler
-            One of ``samplers``.
-        steps
-            Nominal number of steps; ignored by adaptive samplers.
-        """
+    def start(self, noise: Tensor, time: Fraction) -> Tensor:
+        """Return the coordinates y of noise that is taken for the points at a time."""
+        ...
+
+    def velocity(self, network: Conditioned, points: Tensor, coordinate: float) -> Tensor:
+        """Return dy/du, at the price of one evaluation of the network."""
+        ...
+
+    def finish(self, points: Tensor) -> Tensor:
+        """Return the samples at coordinates y of time 1."""
+        ...
+
+    def euler(
+        self, network: Conditioned, points: Tensor, time: Fraction, following: Fraction
+    ) -> Tensor:
+        """Return the points themselves (not y) after the process's own first-order step."""
         ...
 
 
 class Counted:
-    """A network that counts its evaluations and takes one time for the whole batch."""
+    """A network that counts its evaluations and takes one condition for the whole batch."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
         self.calls = 0
 
-    def __call__(self, points: Tensor, time: float) -> Tensor:
-        """Evaluate the network at one time."""
+    def __call__(self, points: Tensor, condition: float) -> Tensor:
+        """Evaluate the network."""
         self.calls += 1
-        return self._network(points, torch.full((len(points),), time, device=points.device))
-
-
-def check_sampler(sampler: str, allowed: Sequence[str]) -> None:
-    """Raise ``ValueError`` unless the sampler is one of those allowed."""
-    if sampler not in allowed:
-        raise ValueError(f"unknown sampler {sampler!r}; expected one of {list(allowed)}")
+        return self._network(points, torch.full((len(points),), condition, device=points.device))

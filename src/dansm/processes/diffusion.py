@@ -1,19 +1,29 @@
 """Diffusion (Ho et al., 2020) with deterministic DDIM sampling (Song et al., 2021, η = 0)."""
 
+from fractions import Fraction
+
+import numpy as np
 import torch
 from torch import Tensor
 
+from dansm.processes.base import Conditioned, Point
+from dansm.processes.grids import time_index
 from dansm.processes.registry import PROCESSES
-from dansm.processes.base import Counted, Network, Sampled, check_sampler
+from dansm.processes.times import TimeDistribution
 
 
 class Diffusion:
     """Linear β from 1e-4 to 0.02 over T = 1000 times; the network predicts the noise.
 
     ``x_t = √ᾱ_t x + √(1 − ᾱ_t) z`` for t = 0 … T − 1.
+
+    Its differential equation is ``dy/dσ = z(x, t)`` for ``y = x/√ᾱ``, ``σ = √(1 − ᾱ)/√ᾱ`` (Song et
+    al., 2021, equation 14). Between discrete times, where adaptive solvers go, t is interpolated
+    linearly over log σ. On clean data, σ = 0, the network is not defined: the last step of every
+    solver follows its first velocity.
     """
 
-    samplers = ("ddim_original", "ddim_trailing")
+    name = "diffusion"
 
     def __init__(
         self,
@@ -23,49 +33,49 @@ class Diffusion:
     ) -> None:
         betas = torch.linspace(beta_start, beta_end, times, dtype=torch.float64)
         self.times = times
+        self.last = 1 - Fraction(1, times)
         self.alphas_bar = torch.cumprod(1 - betas, dim=0)
+        self._log_sigmas = (0.5 * ((1 - self.alphas_bar).log() - self.alphas_bar.log())).numpy()
 
-    def loss(
-        self, network: Network, samples: Tensor, noise: Tensor, stream: torch.Generator
+    def draw_times(
+        self, distribution: TimeDistribution, samples: Tensor, stream: torch.Generator
     ) -> Tensor:
-        """Return ``E ‖network(x_t, t) − z‖²`` per dimension; see `Process.loss`."""
-        times = torch.randint(self.times, (len(samples),), generator=stream)
-        return self.squared_errors(network, samples, noise, times).mean()
+        """Return t in 0 … T − 1, int64, on the CPU."""
+        return distribution.draw_index(len(samples), self.times, stream)
 
-    def squared_errors(
-        self, network: Network, samples: Tensor, noise: Tensor, times: Tensor
-    ) -> Tensor:
-        """Return those of the noise at times 0 … T − 1, int64; see `Process.squared_errors`."""
+    def point(self, samples: Tensor, noise: Tensor, times: Tensor) -> Point:
+        """Return ``x_t``, t and the noise."""
         alpha = self.alphas_bar[times].to(samples).reshape(-1, *[1] * (samples.ndim - 1))
         points = alpha.sqrt() * samples + (1 - alpha).sqrt() * noise
-        prediction = network(points, times.to(samples))
-        return (prediction.float() - noise).square()
+        return Point(points, times.to(samples), noise)
 
-    def timesteps(self, sampler: str, steps: int) -> list[int]:
-        """Return the times at which the network is evaluated, from noisy to clean.
+    def coordinate(self, time: Fraction) -> float:
+        """Return σ of the nearest discrete time; 0 of time 1."""
+        index = time_index(time, self.times)
+        return float(np.exp(self._log_sigmas[index])) if index >= 0 else 0.0
 
-        ``ddim_original`` is the spacing of DDIM's published code, ``range(0, T, T // N)``: it may
-        hold more than N times (999, 666, 333, 0 for N = 3) and may start below T − 1 on what is
-        then taken for pure noise. ``ddim_trailing`` holds N times and starts at T − 1 (Lin et al.,
-        2024, table 2).
-        """
-        check_sampler(sampler, self.samplers)
-        if not 1 <= steps <= self.times:
-            raise ValueError(f"steps: expected 1 to {self.times}, found {steps}")
-        if sampler == "ddim_original":
-            return list(range(0, self.times, self.times // steps))[::-1]
-        return [round(self.times * k / steps) - 1 for k in range(steps, 0, -1)]
+    def start(self, noise: Tensor, time: Fraction) -> Tensor:
+        """Return noise over √ᾱ."""
+        return noise * (1 + self.coordinate(time) ** 2) ** 0.5
 
-    def sample(self, network: Network, noise: Tensor, sampler: str, steps: int) -> Sampled:
-        """Run DDIM from noise to data (Song et al., 2021, equation 12); see `Process.sample`."""
-        times = self.timesteps(sampler, steps)
-        counted = Counted(network)
-        points = noise
-        for time, following in zip(times, [*times[1:], None], strict=True):
-            alpha = float(self.alphas_bar[time])
-            # After the last time comes clean data, ᾱ = 1.
-            alpha_next = 1.0 if following is None else float(self.alphas_bar[following])
-            predicted_noise = counted(points, float(time))
-            clean = (points - (1 - alpha) ** 0.5 * predicted_noise) / alpha**0.5
-            points = alpha_next**0.5 * clean + (1 - alpha_next) ** 0.5 * predicted_noise
-        return Sampled(points, counted.calls)
+    def velocity(self, network: Conditioned, points: Tensor, coordinate: float) -> Tensor:
+        """Return the noise that the network predicts at σ."""
+        condition = float(
+            np.interp(np.log(coordinate), self._log_sigmas, np.arange(self.times, dtype=float))
+        )
+        return network(points / (1 + coordinate**2) ** 0.5, condition)
+
+    def finish(self, points: Tensor) -> Tensor:
+        """Return the points: σ = 0."""
+        return points
+
+    def euler(
+        self, network: Conditioned, points: Tensor, time: Fraction, following: Fraction
+    ) -> Tensor:
+        """Return a step of DDIM (Song et al., 2021, equation 12); after time 1 comes ᾱ = 1."""
+        index, after = time_index(time, self.times), time_index(following, self.times)
+        alpha = float(self.alphas_bar[index])
+        alpha_next = float(self.alphas_bar[after]) if after >= 0 else 1.0
+        predicted_noise = network(points, float(index))
+        clean = (points - (1 - alpha) ** 0.5 * predicted_noise) / alpha**0.5
+        return alpha_next**0.5 * clean + (1 - alpha_next) ** 0.5 * predicted_noise

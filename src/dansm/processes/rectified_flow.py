@@ -4,64 +4,67 @@
 ``999 t`` (Liu et al., 2022; paper, section 2).
 """
 
+from fractions import Fraction
+
 import torch
 from torch import Tensor
 
-from dansm.processes.base import Counted, Network, Sampled, check_sampler
-from dansm.processes.solvers import euler, heun, rk45
+from dansm.processes.base import Conditioned, Point
+from dansm.processes.times import TimeDistribution
 
 TIME_SCALE = 999.0
 
 
 class RectifiedFlow:
-    """Loss and samplers of rectified flow.
+    """Straight paths, followed in t from ε to 1; see `dansm.processes.base.Process`.
 
     Parameters
     ----------
     epsilon
-        Smallest time: ``t ~ U(ε, 1)``.
+        Smallest time: uniform times are ``t ~ U(ε, 1)``.
     """
 
-    samplers = ("euler", "heun", "rk45")
+    name = "rectified_flow"
+    times = None
+    last = Fraction(1)
 
     def __init__(self, epsilon: float = 1e-3) -> None:
         self.epsilon = epsilon
 
-    def loss(
-        self, network: Network, samples: Tensor, noise: Tensor, stream: torch.Generator
+    def draw_times(
+        self, distribution: TimeDistribution, samples: Tensor, stream: torch.Generator
     ) -> Tensor:
-        """Return ``E ‖network(x_t, 999 t) − (x − z)‖²`` per dimension; see `Process.loss`."""
-        uniform = torch.rand(len(samples), generator=stream).to(samples)
-        times = self.epsilon + (1 - self.epsilon) * uniform
-        return self.squared_errors(network, samples, noise, times).mean()
+        """Return t in [ε, 1], of the samples' dtype and device."""
+        drawn = distribution.draw(len(samples), stream).to(samples)
+        return self.epsilon + (1 - self.epsilon) * drawn
 
-    def squared_errors(
-        self, network: Network, samples: Tensor, noise: Tensor, times: Tensor
-    ) -> Tensor:
-        """Return those of the velocity at times in [ε, 1]; see `Process.squared_errors`."""
+    def point(self, samples: Tensor, noise: Tensor, times: Tensor) -> Point:
+        """Return ``x_t``, ``999 t`` and ``x − z``."""
         t = times.reshape(-1, *[1] * (samples.ndim - 1))
-        prediction = network(t * samples + (1 - t) * noise, TIME_SCALE * times)
-        return (prediction.float() - (samples - noise)).square()
+        return Point(t * samples + (1 - t) * noise, TIME_SCALE * times, samples - noise)
 
-    def sample(self, network: Network, noise: Tensor, sampler: str, steps: int) -> Sampled:
-        """Integrate the velocity from noise to data; see `Process.sample`.
+    def coordinate(self, time: Fraction) -> float:
+        """Return t, which runs from ε."""
+        return self.epsilon + (1 - self.epsilon) * time.numerator / time.denominator
 
-        Euler is the paper's: ``t_i = ε + (1 − ε) i/N`` and ``x ← x + v(x, 999 t_i)/N``. Heun and
-        RK45 integrate from ε to 1.
+    def start(self, noise: Tensor, time: Fraction) -> Tensor:
+        """Return the noise."""
+        return noise
+
+    def velocity(self, network: Conditioned, points: Tensor, coordinate: float) -> Tensor:
+        """Return the network's answer at t."""
+        return network(points, TIME_SCALE * coordinate)
+
+    def finish(self, points: Tensor) -> Tensor:
+        """Return the points."""
+        return points
+
+    def euler(
+        self, network: Conditioned, points: Tensor, time: Fraction, following: Fraction
+    ) -> Tensor:
+        """Return the paper's step: ``x + v(x, 999 t)/N`` for the i-th of N equal ones.
+
+        There ``t = ε + (1 − ε) i/N``, so that the steps add up to 1, not to 1 − ε.
         """
-        check_sampler(sampler, self.samplers)
-        if sampler != "rk45" and steps < 1:
-            raise ValueError(f"steps: expected at least 1, found {steps}")
-        counted = Counted(network)
-
-        def velocity(points: Tensor, time: float) -> Tensor:
-            return counted(points, TIME_SCALE * time)
-
-        grid = [self.epsilon + (1 - self.epsilon) * i / max(steps, 1) for i in range(steps + 1)]
-        if sampler == "euler":
-            samples = euler(velocity, noise, grid[:-1], [1 / steps] * steps)
-        elif sampler == "heun":
-            samples = heun(velocity, noise, grid)
-        else:
-            samples = rk45(velocity, noise, self.epsilon, 1.0)
-        return Sampled(samples, counted.calls)
+        size = float(following - time)
+        return points + size * self.velocity(network, points, self.coordinate(time))

@@ -5,8 +5,33 @@ Free of PyTorch, as `dansm.couplings.registry` is.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from dansm.couplings.registry import Entry, Options, by_name
+from dansm.couplings.registry import Entry, Options, Pick, by_name
+from dansm.errors import InputError
+
+_E = TypeVar("_E", bound=Entry)
+
+
+def entry_of(entries: Mapping[str, _E], pick: Pick, kind: str) -> _E:
+    """Return the entry that a pick names; raise `InputError` if there is none."""
+    if pick.name not in entries:
+        raise InputError(f"unknown {kind} {pick.name!r}; expected one of {sorted(entries)}")
+    return entries[pick.name]
+
+
+def options_of(entry: Entry, pick: Pick) -> dict[str, Any]:
+    """Return all options of an entry, those that the pick gives and the others' defaults.
+
+    Raises
+    ------
+    InputError
+        If the entry has no such option, or it cannot have that value.
+    """
+    try:
+        return dict(vars(entry.options(**pick.options)))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{pick.text}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -75,9 +100,12 @@ class SolverEntry(Entry):
     ----------
     adaptive
         Whether it chooses its own steps, so that plans give it none.
+    stages
+        Evaluations of the network in a step.
     """
 
     adaptive: bool = False
+    stages: int = 1
 
 
 @dataclass(frozen=True)
@@ -127,8 +155,9 @@ SOLVERS: Mapping[str, SolverEntry] = by_name(
             "heun",
             "dansm.processes.solvers:heun",
             "Heun",
-            "second order, two evaluations a step",
+            "second order, two evaluations a step, but for a last one to clean data (diffusion)",
             GridOptions,
+            stages=2,
         ),
         SolverEntry(
             "rk45",

@@ -17,7 +17,7 @@ from rocrate.rocrate import ROCrate
 
 from dansm.errors import InputError
 from dansm.io.files import atomic_path, sha256
-from dansm.workflow.jobs import jobs_behind, read_records
+from dansm.io.records import Record, Records
 
 PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",
@@ -27,8 +27,8 @@ PROFILES = {
 _TERMS = "https://w3id.org/ro/terms/workflow-run/context"
 _LICENCE = "https://spdx.org/licenses/Apache-2.0"
 _PAPER = "https://openreview.net/forum?id=RaR3ETzyKp"
+_TITLE = "Easing Training Process of Rectified Flow Models Via Lengthening Inter-Path Distance"
 _TYPES = {
-    ".rst": "text/x-rst",
     ".smk": "text/x-python",
     ".yaml": "application/yaml",
     ".ipynb": "application/x-ipynb+json",
@@ -62,59 +62,58 @@ def write_crate(
     InputError
         If a file is missing, or no record is known of the job that made it.
     """
-    records = read_records(results)
-    wanted, jobs = [], []
-    for file in map(str, files):
-        behind = jobs_behind(file, records)
-        if not behind or not Path(file).is_file():
+    records = Records(results)
+    wanted: list[str] = []
+    jobs: list[Record] = []
+    for file in map(Path, files):
+        behind = records.behind(records.name(file))
+        if not behind or not file.is_file():
             raise InputError(f"{file}: expected a result and the record of its job, found none")
         jobs += [job for job in behind if job not in jobs]
-        wanted.append(file)
-    wanted += [name for job in jobs for name in job["outputs"] if name.endswith("run.json")]
-    jobs.sort(key=lambda job: job["started"])
+        wanted.append(records.name(file))
+    wanted += [name for job in jobs for name in job.outputs if name.endswith("run.json")]
+    jobs.sort(key=lambda job: job.started)
     crate = ROCrate(version="1.1")
-    crate.metadata.extra_contexts.append(_TERMS)
     _describe(crate, jobs)
     main = _add_workflow(crate, workflow, jobs)
     with atomic_path(path) as partial:
         settings = partial.with_suffix(".yaml")
         try:
             settings.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
-            resolved = crate.add_file(
-                settings, "config.yaml", properties=_about(settings, "resolved configuration")
-            )
-            entities = {name: _add(crate, Path(name), name) for name in dict.fromkeys(wanted)}
+            resolved = _add(crate, settings, "config.yaml")
+            entities = {
+                name: _add(crate, records.path(name), f"results/{name}")
+                for name in dict.fromkeys(wanted)
+            }
             _add_actions(crate, main, resolved, entities, jobs)
             crate.write_zip(partial)
         finally:
             settings.unlink(missing_ok=True)
 
 
-def _describe(crate: ROCrate, jobs: list[dict[str, Any]]) -> None:
-    root = crate.root_dataset
+def _describe(crate: ROCrate, jobs: list[Record]) -> None:
+    crate.metadata.extra_contexts.append(_TERMS)
     crate.name = "DANSM: results of a workflow run"
     crate.description = (
         "Tables and figures of distance-aware noise-sample matching for rectified flow and "
         "diffusion models, with the workflow that made them."
     )
-    root["datePublished"] = jobs[-1]["finished"]
-    root["license"] = crate.add(
-        _entity(crate, _LICENCE, "CreativeWork", name="Apache License 2.0", url=_LICENCE)
+    root = crate.root_dataset
+    root["datePublished"] = jobs[-1].finished
+    root["license"] = _entity(
+        crate, _LICENCE, "CreativeWork", name="Apache License 2.0", url=_LICENCE
     )
-    title = "Easing Training Process of Rectified Flow Models Via Lengthening Inter-Path Distance"
-    root["citation"] = crate.add(_entity(crate, _PAPER, "ScholarlyArticle", name=title, url=_PAPER))
+    root["citation"] = _entity(crate, _PAPER, "ScholarlyArticle", name=_TITLE, url=_PAPER)
     root["conformsTo"] = [
-        crate.add(
-            _entity(crate, address, "CreativeWork", name=name, version=address.rpartition("/")[2])
-        )
+        _entity(crate, address, "CreativeWork", name=name, version=address.rpartition("/")[2])
         for address, name in PROFILES.items()
     ]
 
 
-def _add_workflow(crate: ROCrate, workflow: Path, jobs: list[dict[str, Any]]) -> Entity:
+def _add_workflow(crate: ROCrate, workflow: Path, jobs: list[Record]) -> Entity:
     """Add the workflow's files; its software is that of the longest job."""
-    longest = max(jobs, key=lambda job: job["seconds"])
-    software = {"snakemake": version("snakemake"), **longest["versions"]}
+    longest = max(jobs, key=lambda job: job.seconds)
+    software = {"snakemake": version("snakemake"), **longest.versions}
     for file in sorted(workflow.rglob("*")):
         if file.is_file() and file.name != "Snakefile" and "__pycache__" not in file.parts:
             _add(crate, file, f"workflow/{file.relative_to(workflow).as_posix()}")
@@ -126,20 +125,18 @@ def _add_workflow(crate: ROCrate, workflow: Path, jobs: list[dict[str, Any]]) ->
         lang_version=software["snakemake"],
         properties={
             "name": "DANSM",
-            "version": longest["commit"],
+            "version": longest.commit or "unknown",
             "license": {"@id": _LICENCE},
             "softwareRequirements": [
-                crate.add(
-                    _entity(
-                        crate,
-                        f"#{name}",
-                        "SoftwareApplication",
-                        name=name,
-                        softwareVersion=found,
-                        url="https://www.python.org/"
-                        if name == "python"
-                        else f"https://pypi.org/project/{name}/",
-                    )
+                _entity(
+                    crate,
+                    f"#{name}",
+                    "SoftwareApplication",
+                    name=name,
+                    softwareVersion=found,
+                    url="https://www.python.org/"
+                    if name == "python"
+                    else f"https://pypi.org/project/{name}/",
                 )
                 for name, found in software.items()
                 if found is not None
@@ -153,42 +150,37 @@ def _add_actions(
     main: Entity,
     resolved: Entity,
     entities: dict[str, Entity],
-    jobs: list[dict[str, Any]],
+    jobs: list[Record],
 ) -> None:
+    run = {
+        "name": "Run of the workflow",
+        "description": f"{len(jobs)} jobs",
+        "startTime": jobs[0].started,
+        "endTime": max(str(job.finished) for job in jobs),
+        "actionStatus": "http://schema.org/CompletedActionStatus",
+    }
+    made = list(entities.values())
     actions = [
-        crate.add_action(
-            main,
-            identifier="#run",
-            object=[resolved],
-            result=list(entities.values()),
-            properties={
-                "name": "Run of the workflow",
-                "description": f"{len(jobs)} jobs",
-                "startTime": jobs[0]["started"],
-                "endTime": max(job["finished"] for job in jobs),
-                "actionStatus": "http://schema.org/CompletedActionStatus",
-            },
-        )
+        crate.add_action(main, identifier="#run", object=[resolved], result=made, properties=run)
     ]
     for number, job in enumerate(jobs):
-        rule = f"#rule-{job['rule']}"
-        tool = crate.get(rule) or crate.add(
-            _entity(crate, rule, "SoftwareApplication", name=f"Rule {job['rule']}")
+        tool = crate.get(f"#rule-{job.rule}") or _entity(
+            crate, f"#rule-{job.rule}", "SoftwareApplication", name=f"Rule {job.rule}"
         )
-        of = ", ".join(f"{key} {value}" for key, value in job["wildcards"].items())
-        hardware = job["hardware"]
+        of = ", ".join(f"{key} {value}" for key, value in job.wildcards.items())
+        device, processor = (job.hardware.get(key) for key in ("device", "processor"))
         actions.append(
             crate.add_action(
                 tool,
                 identifier=f"#job-{number}",
-                object=[entities[name] for name in job["inputs"] if name in entities],
-                result=[entities[name] for name in job["outputs"] if name in entities],
+                object=[entities[name] for name in job.inputs if name in entities],
+                result=[entities[name] for name in job.outputs if name in entities],
                 properties={
-                    "name": f"{job['rule']} {of}".strip(),
-                    "description": f"On {hardware['device']}, {hardware['processor']}, at commit "
-                    f"{job['commit']}; made {', '.join(job['outputs'])}",
-                    "startTime": job["started"],
-                    "endTime": job["finished"],
+                    "name": f"{job.rule} {of}".strip(),
+                    "description": f"On {device}, {processor}, at commit {job.commit}; "
+                    f"made {', '.join(job.outputs)}",
+                    "startTime": job.started,
+                    "endTime": job.finished,
                 },
             )
         )
@@ -196,18 +188,15 @@ def _add_actions(
 
 
 def _add(crate: ROCrate, file: Path, name: str) -> Entity:
-    return crate.add_file(file, name, properties=_about(file, file.name))
-
-
-def _about(file: Path, name: str) -> dict[str, Any]:
     kind = _TYPES.get(file.suffix) or mimetypes.guess_type(file.name)[0] or "text/plain"
-    return {
-        "name": name,
+    about = {
+        "name": Path(name).name,
         "encodingFormat": kind,
         "contentSize": str(file.stat().st_size),
         "sha256": sha256(file),
     }
+    return crate.add_file(file, name, properties=about)
 
 
-def _entity(crate: ROCrate, identifier: str, kind: str, **properties: str) -> ContextEntity:
-    return ContextEntity(crate, identifier, properties={"@type": kind, **properties})
+def _entity(crate: ROCrate, identifier: str, kind: str, **properties: str) -> Entity:
+    return crate.add(ContextEntity(crate, identifier, properties={"@type": kind, **properties}))

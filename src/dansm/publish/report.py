@@ -4,19 +4,55 @@ import json
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import yaml
-from docutils.core import publish_parts
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markdown_it import MarkdownIt
 
 from dansm.errors import InputError
+from dansm.figures.notebooks import read_notebooks
 from dansm.io.files import atomic_path
-from dansm.io.provenance import PROVENANCE
-from dansm.workflow.jobs import jobs_behind, read_records
+from dansm.io.records import Origin, Record, Records
 
+# What a table holds, by what its name begins with.
+TABLES = {
+    "best_of_k": "Similarity of a Gaussian direction with the best of k Gaussian noises, by "
+    "dimension: mean over draws, its standard error, and the bound √(2 ln k / d) of Lines "
+    "Matching Models, appendix A.2.",
+    "claims_": "Claims about the method, what was measured of each with its 95 % interval, and "
+    "the verdict: supported or not if the whole interval is on one side of the threshold, "
+    "undecided otherwise.",
+    "coupling_marginals": "What each coupling does to the noise: `value` over all windows of that "
+    "name, `claim` over what the noise is Gaussian by its own account, `within` whether the value "
+    "is what 99.9 % of streams of independent Gaussian noises show.",
+    "crossings_": "Crossings of the lines between samples and noises in t-SNEs of their own, by "
+    "kind of noise; `draw` numbers the t-SNEs.",
+    "distances_": "Distances of generated to real images: `nfe` network evaluations an image "
+    "took, only Inception's features give a FID, `seconds` of training and preparation until the "
+    "snapshot; rows of process `real_halves` compare half of the real images with the other half.",
+    "fid_": "Fréchet distances over Inception's features.",
+    "loss_over_time_": "Loss of trained models in parts of time, on random, matched and "
+    "preferable noises of samples that each generates itself.",
+    "matching_cost": "Time per sample and peak memory of every way to match: `low` and `high` are "
+    "quartiles over repetitions, `times_matmul` the ratio to one matrix product of the same "
+    "sizes, `note` the limit that would be exceeded.",
+    "matching_share_": "Milliseconds of a vanilla training step, of greedy matching a batch, and "
+    "of a step whose pairs are matched ahead, by match size and round.",
+    "paths_": "Mean length of paths of random, matched and preferable noises to the same samples, "
+    "mean distance to the others and to the nearest, and the share of samples whose own noise is "
+    "the nearest of their batch of `pairs`.",
+    "reproducibility_": "Correlation of images that two models trained apart make from the same "
+    "noises, and from different ones (`shuffled`), each model's mean image taken away, with 95 % "
+    "bootstrap intervals over noises.",
+    "speed_": "Images and seconds of training until a run is as good as its baseline of the same "
+    "seed at its end, with the savings: `low` and `high` by bootstrap over seeds, from three on, "
+    "`student` Student's, from two on.",
+    "summary_": "Distances of finished models, mean over seeds with Student's 95 % interval, and "
+    "the lead over the baseline of the same process.",
+}
+_MARKDOWN = MarkdownIt("commonmark", {"html": False})
 _PAGES = Environment(
     loader=PackageLoader("dansm.publish"),
     autoescape=True,
@@ -25,13 +61,18 @@ _PAGES = Environment(
 )
 
 
+def readable_time(seconds: float) -> str:
+    """Write a duration in the unit that suits it."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+_PAGES.filters["time"] = readable_time
+
+
 def write_report(
-    files: Iterable[Path],
-    results: Path,
-    config: Mapping[str, Any],
-    captions: Mapping[str, Path],
-    introduction: Path,
-    path: Path,
+    files: Iterable[Path], results: Path, config: Mapping[str, Any], path: Path
 ) -> None:
     """Write a zip whose ``report/index.html`` shows figures and tables and says how they were made.
 
@@ -43,10 +84,6 @@ def write_report(
         The folder that they are in.
     config
         The resolved configuration.
-    captions
-        Files in reStructuredText, as Snakemake's captions are, by rule.
-    introduction
-        A file of the same kind for the report's beginning.
     path
         The zip.
 
@@ -55,43 +92,53 @@ def write_report(
     InputError
         If a file is missing, or no job's record or no caption is known of it.
     """
-    records = read_records(results)
+    records = Records(results)
     content: dict[str, bytes] = {}
     figures, tables = [], []
-    behind: list[dict[str, Any]] = []
+    behind: list[Record] = []
     for file in map(Path, files):
         if file.suffix not in (".png", ".csv"):
             continue
-        jobs = jobs_behind(str(file), records)
+        jobs = records.behind(records.name(file))
         if not jobs:
             raise InputError(f"{file}: expected the record of the job that made it, found none")
         behind += [job for job in jobs if job not in behind]
-        item = _item(file, results, jobs, captions)
+        shown = [file]
+        item = {
+            "name": file.stem,
+            "path": records.name(file),
+            "command": f"snakemake {file}",
+            "time": sum(job.seconds for job in jobs),
+            "jobs": len(jobs),
+            "finished": jobs[0].finished[:16].replace("T", " "),
+            "commit": (jobs[0].commit or "unknown")[:10],
+        }
         if file.suffix == ".png":
             figures.append(item)
-            also = [file.with_suffix(suffix) for suffix in (".png", ".pdf", ".ipynb")]
+            caption = _figure_caption(file, map(records.path, jobs[0].inputs))
+            shown += [file.with_suffix(suffix) for suffix in (".pdf", ".ipynb")]
         else:
             tables.append(item)
-            also = [file]
+            caption = _table_caption(file)
             table = pd.read_csv(file, dtype="string", keep_default_na=False)
-            item["rows"], item["page"] = f"{len(table):,}", f"tables/{item['name']}.html"
+            item |= {"rows": f"{len(table):,}", "page": f"tables/{file.stem}.html"}
             html = table.to_html(index=False, border=0)
-            content[item["page"]] = _page("table.html", title=item["name"], table=html)
-        for one in also:
-            name = one.relative_to(results).as_posix()
-            content[name] = _read(one)
-            item["files"].append(name)
-    runs = [Path(name) for job in behind for name in job["outputs"] if name.endswith("run.json")]
-    content |= {run.relative_to(results).as_posix(): _read(run) for run in runs}
+            content[item["page"]] = _page("table.html", title=file.stem, table=html)
+        item["caption"] = _MARKDOWN.render(caption)
+        item["files"] = [records.name(one) for one in shown]
+        content |= {name: _read(one) for name, one in zip(item["files"], shown, strict=True)}
+    runs = [name for job in behind for name in job.outputs if name.endswith("run.json")]
+    content |= {run: _read(results / run) for run in runs}
+    times = pd.DataFrame([(job.rule, job.seconds) for job in behind], columns=["rule", "seconds"])
+    runtimes = times.groupby("rule")["seconds"].agg(["count", "max", "sum"])
     content["config.yaml"] = yaml.safe_dump(dict(config), sort_keys=False, width=100).encode()
     content["index.html"] = _page(
         "report.html",
         title="DANSM: figures and tables",
-        introduction=_html(introduction.read_text(encoding="utf-8")),
         figures=figures,
         tables=tables,
-        runtimes=_runtimes(behind),
-        runs=[run.relative_to(results).as_posix() for run in runs],
+        runtimes=runtimes.sort_values("sum", ascending=False).to_records(),
+        runs=runs,
         config=content["config.yaml"].decode(),
         provenance=_provenance(behind),
     )
@@ -101,67 +148,25 @@ def write_report(
             zipped.writestr(zipfile.ZipInfo(f"report/{name}"), data, zipfile.ZIP_DEFLATED)
 
 
-def readable_time(seconds: float) -> str:
-    """Write a duration in the unit that suits it."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+def _figure_caption(file: Path, inputs: Iterable[Path]) -> str:
+    """Return what the notebook that drew a figure says first."""
+    for path in inputs:
+        if path.suffix == ".ipynb":
+            return read_notebooks(path.parent)[path.stem].caption
+    raise InputError(f"{file}: expected a figure that a notebook draws, found another")
 
 
-def _item(
-    file: Path, results: Path, jobs: list[dict[str, Any]], captions: Mapping[str, Path]
-) -> dict[str, Any]:
-    job = jobs[0]
-    if job["rule"] not in captions:
-        raise InputError(f"{file}: expected a caption of the rule {job['rule']}, found none")
-    caption = Template(
-        Path(captions[job["rule"]]).read_text(encoding="utf-8"), undefined=StrictUndefined
-    ).render(
-        snakemake=SimpleNamespace(
-            wildcards=SimpleNamespace(**job["wildcards"]), params=SimpleNamespace(**job["params"])
-        )
-    )
-    return {
-        "name": file.stem,
-        "path": file.relative_to(results).as_posix(),
-        "caption": _html(caption),
-        "command": f"snakemake {file}",
-        "time": readable_time(sum(job["seconds"] for job in jobs)),
-        "jobs": len(jobs),
-        "finished": job["finished"][:16].replace("T", " "),
-        "commit": (job["commit"] or "unknown")[:10],
-        "files": [],
-    }
+def _table_caption(file: Path) -> str:
+    for begin, caption in TABLES.items():
+        if file.stem == begin or (begin.endswith("_") and file.stem.startswith(begin)):
+            return caption
+    raise InputError(f"{file}: expected one of the tables {list(TABLES)}")
 
 
-def _runtimes(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    rules: dict[str, list[float]] = {}
-    for job in jobs:
-        rules.setdefault(job["rule"], []).append(job["seconds"])
-    return [
-        {
-            "rule": rule,
-            "jobs": len(seconds),
-            "longest": readable_time(max(seconds)),
-            "all": readable_time(sum(seconds)),
-        }
-        for rule, seconds in sorted(rules.items(), key=lambda row: -sum(row[1]))
-    ]
-
-
-def _provenance(jobs: list[dict[str, Any]]) -> str:
+def _provenance(jobs: list[Record]) -> str:
     """Return each set of commit, versions and hardware once, as JSON."""
-    found: list[dict[str, Any]] = []
-    for job in jobs:
-        one = {key: job[key] for key in PROVENANCE}
-        found += [one] if one not in found else []
-    return "\n".join(json.dumps(one, indent=2) for one in found)
-
-
-def _html(text: str) -> str:
-    """Return reStructuredText as HTML."""
-    settings = {"report_level": 3, "halt_level": 3, "raw_enabled": False}
-    return publish_parts(text, writer="html5", settings_overrides=settings)["body"]
+    texts = [json.dumps(job.model_dump(include=set(Origin.model_fields)), indent=2) for job in jobs]
+    return "\n".join(dict.fromkeys(texts))
 
 
 def _page(template: str, **values: Any) -> bytes:

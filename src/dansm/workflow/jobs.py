@@ -1,31 +1,25 @@
-"""What every job of the workflow does around its library call, and the record that it leaves.
+"""The surroundings of a job's library call: log, threads, GPUs, exit code and record.
 
-A job whose log is ``RESULTS/logs/RULE/NAME.log`` leaves ``RESULTS/jobs/RULE/NAME.json`` when it
-succeeds: rule, wildcards, parameters, inputs, outputs, times and provenance. By these records each
-result can be traced to all jobs behind it.
+A job whose log is ``RESULTS/logs/RULE/NAME.log`` has the record ``RESULTS/jobs/RULE/NAME.json`` of
+`dansm.io.records`.
 """
 
 import ctypes
-import json
 import os
 import shutil
 import subprocess
 import sys
 import time
 import traceback
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from dansm.errors import InputError, InterruptedTraining, TrainingError
-from dansm.io.files import RECEIPTS, read_json, write_json
-from dansm.io.provenance import provenance
+from dansm.io.records import recorded
 from dansm.workflow.devices import gpus_asked, own_gpus
 
-RECORDS = "jobs"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
@@ -50,7 +44,6 @@ def job(snakemake: Any) -> Iterator[None]:
         sys.stderr.flush()
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    started = datetime.now(UTC)
     now = time.strftime("%Y-%m-%d %H:%M:%S")
     print(f"{now} {snakemake.rule} {dict(snakemake.wildcards)}", flush=True)
     torch = sys.modules.get("torch")
@@ -60,15 +53,31 @@ def job(snakemake: Any) -> Iterator[None]:
     gpus = gpus_asked(snakemake.resources)
     # At a reduced scale a job does what it does on any machine, and asks for GPUs all the same.
     full_scale = snakemake.config.get("scale") is None
+    # RESULTS/logs/RULE/NAME.log, whose NAME may have folders.
+    of_rule = next(
+        folder
+        for folder in reversed(log.parents)
+        if (folder.parent.name, folder.name) == ("logs", snakemake.rule)
+    )
     try:
-        with own_gpus(gpus, required=full_scale):
+        with (
+            own_gpus(gpus, required=full_scale),
+            recorded(
+                of_rule.parents[1],
+                snakemake.rule,
+                log.relative_to(of_rule).with_suffix("").as_posix(),
+                [str(path) for path in snakemake.output],
+                inputs=[str(path) for path in snakemake.input],
+                wildcards=dict(snakemake.wildcards),
+                params=dict(snakemake.params.items()),
+            ),
+        ):
             if gpus and full_scale and torch is not None and not torch.cuda.is_available():
                 raise InputError(
                     f"this job asks for GPUs, found that PyTorch {torch.__version__} cannot use "
                     f"those of {os.uname().nodename}; expected a build that goes with the driver"
                 )
             yield
-        _write_record(snakemake, started)
     except InterruptedTraining as interruption:
         print(interruption, flush=True)
         _requeue()
@@ -84,31 +93,6 @@ def job(snakemake: Any) -> Iterator[None]:
         sys.stderr.flush()
 
 
-def read_records(results: Path) -> dict[str, dict[str, Any]]:
-    """Return the records of finished jobs by the files and folders that they made.
-
-    Raises
-    ------
-    InputError
-        If a record is not valid JSON.
-    """
-    paths = [p for p in (results / RECORDS).rglob("*.json") if p.parent.name != RECEIPTS]
-    records = [read_json(path) for path in sorted(paths)]
-    return {output: record for record in records for output in record["outputs"]}
-
-
-def jobs_behind(path: str, records: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the records of all jobs that a file was made by, its own first, each once."""
-    found: dict[str, dict[str, Any]] = {}
-    waiting = deque([path])
-    while waiting:
-        record = records.get(waiting.popleft())
-        if record is not None and record["outputs"][0] not in found:
-            found[record["outputs"][0]] = record
-            waiting += record["inputs"]
-    return list(found.values())
-
-
 def _keep_freed_memory() -> None:
     """Keep memory that is freed in the process, where the C library is glibc.
 
@@ -119,28 +103,6 @@ def _keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, 2**30)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-
-
-def _write_record(snakemake: Any, started: datetime) -> None:
-    finished = datetime.now(UTC)
-    log = Path(snakemake.log[0])
-    # RESULTS/logs/RULE/NAME.log, whose NAME may have folders.
-    results = next(folder.parent for folder in log.parents if folder.name == "logs")
-    write_json(
-        results / RECORDS / log.relative_to(results / "logs").with_suffix(".json"),
-        {
-            "rule": snakemake.rule,
-            "wildcards": dict(snakemake.wildcards),
-            # What is not JSON is told by its text: a finished job does not fail for its record.
-            "params": json.loads(json.dumps(dict(snakemake.params.items()), default=str)),
-            "inputs": [str(path) for path in snakemake.input],
-            "outputs": [str(path) for path in snakemake.output],
-            "started": started.isoformat(timespec="seconds"),
-            "finished": finished.isoformat(timespec="seconds"),
-            "seconds": round((finished - started).total_seconds(), 3),
-            **provenance(),
-        },
-    )
 
 
 def _requeue() -> None:

@@ -52,7 +52,7 @@ def test_a_similarity_takes_exponentially_many_noises():
 def test_the_table_holds_means_errors_and_bounds(tmp_path):
     settings = BestOfK(dimensions=[3, 50], counts=[1, 20], draws=40, seed=2)
     measure_best_of_k(settings, tmp_path / "table.csv")
-    table = read_table(tmp_path / "table.csv", BEST_OF_K_COLUMNS, "the best of k noises")
+    table = read_table(tmp_path / "table.csv", BEST_OF_K_COLUMNS)
     assert list(zip(table["dimensions"], table["k"], strict=True)) == [
         (3, 1),
         (3, 20),

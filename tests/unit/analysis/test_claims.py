@@ -1,34 +1,28 @@
 """Claims: what is measured of them, recomputed here, and verdicts that never say too much."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from pydantic import TypeAdapter
 from scipy import stats
 
-from dansm.analysis.claims import (
-    CROSSING_COLUMNS,
-    PATH_COLUMNS,
-    REPRODUCIBILITY_COLUMNS,
-    SUPPORTED,
-    judge,
-    measure_claims,
-    read_claims,
-    verdict,
-)
+from dansm.analysis.claims import SUPPORTED, judge, measure_claims, verdict
 from dansm.config import Claim, Measure
 from dansm.errors import InputError
 from dansm.io.tables import (
-    COLUMNS,
+    CLAIM_COLUMNS,
+    COMPARISON_COLUMNS,
+    CROSSING_COLUMNS,
     MATCHING_SHARE_COLUMNS,
+    PATH_COLUMNS,
+    REPRODUCIBILITY_COLUMNS,
     SPEED_COLUMNS,
-    TIMED_COLUMNS,
+    read_table,
+    write_table,
 )
 
-FLOW = {"process": "rectified_flow", "sampler": "euler", "steps": 3}
-GREEDY = {"coupling": "greedy", "match_size": 100}
-RATIO = {"kind": "distance_ratio", **FLOW, "method": GREEDY, "than": {"coupling": "independent"}}
-SAVING = {"kind": "saving", **FLOW, "method": GREEDY}
+FLOW = {"sampler": "euler", "steps": 3}
+RATIO = {"kind": "distance_ratio", **FLOW, "run": "dansm_100", "than": "vanilla"}
+SAVING = {"kind": "saving", **FLOW, "run": "dansm_100"}
 SHARE = {"kind": "matching_share", "match_size": 10, "how": "inline"}
 SHORTER = {"kind": "path_ratio", "quantity": "path_length", "pairs": "matched", "match_size": 10}
 CROSSING = {"kind": "crossing_ratio", "pairs": "preferable"}
@@ -56,23 +50,22 @@ def write(tmp_path):
     """Write rows as a table of some columns; what a row leaves out is empty."""
 
     def make(columns, rows, name="table.csv"):
-        table = pd.DataFrame(rows).reindex(columns=list(columns)).astype(columns)
-        table.to_csv(tmp_path / name, index=False)
+        write_table(tmp_path / name, rows, columns)
         return [tmp_path / name]
 
     return make
 
 
-def distance(coupling, match_size, seed, value, **changes):
+def distance(run, match_size, seed, value, **changes):
     return {
         "process": "rectified_flow",
         "sampler": "euler",
         "steps": 3,
-        "coupling": coupling,
+        "run": run,
         "match_size": match_size,
         "seed": seed,
         "images_seen": 80,
-        "seed_range": 0,
+        "image_set": 0,
         "metric": "frechet_distance",
         "feature_extractor": "e",
         "value": value,
@@ -109,52 +102,66 @@ def test_distances_are_compared_seed_by_seed_at_the_last_snapshot(write):
     vanilla, greedy = np.array([8.0, 20.0, 11.0]), np.array([6.0, 16.0, 8.0])
     rows = []
     for seed in range(3):
-        for name, size, values in (("independent", 0, vanilla), ("greedy", 100, greedy)):
+        for name, size, values in (("vanilla", 0, vanilla), ("dansm_100", 100, greedy)):
             # Two sets of images, around the value.
             for k, shift in enumerate((-1, 1)):
-                rows.append(distance(name, size, seed, values[seed] + shift, seed_range=k))
+                rows.append(distance(name, size, seed, values[seed] + shift, image_set=k))
             rows.append(distance(name, size, seed, 1e6, images_seen=40))
             rows.append(distance(name, size, seed, 1e6, feature_extractor="other"))
             rows.append(distance(name, size, seed, 1e6, metric="kernel_distance"))
-    rows.append(distance("greedy", 100, 3, 1e-6))  # without a vanilla run
-    row = judge(claim(RATIO), {"distances": write(COLUMNS, rows)}, "e")
+    rows.append(distance("dansm_100", 100, 3, 1e-6))  # without a vanilla run
+    row = judge(claim(RATIO), {"distances": write(COMPARISON_COLUMNS, rows)}, "e")
     assert found(row) == pytest.approx(np.exp(interval(np.log(greedy / vanilla))))
     assert (row["n"], row["verdict"]) == (3, "supported")
     assert "3 seeds" in row["why"]
 
 
-def test_runs_that_two_tables_share_count_once(write):
-    rows = [distance("greedy", 100, seed, 4.0 + seed) for seed in range(2)]
-    rows += [distance("independent", 0, seed, 8.0 + seed) for seed in range(2)]
-    more = [distance("semidiscrete", 0, seed, 2.0 + seed) for seed in range(2)]
-    timed = pd.DataFrame([*rows, *more]).assign(seconds=1.0)
-    tables = write(COLUMNS, rows) + write(TIMED_COLUMNS, timed, "couplings.csv")
-    once, both = (judge(claim(RATIO), {"distances": t}, "e") for t in (tables[:1], tables))
-    assert once == both
-    ours = RATIO | {"method": {"coupling": "semidiscrete"}, "than": GREEDY}
-    assert judge(claim(ours), {"distances": tables}, "e")["value"] == pytest.approx(
-        np.sqrt(2 / 4 * 3 / 5)
-    )
-    assert "no run of semidiscrete" in judge(claim(ours), {"distances": tables[:1]}, "e")["why"]
+def test_runs_that_are_not_there_are_named(write):
+    rows = [distance("dansm_100", 100, 0, 4.0), distance("vanilla", 0, 1, 8.0)]
+    sources = {"distances": write(COMPARISON_COLUMNS, rows)}
+    assert judge(claim(RATIO), sources, "e")["why"] == "no seed of both dansm_100 and vanilla"
+    assert judge(claim(RATIO | {"than": "loom"}), sources, "e")["why"] == "no value of loom"
+
+
+def test_any_metric_and_any_sampler_can_carry_a_claim(write):
+    values = {"dansm_100": [0.6, 0.66], "vanilla": [0.4, 0.5]}
+    rows = [
+        distance(run, 0, seed, value, metric="precision", sampler="rk45", steps=None)
+        for run, of_run in values.items()
+        for seed, value in enumerate(of_run)
+    ]
+    rows += [distance("vanilla", 0, 0, 1e6), distance("dansm_100", 0, 0, 1.0)]
+    sources = {"distances": write(COMPARISON_COLUMNS, rows)}
+    precision = RATIO | {"metric": "precision", "sampler": "rk45", "steps": None}
+    row = judge(claim(precision, "above"), sources, "e")
+    assert found(row) == pytest.approx(np.exp(interval(np.log([0.6 / 0.4, 0.66 / 0.5]))))
+    assert row["measure"] == "value of dansm_100 / of vanilla (Precision, rk45)"
+    rows[0]["value"] = 0.0
+    sources = {"distances": write(COMPARISON_COLUMNS, rows)}
+    why = judge(claim(precision, "above"), sources, "e")["why"]
+    assert why == "values that are not positive have no ratios"
 
 
 def test_the_factor_by_match_size_is_the_slope_within_seeds(write):
     factors = {0: 0.5, 1: 0.8}
     rows = [
-        distance("greedy", size, seed, 9 * factor ** np.log10(size))
+        distance(f"dansm_{size}", size, seed, 9 * factor ** np.log10(size))
         for seed, factor in factors.items()
         for size in (100, 1000, 10_000)
     ]
-    rows += [distance("independent", 0, 0, 1e6)]
-    measure = {"kind": "distance_factor", **FLOW}
-    row = judge(claim(measure), {"distances": write(COLUMNS, rows)}, "e")
+    rows += [distance("vanilla", 0, 0, 1e6), distance("hungarian_500", 500, 0, 1e6)]
+    sizes = ["dansm_100", "dansm_1000", "dansm_10000"]
+    measure = {"kind": "distance_factor", **FLOW, "runs": sizes}
+    row = judge(claim(measure), {"distances": write(COMPARISON_COLUMNS, rows)}, "e")
     assert found(row) == pytest.approx(np.exp(interval(np.log([0.5, 0.8]))))
     assert row["verdict"] == "undecided"  # two seeds have a wide interval
 
 
 SPEED = {
     **FLOW,
-    **GREEDY,
+    "run": "dansm_100",
+    "baseline": "vanilla",
+    "metric": "frechet_distance",
     "feature_extractor": "e",
     "seeds": 3,
     "seeds_reaching": 3,
@@ -171,7 +178,12 @@ SPEED = {
 
 
 def test_savings_are_judged_by_students_interval(write):
-    sources = {"speed": write(SPEED_COLUMNS, [SPEED, SPEED | {"feature_extractor": "f"}])}
+    sources = {
+        "speed": write(
+            SPEED_COLUMNS,
+            [SPEED, SPEED | {"feature_extractor": "f"}, SPEED | {"metric": "kernel_distance"}],
+        )
+    }
     row = judge(claim(SAVING, "above", 30), sources, "e")
     assert found(row) == [50, 29, 71]
     assert row["verdict"] == "undecided"  # though the bootstrap's interval is above
@@ -184,9 +196,9 @@ def test_savings_are_judged_by_students_interval(write):
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"seeds_reaching": 1}, "2 of 3 seeds never reach vanilla's final distance"),
+        ({"seeds_reaching": 1}, "2 of 3 seeds never reach the final value of vanilla"),
         ({"saving_percent": None}, "has no images"),
-        ({"match_size": 7}, "no run of greedy 100"),
+        ({"run": "loom"}, "no curve of dansm_100 beside its baseline"),
         (
             {"seeds": 1, "saving_student_low": None, "saving_student_high": None},
             "one measurement has no interval",
@@ -307,11 +319,10 @@ def test_the_table_has_a_row_for_each_claim(write, tmp_path):
     claims = [claim(SAVING, "above", 25, "first"), claim(RATIO, name="second")]
     path = tmp_path / "claims.csv"
     measure_claims(claims, sources, dataset="toy", extractor="e", path=path)
-    table = read_claims(path)
+    table = read_table(path, CLAIM_COLUMNS)
     assert table["name"].tolist() == ["first", "second"]
     assert table["verdict"].tolist() == [SUPPORTED, "undecided"]
     assert set(table["dataset"]) == {"toy"}
-    assert (
-        table["measure"][0] == "saving in images, %, of greedy 100 (rectified_flow, euler, 3 steps)"
-    )
+    said = "saving in images, %, of dansm_100 (Fréchet distance, euler, 3 steps)"
+    assert table["measure"][0] == said
     assert table["value"].isna().tolist() == [False, True]

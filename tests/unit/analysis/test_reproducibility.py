@@ -59,9 +59,14 @@ def test_every_two_runs_are_compared(tmp_path):
     for number in range(3):
         path = tmp_path / f"{number}.npz"
         np.savez(path, **{"euler-100": images(number // 2)})
-        files.append(RunImages("rectified_flow", "independent", 0, number, str(path), "euler", 100))
+        files.append(
+            RunImages(
+                "vanilla", "rectified_flow", "independent", 0, number, str(path), "euler", 100
+            )
+        )
     measure_reproducibility(files, "toy", tmp_path / "table.csv")
-    table = read_table(tmp_path / "table.csv", REPRODUCIBILITY_COLUMNS, "similarities of images")
+    table = read_table(tmp_path / "table.csv", REPRODUCIBILITY_COLUMNS)
+    assert set(table["run_a"]) | set(table["run_b"]) == {"vanilla"}
     assert list(zip(table["seed_a"], table["seed_b"], strict=True)) == [(0, 1), (0, 2), (1, 2)]
     assert table["similarity"][0] == pytest.approx(1)  # the same images
     assert (table["images"] == 12).all() and (table["dataset"] == "toy").all()

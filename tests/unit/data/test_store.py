@@ -9,7 +9,8 @@ import torch
 
 from dansm.data.store import Shards, finish_store, open_store, write_store
 from dansm.errors import InputError
-from dansm.io.files import atomic_path, receipt_sha256
+from dansm.io.files import atomic_path
+from dansm.io.records import known_sha256, recorded
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (5, 3, 4, 4), dtype=np.uint8)
@@ -281,10 +282,11 @@ def test_a_wrong_number_of_labels_is_refused_when_written(tmp_path):
         write(tmp_path / "s", [PIXELS], labels=LABELS[:4])
 
 
-def test_a_shard_that_is_as_its_receipt_says_is_not_read(make_store):
-    store = make_store(PIXELS, (0, 255))
+def test_a_shard_that_is_as_its_record_says_is_not_read(make_store, tmp_path):
+    with recorded(tmp_path, "build_dataset", "digits", [tmp_path / "data" / "digits"]):
+        store = make_store(PIXELS, (0, 255), name="data/digits")
     path = store.path / ARRAY
-    assert receipt_sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert known_sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
     stat = path.stat()
     flip(path)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
@@ -297,7 +299,7 @@ def test_a_shard_that_is_as_its_receipt_says_is_not_read(make_store):
 def test_a_copied_store_is_read_through_and_opens(make_store, tmp_path):
     store = make_store(PIXELS, (0, 255))
     shutil.copytree(store.path, tmp_path / "copy", copy_function=shutil.copyfile)
-    assert receipt_sha256(tmp_path / "copy" / ARRAY) is None
+    assert known_sha256(tmp_path / "copy" / ARRAY) is None
     np.testing.assert_array_equal(open_store(tmp_path / "copy").array, PIXELS)
 
 

@@ -3,19 +3,18 @@
 import numpy as np
 import pandas as pd
 
-from dansm.figures import best_of_k, read_best_of_k
+from dansm.figures.best_of_k import best_of_k
 from dansm.io.tables import BEST_OF_K_COLUMNS
 
 
-def test_lines_are_the_tables_and_the_bounds(tmp_path):
+def test_lines_are_the_tables_and_the_bounds():
     rows = [
         [d, k, 0.9 * (2 * np.log(k) / d) ** 0.5, 0.01, (2 * np.log(k) / d) ** 0.5, 20]
         for d in (64, 4096)
         for k in (1, 100)
     ]
-    path = tmp_path / "best_of_k.csv"
-    pd.DataFrame(rows, columns=list(BEST_OF_K_COLUMNS)).to_csv(path, index=False)
-    figure = best_of_k(read_best_of_k(path))
+    table = pd.DataFrame(rows, columns=list(BEST_OF_K_COLUMNS)).astype(BEST_OF_K_COLUMNS)
+    figure = best_of_k(table)
     left, right = figure.axes
     lines = [(list(line.get_xdata()), list(line.get_ydata())) for line in left.lines]
     for d in (64, 4096):

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from dansm.figures import claim_table
+from dansm.figures.claims import claim_table
 from dansm.io.tables import CLAIM_COLUMNS
 
 
@@ -25,9 +25,9 @@ def claims():
 
 
 def test_each_claim_has_its_numbers_verdict_and_reason(claims):
-    figure = claim_table(claims, "claims_toy")
+    figure = claim_table(claims, "toy")
     texts = [" ".join(text.get_text().split()) for text in figure.axes[0].texts]
-    assert texts[0] == "claims_toy"
+    assert texts[0] == "toy: claims"
     first, second, third = (texts.index(f"{name} (ours)") for name in ("First", "Second", "Third"))
     assert texts[first:second] == [
         "First (ours)",
@@ -42,7 +42,7 @@ def test_each_claim_has_its_numbers_verdict_and_reason(claims):
 
 
 def test_verdicts_differ_in_grey(claims):
-    patches = claim_table(claims, "claims_toy").axes[0].patches
+    patches = claim_table(claims, "toy").axes[0].patches
     looks = {(patch.get_facecolor(), patch.get_edgecolor()) for patch in patches}
     assert len(looks) == 3
     assert all(len(set(colour[:3])) == 1 for look in looks for colour in look)  # greys
@@ -50,7 +50,7 @@ def test_verdicts_differ_in_grey(claims):
 
 def test_no_text_runs_into_another_row(claims):
     long = claims.assign(claim="A long claim " * 20)
-    figure = claim_table(long, "claims_toy")
+    figure = claim_table(long, "toy")
     axes, renderer = figure.axes[0], FigureCanvasAgg(figure).get_renderer()
     boxes = [text.get_window_extent(renderer) for text in axes.texts if "long" in text.get_text()]
     for upper, lower in pairwise(boxes):

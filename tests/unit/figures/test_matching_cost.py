@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from dansm.errors import InputError
-from dansm.figures import cost_curves, read_costs
+from dansm.figures.matching_cost import cost_curves
 from dansm.io.tables import MATCHING_COST_COLUMNS
 
 SIZES, DIMENSIONS, BATCHES = [10, 100, 1000], [64, 4096], [1, 250]
@@ -24,7 +24,8 @@ def make_costs() -> pd.DataFrame:
     table = table.reindex(columns=list(MATCHING_COST_COLUMNS))
     for column in ("microseconds_per_sample", "peak_memory_mib"):
         table[column] = rng.uniform(1, 1e4, len(table))
-    table = table.assign(threads=2, processor="abacus")
+    table = table.assign(threads=2, processor="abacus", device="cpu")
+    table["note"] = table["method"].map({"loom": "5 samples"})
     over = (table["method"] == "knn") & (table["match_size"] == 1000)
     table.loc[over, ["microseconds_per_sample", "peak_memory_mib"]] = None
     return table.astype(MATCHING_COST_COLUMNS)
@@ -36,9 +37,9 @@ def costs() -> pd.DataFrame:
 
 
 def test_lines_and_marks_hold_the_tables_numbers(costs):
-    figure = cost_curves(costs, 250)
-    names = ["DANSM one by one", "greedy (DANSM)", "independent (vanilla)", "knn (best of k)"]
-    names += ["loom", "one matrix product (limit)"]
+    figure = cost_curves(costs)
+    names = ["greedy", "independent", "knn", "loom: 5 samples", "one by one"]
+    names += ["one matrix product (limit)"]
     (legend,) = figure.legends
     assert sorted(text.get_text() for text in legend.get_texts()) == names
     values = ["microseconds_per_sample", "peak_memory_mib"]
@@ -63,33 +64,12 @@ def test_lines_and_marks_hold_the_tables_numbers(costs):
 
 
 def test_the_title_says_what_was_measured_where(costs):
-    assert "batches of 250" in cost_curves(costs, 250).get_suptitle()
-    assert "2 threads of abacus" in cost_curves(costs, 1).get_suptitle()
+    title = cost_curves(costs).get_suptitle()
+    assert "batches of 250" in title and "2 threads of abacus" in title
+    only = costs[costs["batch_size"].fillna(1) == 1]
+    assert "batches of 1 " in cost_curves(only).get_suptitle()
 
 
-def test_no_two_methods_look_alike():
-    from dansm.analysis.matching_cost import METHODS
-    from dansm.figures.matching_cost import _METHODS
-
-    assert set(_METHODS) == set(METHODS)
-    in_grey = [look[2:] for look in _METHODS.values()]
-    assert len({str(look) for look in in_grey}) == len(in_grey)
-
-
-def test_a_batch_size_that_was_not_measured_is_named(costs):
-    with pytest.raises(InputError, match=r"batch_size 32: expected .* of \[1, 250\]"):
-        cost_curves(costs, 32)
-
-
-def test_what_is_no_table_of_costs_is_named(tmp_path, costs):
-    path = tmp_path / "cost.csv"
-    with pytest.raises(InputError, match=r"cost\.csv: expected a table of what .* found no file"):
-        read_costs(path)
-    path.write_text("method,price\n")
-    with pytest.raises(InputError, match=r"cost\.csv: expected columns .*method.*price"):
-        read_costs(path)
-    costs.assign(method="guessing").to_csv(path, index=False)
-    with pytest.raises(InputError, match=r"cost\.csv: expected methods .* found \['guessing'\]"):
-        read_costs(path)
-    costs.to_csv(path, index=False)
-    pd.testing.assert_frame_equal(read_costs(path), costs)
+def test_nothing_measured_is_nothing_to_draw(costs):
+    with pytest.raises(InputError, match="expected measurements, found none"):
+        cost_curves(costs.assign(microseconds_per_sample=None))

@@ -3,12 +3,12 @@
 import pandas as pd
 import pytest
 
-from dansm.figures import read_matching_share, save_figure, share_curves
+from dansm.figures.matching_share import share_curves
 from dansm.io.tables import MATCHING_SHARE_COLUMNS
 
 
 @pytest.fixture
-def table(tmp_path):
+def table():
     rows = [
         {
             "dataset": "toy",
@@ -27,13 +27,12 @@ def table(tmp_path):
         for match_size in (10, 1000)
         for k, share in enumerate((1.0, 2.0, 6.0))
     ]
-    path = tmp_path / "share.csv"
-    pd.DataFrame(rows).reindex(columns=list(MATCHING_SHARE_COLUMNS)).to_csv(path, index=False)
-    return read_matching_share(path)
+    table = pd.DataFrame(rows).reindex(columns=list(MATCHING_SHARE_COLUMNS))
+    return table.astype(MATCHING_SHARE_COLUMNS)
 
 
-def test_medians_and_ranges_are_those_of_the_rounds(table, tmp_path):
-    figure = share_curves(table)
+def test_medians_and_ranges_are_those_of_the_rounds(table):
+    figure = share_curves(table, "toy")
     (axes,) = figure.axes
     inline, ahead = axes.containers
     assert inline.lines[0].get_ydata() == pytest.approx([2, 200])
@@ -42,6 +41,5 @@ def test_medians_and_ranges_are_those_of_the_rounds(table, tmp_path):
     assert ends == [pytest.approx([1, 6]), pytest.approx([100, 600])]
     ends = [segment[:, 1].tolist() for segment in ahead.lines[2][0].get_segments()]
     assert ends[0] == pytest.approx([-12, -2])
-    assert "2 threads, Toy 1" in figure.get_suptitle()
+    assert "2 threads of Toy 1" in figure.get_suptitle()
     assert "3 rounds" in figure.get_suptitle()
-    save_figure(figure, tmp_path / "figure")

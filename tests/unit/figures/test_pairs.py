@@ -7,14 +7,11 @@ from matplotlib.collections import LineCollection
 from scipy.stats import t as student_t
 
 from dansm.errors import InputError
-from dansm.figures import (
+from dansm.figures.pairs import (
     loss_over_time,
     nearest_share,
     noise_sample_tsne,
     path_geometry,
-    read_crossings,
-    read_losses,
-    read_paths,
 )
 from dansm.io.tables import CROSSING_COLUMNS, LOSS_COLUMNS, PATH_COLUMNS
 
@@ -22,13 +19,12 @@ KINDS = [("random", 0), ("matched", 10), ("matched", 1000), ("preferable", 0)]
 NAMES = ["random", "matched, 10", "matched, 1,000", "preferable"]
 
 
-def write(path, rows, columns):
-    pd.DataFrame(rows, columns=list(columns)).to_csv(path, index=False)
-    return path
+def table(rows, columns):
+    return pd.DataFrame(rows, columns=list(columns)).astype(columns)
 
 
 @pytest.fixture
-def paths(tmp_path):
+def paths():
     rng = np.random.default_rng(0)
     rows = []
     for kind, size in KINDS:
@@ -39,11 +35,11 @@ def paths(tmp_path):
                 for quantity in ("path_length", "inter_path_average", "inter_path_minimum")
             ]
             rows += [[*named, batch, "nearest_share", rng.uniform()] for batch in (5, 20)]
-    return read_paths(write(tmp_path / "paths.csv", rows, PATH_COLUMNS))
+    return table(rows, PATH_COLUMNS)
 
 
-def values(table, kind, quantity, pairs=None):
-    rows = table[(table["kind"] == kind[0]) & (table["match_size"] == kind[1])]
+def values(rows, kind, quantity, pairs=None):
+    rows = rows[(rows["kind"] == kind[0]) & (rows["match_size"] == kind[1])]
     rows = rows[rows["quantity"] == quantity]
     if pairs is not None:
         rows = rows[rows["pairs"] == pairs]
@@ -72,8 +68,8 @@ def test_the_tsne_shows_each_kind_and_counts_of_all(tmp_path, draws):
         for place, (kind, size) in enumerate(KINDS)
         for draw in range(draws)
     ]
-    crossings = read_crossings(write(tmp_path / "crossings.csv", rows, CROSSING_COLUMNS))
-    figure = noise_sample_tsne(crossings, tmp_path / "tsne.npz", dataset="d", origin="generated")
+    crossings = table(rows, CROSSING_COLUMNS)
+    figure = noise_sample_tsne(crossings, tmp_path / "tsne.npz", "d")
     shown = [0, 2, 3]  # of matched noises the larger size
     assert len(figure.axes) == 3
     for axes, place in zip(figure.axes, shown, strict=True):
@@ -87,26 +83,25 @@ def test_the_tsne_shows_each_kind_and_counts_of_all(tmp_path, draws):
     assert "12 noise-sample pairs, perplexity 8" in figure.get_suptitle()
     np.savez(tmp_path / "tsne.npz", **points | {"random-0": np.zeros((2, 5, 2))})
     with pytest.raises(InputError, match=r"random-0: expected points of shape \(2, 12, 2\)"):
-        noise_sample_tsne(crossings, tmp_path / "tsne.npz", dataset="d", origin="generated")
+        noise_sample_tsne(crossings, tmp_path / "tsne.npz", "d")
 
 
 def test_stored_samples_have_no_panel_of_preferable_noises_and_say_why(tmp_path):
     np.savez(tmp_path / "tsne.npz", **{f"{k}-{s}": np.eye(2)[:, None] * 1.0 for k, s in KINDS[:2]})
     rows = [["d", kind, size, 0, 1, 0.5, 0] for kind, size in KINDS[:2]]
-    crossings = read_crossings(write(tmp_path / "crossings.csv", rows, CROSSING_COLUMNS))
-    figure = noise_sample_tsne(crossings, tmp_path / "tsne.npz", dataset="d", origin="stored")
+    crossings = table(rows, CROSSING_COLUMNS)
+    figure = noise_sample_tsne(crossings, tmp_path / "tsne.npz", "d")
     assert len(figure.axes) == 2
     assert "no model was trained" in figure.get_suptitle()
 
 
-def test_an_unknown_kind_is_refused(tmp_path):
-    path = write(tmp_path / "paths.csv", [["d", "odd", "x", 0, 0, 5, "q", 1.0]], PATH_COLUMNS)
-    with pytest.raises(InputError, match=r"paths\.csv: expected kinds of .*found \['odd'\]"):
-        read_paths(path)
+def test_an_unknown_kind_is_refused(paths):
+    with pytest.raises(InputError, match=r"expected kinds of .*found \['odd'\]"):
+        path_geometry(paths.assign(kind="odd"), "d")
 
 
 def test_paths_have_means_intervals_and_draws_by_kind(paths):
-    figure = path_geometry(paths, dataset="d", origin="generated")
+    figure = path_geometry(paths, "d")
     quantities = ["path_length", "inter_path_average", "inter_path_minimum"]
     for axes, quantity in zip(figure.axes, quantities, strict=False):
         assert [label.get_text() for label in axes.get_xticklabels()] == NAMES
@@ -125,7 +120,7 @@ def test_paths_have_means_intervals_and_draws_by_kind(paths):
 
 
 def test_shares_of_nearest_noises_are_drawn_with_chance(paths):
-    figure = nearest_share(paths, dataset="d", origin="generated")
+    figure = nearest_share(paths, "d")
     (axes,) = figure.axes
     lines = {tuple(line.get_ydata()) for line in axes.lines}
     assert (20.0, 5.0) in lines  # chance in batches of 5 and 20
@@ -137,15 +132,14 @@ def test_shares_of_nearest_noises_are_drawn_with_chance(paths):
     assert sorted(texts) == sorted([*NAMES, "chance, 1 / batch size"])
 
 
-def test_losses_are_drawn_by_model_and_kind(tmp_path):
+def test_losses_are_drawn_by_model_and_kind(paths):
     rows = [
-        ["d", coupling, trained, 0, kind, low, low + 0.5, 9, 1 + place + low + trained, 0.1]
-        for coupling, trained in (("independent", 0), ("greedy", 10))
+        ["d", run, coupling, trained, 0, kind, low, low + 0.5, 9, 1 + place + low + trained, 0.1]
+        for run, coupling, trained in (("v", "independent", 0), ("g", "greedy", 10))
         for place, kind in enumerate(("random", "matched", "preferable"))
         for low in (0.5, 0.0)  # in any order
     ]
-    losses = read_losses(write(tmp_path / "losses.csv", rows, LOSS_COLUMNS))
-    figure = loss_over_time(losses, dataset="d", match_size=1000)
+    figure = loss_over_time(table(rows, LOSS_COLUMNS | {"loss": "Float64"}), paths, "d")
     assert [axes.get_title() for axes in figure.axes] == [
         "Model trained: vanilla, seed 0",
         "Model trained: match size 10, seed 0",

@@ -2,6 +2,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -10,13 +12,11 @@ from dansm.errors import InputError
 from dansm.io.files import (
     atomic_path,
     check_free_space,
-    check_results_folder,
     locked,
     publish,
     publish_partial,
     read_json,
     sha256,
-    unproven_files,
     write_json,
     write_text,
 )
@@ -39,7 +39,7 @@ def test_atomic_path_shows_the_file_only_when_complete(tmp_path):
         assert not target.exists()
         assert partial.parent == target.parent and partial.suffix == ".csv"
     assert target.read_text() == "a,b\n"
-    assert everything(tmp_path) == ["new/.receipts/t.csv.json", "new/t.csv"]
+    assert everything(tmp_path) == ["new/t.csv"]
 
 
 @pytest.mark.parametrize("old", [None, "old"])
@@ -85,70 +85,38 @@ def test_read_json_names_what_is_wrong(tmp_path, content, found):
     assert str(path) in str(caught.value)
 
 
-@pytest.fixture
-def results(tmp_path):
-    root = tmp_path / "results"
-    write_text(root / "fid.csv", "value\n1.5\n")
-    write_json(root / "runs" / "run.json", {"seed": 1})
-    return root
-
-
-def test_files_made_by_this_code_are_proven(results):
-    assert unproven_files(results, skip=set()) == []
-    check_results_folder(results, skip=set())
-
-
-def test_a_hand_placed_file_is_reported_unless_its_folder_is_skipped(results):
-    placed = results / "logs" / "deep" / "made_up.csv"
-    placed.parent.mkdir(parents=True)
-    placed.write_text("value\n0.1\n")
-    assert unproven_files(results, skip=set()) == [placed]
-    assert unproven_files(results, skip={"logs"}) == unproven_files(results, skip={"deep"}) == []
-    with pytest.raises(InputError, match="made by this workflow") as caught:
-        check_results_folder(results, skip=set())
-    assert str(placed) in str(caught.value) and "fid.csv" not in str(caught.value)
-
-
-def test_suffixes_that_are_no_results_are_not_reported(results):
-    (results / "notes.txt").write_text("mine")
-    assert unproven_files(results, skip=set()) == []
-
-
-@pytest.mark.parametrize("text", ["value\n1.4\n", "value\n1.45\n"], ids=["same size", "longer"])
-def test_an_edited_file_is_reported(results, text):
-    path = results / "fid.csv"
-    path.write_text(text)
-    os.utime(path, ns=(0, 10**9))  # a clock too coarse to see the edit must not hide it
-    assert unproven_files(results, skip=set()) == [path]
-
-
-def test_a_touched_file_and_a_copied_tree_stay_proven(results, tmp_path):
-    os.utime(results / "fid.csv", ns=(0, 10**9))
-    shutil.copytree(results, tmp_path / "copy", copy_function=shutil.copyfile)
-    assert unproven_files(results, skip=set()) == []
-    assert unproven_files(tmp_path / "copy", skip=set()) == []
-
-
-@pytest.mark.parametrize("receipt", ["", "{}", "not json"])
-def test_a_damaged_receipt_proves_nothing(results, receipt):
-    (results / ".receipts" / "fid.csv.json").write_text(receipt)
-    assert unproven_files(results, skip=set()) == [results / "fid.csv"]
+def test_what_a_killed_process_left_of_a_file_is_removed(tmp_path):
+    code = f"""
+import os
+from pathlib import Path
+from dansm.io.files import atomic_path
+with atomic_path(Path({str(tmp_path)!r}) / "[t].csv") as partial:
+    partial.write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", code])
+    (left,) = everything(tmp_path)
+    assert left.endswith(".partial.csv")
+    with atomic_path(tmp_path / "other.csv") as other:
+        write_text(tmp_path / "[t].csv", "whole")
+        assert everything(tmp_path) == [other.name, "[t].csv"]
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_publish_gives_a_second_proven_name(results, monkeypatch, links):
+def test_publish_gives_a_second_name(tmp_path, monkeypatch, links):
     if not links:
 
         def refuse(*_):
             raise OSError("no links here")
 
         monkeypatch.setattr(os, "link", refuse)
-    target = results / "figures" / "copy.csv"
+    source, target = tmp_path / "a.csv", tmp_path / "figures" / "copy.csv"
+    write_text(source, "content")
     for _ in range(2):  # the second time it replaces the first
-        publish(results / "fid.csv", target)
-    assert target.read_text() == (results / "fid.csv").read_text()
-    assert target.samefile(results / "fid.csv") == links
-    assert unproven_files(results, skip=set()) == []
+        publish(source, target)
+    assert target.read_text() == "content"
+    assert target.samefile(source) == links
+    assert everything(tmp_path) == ["a.csv", "figures/copy.csv"]
 
 
 def test_a_locked_file_keeps_others_waiting(tmp_path):

@@ -2,31 +2,63 @@ import pandas as pd
 import pytest
 
 from dansm.errors import InputError
-from dansm.io.tables import COLUMNS, collect_tables, read_table, write_table
+from dansm.io import tables
+from dansm.io.tables import DISTANCE_COLUMNS, RUN_COLUMNS, read_table, run_columns, write_table
+
+from ..factories import make_settings
 
 
-def rows(**values):
-    return pd.DataFrame([{"dataset": "d", "metric": "frechet_distance", "value": 1.5} | values])
+def test_round_trip_keeps_values_order_and_what_is_missing(tmp_path):
+    rows = [
+        {"dataset": "d", "seed": seed, "match_size": 10_000, "steps": None, "value": 1 / 3}
+        for seed in (1, 0)
+    ]
+    write_table(tmp_path / "a.csv", rows, DISTANCE_COLUMNS)
+    table = read_table(tmp_path / "a.csv", DISTANCE_COLUMNS)
+    assert list(table.columns) == list(DISTANCE_COLUMNS)
+    assert table["seed"].tolist() == [1, 0]
+    assert table["match_size"].tolist() == [10_000] * 2
+    assert table["steps"].isna().all() and table["run"].isna().all()
+    assert table["value"].tolist() == [1 / 3] * 2
+    write_table(tmp_path / "b.csv", table, DISTANCE_COLUMNS)
+    assert (tmp_path / "b.csv").read_bytes() == (tmp_path / "a.csv").read_bytes()
 
 
-def test_round_trip_keeps_values_and_what_is_missing(tmp_path):
-    write_table(tmp_path / "a.csv", rows(match_size=10_000, steps=None))
-    table = read_table(tmp_path / "a.csv")
-    assert list(table.columns) == list(COLUMNS)
-    assert table["match_size"].item() == 10_000
-    assert table["steps"].isna().all()
-    assert table["value"].item() == 1.5
+def test_a_table_without_rows_has_its_columns(tmp_path):
+    write_table(tmp_path / "a.csv", [], DISTANCE_COLUMNS)
+    assert read_table(tmp_path / "a.csv", DISTANCE_COLUMNS).empty
 
 
-def test_the_order_of_parts_does_not_matter(tmp_path):
-    write_table(tmp_path / "a.csv", rows(seed=1))
-    write_table(tmp_path / "b.csv", rows(seed=0))
-    collect_tables([tmp_path / "a.csv", tmp_path / "b.csv"], "e", tmp_path / "ab.csv")
-    collect_tables([tmp_path / "b.csv", tmp_path / "a.csv"], "e", tmp_path / "ba.csv")
-    assert (tmp_path / "ab.csv").read_bytes() == (tmp_path / "ba.csv").read_bytes()
-    table = read_table(tmp_path / "ab.csv")
-    assert table["seed"].tolist() == [0, 1]
-    assert table["dataset"].tolist() == ["e", "e"]
+def test_a_run_is_described_by_its_picks():
+    plain = run_columns("vanilla", make_settings(seed=3))
+    assert list(plain) == list(RUN_COLUMNS)
+    assert plain == {
+        "dataset": "toy",
+        "run": "vanilla",
+        "process": "rectified_flow",
+        "coupling": "independent",
+        "match_size": 0,
+        "options": None,
+        "times": "uniform",
+        "loss": "squared_error",
+        "seed": 3,
+    }
+    greedy = run_columns("dansm", make_settings(coupling={"greedy": {"match_size": 100}}))
+    assert (greedy["coupling"], greedy["match_size"], greedy["options"]) == ("greedy", 100, None)
+    chosen = {"minibatch_ot": {"method": "sinkhorn", "regularisation": 0.5}}
+    sinkhorn = run_columns("sinkhorn", make_settings(coupling=chosen))
+    assert sinkhorn["match_size"] == 0
+    assert sinkhorn["options"] == "method=sinkhorn, regularisation=0.5"
+
+
+def test_columns_of_one_name_have_one_type():
+    kinds = {}
+    for columns in (value for name, value in vars(tables).items() if name.endswith("COLUMNS")):
+        for name, kind in columns.items():
+            kinds.setdefault(name, set()).add(kind)
+    assert {name: found for name, found in kinds.items() if len(found) > 1} == {
+        "loss": {"string", "Float64"}
+    }
 
 
 @pytest.mark.parametrize(
@@ -34,16 +66,25 @@ def test_the_order_of_parts_does_not_matter(tmp_path):
     [
         ("", "No columns"),
         ("dataset,worth\nd,1\n", r"\['dataset', 'worth'\]"),
-        (",".join(COLUMNS) + "\n" + "x," * 13 + "x\n", "match_size|Unable|invalid|convert|parse"),
+        (
+            ",".join(DISTANCE_COLUMNS) + "\n" + "x," * 17 + "x\n",
+            "match_size|Unable|invalid|convert|parse",
+        ),
     ],
 )
 def test_what_is_no_table_is_named(tmp_path, text, found):
     path = tmp_path / "bad.csv"
     path.write_text(text)
     with pytest.raises(InputError, match=rf"bad\.csv: expected .*found.*({found})"):
-        read_table(path)
+        read_table(path, DISTANCE_COLUMNS)
 
 
 def test_a_missing_table_is_named(tmp_path):
     with pytest.raises(InputError, match=r"none\.csv: expected .* found no file"):
-        read_table(tmp_path / "none.csv")
+        read_table(tmp_path / "none.csv", DISTANCE_COLUMNS)
+
+
+def test_rows_may_come_as_a_frame_with_more_columns(tmp_path):
+    frame = pd.DataFrame([{"value": 1.0, "seed": 2, "other": 3}])
+    write_table(tmp_path / "a.csv", frame, DISTANCE_COLUMNS)
+    assert read_table(tmp_path / "a.csv", DISTANCE_COLUMNS)["seed"].item() == 2

@@ -1,5 +1,8 @@
 """Each metric against its definition, and against other implementations on the same features."""
 
+import sys
+import types
+
 import numpy as np
 import pytest
 import torch
@@ -9,16 +12,33 @@ from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
+from dansm.catalogue import METRICS, MetricEntry
 from dansm.metrics import distances
-from dansm.metrics.distances import (
-    classifier_score,
-    frechet_distance,
-    kernel_distance,
-    measure,
-    precision_recall,
-)
+from dansm.metrics.distances import measure
 from dansm.metrics.extractors import Extractor, Features
 from dansm.metrics.statistics import ReferenceFeatures
+
+
+def found_in(features, probabilities=None):
+    """What an extractor finds, of which a metric needs one or the other."""
+    return Features(features, probabilities)
+
+
+def frechet_distance(features, reference):
+    return distances.frechet_distance(found_in(features), reference)
+
+
+def kernel_distance(features, reference):
+    return distances.kernel_distance(found_in(features), reference)
+
+
+def precision_recall(features, reference):
+    found = found_in(features)
+    return distances.precision(found, reference), distances.recall(found, reference)
+
+
+def classifier_score(probabilities):
+    return distances.classifier_score(found_in(None, probabilities), None)
 
 
 def features(n, d, seed, shift=0.0):
@@ -250,3 +270,26 @@ def test_unsuitable_features_have_no_precision_and_recall(bad):
 def test_unsuitable_probabilities_have_no_score(bad):
     with pytest.raises(ValueError, match="at least 2 finite rows, found shape"):
         classifier_score(bad)
+
+
+def test_precision_and_recall_share_their_distances(monkeypatch):
+    x, y = features(50, 3, 0), ReferenceFeatures.of(features(40, 3, 1))
+    blocks = []
+    real = distances.distance_blocks
+    monkeypatch.setattr(distances, "distance_blocks", lambda *a: (blocks.append(a), real(*a))[1])
+    extractor = Extractor("inception_clean", "0", torch.device("cpu"), None)
+    measure(Features(x, np.full((50, 2), 0.5)), y, extractor, everything=True)
+    assert len(blocks) == 1
+
+
+def test_a_metric_is_a_function_and_an_entry(monkeypatch):
+    entry = MetricEntry("spread", "test_metric:spread", "Spread", "", every_snapshot=True)
+    module = types.ModuleType("test_metric")
+    module.spread = lambda found, reference: float(found.features.std() / reference.features.std())
+    monkeypatch.setitem(sys.modules, "test_metric", module)
+    monkeypatch.setattr(distances, "METRICS", {**METRICS, "spread": entry})
+    x = features(50, 3, 0)
+    extractor = Extractor("digit_classifier", "0", torch.device("cpu"), None)
+    found = measure(Features(x, x), ReferenceFeatures.of(2 * x), extractor, everything=False)
+    assert [row.metric for row in found] == ["frechet_distance", "spread"]
+    assert found[1].value == pytest.approx(0.5)

@@ -5,47 +5,25 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from dansm.processes.samplers import make_sampler
 from PIL import Image
 
-from dansm.config import Network, RunSettings, Sampling
+from dansm.catalogue import Pick
 from dansm.errors import InputError
 from dansm.io.files import read_json, sha256, write_json
-from dansm.io.tables import read_table
+from dansm.io.tables import DISTANCE_COLUMNS, read_table, run_columns
 from dansm.metrics.distances import frechet_distance, measure
 from dansm.metrics.evaluation import Metric, RunEvaluator
 from dansm.metrics.extractors import Extractor, Features
 from dansm.metrics.statistics import ReferenceFeatures
 from dansm.models.networks import make_network
 from dansm.models.weights import load_weights
-from dansm.processes import PROCESSES
 from dansm.randomness import image_noises
-from dansm.training.trainer import train
 
-SETTINGS = RunSettings(
-    dataset="toy",
-    shape=(1, 4, 4),
-    horizontal_flips=False,
-    process="rectified_flow",
-    coupling="independent",
-    match_size=0,
-    seed=0,
-    network=Network(channels=[4], layers_per_block=1, attention_at=[], dropout=0, norm_groups=2),
-    batch_size=8,
-    learning_rate=1e-3,
-    ema_decay=0.9,
-    gradient_clip=1.0,
-    mixed_precision="no",
-    budget_images=32,
-    snapshots=2,
-)
-SAMPLING = Sampling(
-    every_snapshot={"euler": [2, 3]},
-    last_snapshot={"euler": [2, 3], "rk45": []},
-    long={"euler": [4]},
-    n_samples=20,
-    batch_size=8,
-    last_seed_ranges=2,
-)
+from ..factories import make_sampling, make_settings, write_run
+
+SETTINGS = make_settings()
+SAMPLING = make_sampling()
 
 
 def pixels(images):
@@ -68,30 +46,29 @@ EXTRACTOR = Extractor(
 def run(tmp_path, make_store):
     images = np.random.default_rng(0).integers(0, 17, (40, 1, 4, 4), dtype=np.uint8)
     store = make_store(images, value_range=(0, 16))
-    train(SETTINGS, store, tmp_path / "run")
-    return store, tmp_path / "run"
+    return store, write_run(tmp_path / "run", "vanilla", SETTINGS)
 
 
-def evaluator(run, settings=SETTINGS, sampling=SAMPLING):
+def evaluator(run, settings=SETTINGS, sampling=SAMPLING, name="vanilla"):
     store, folder = run
     reference = ReferenceFeatures.of(pixels(torch.tensor(store.array)).numpy())
     metrics = {"digit_classifier": Metric(EXTRACTOR, reference)}
-    return RunEvaluator(settings, sampling, folder, store, lambda latents: latents, metrics)
+    return RunEvaluator(name, settings, sampling, folder, store, lambda x: x, metrics)
 
 
 def evaluate(ours, folder):
     ours.evaluate(folder / "distances.csv", folder / "samples.npz", folder / "evaluation.json")
-    return read_table(folder / "distances.csv")
+    return read_table(folder / "distances.csv", DISTANCE_COLUMNS)
 
 
 def sampled_by_hand(run, first=20):
-    """All in one batch: the last snapshot, 3 steps, by default the second range of image seeds."""
+    """All in one batch: the last snapshot, 3 steps, by default the second set of images."""
     store, folder = run
     network = make_network(SETTINGS.network, SETTINGS.shape).eval()
     load_weights(folder / "model.safetensors", network, {})
     with torch.no_grad():
-        samples, _ = PROCESSES["rectified_flow"].sample(
-            lambda x, t: network(x, t).sample, image_noises(first, 20, (1, 4, 4)), "euler", 3
+        samples, _ = make_sampler(SETTINGS.process, Pick("euler")).sample(
+            lambda x, t: network(x, t).sample, image_noises(first, 20, (1, 4, 4)), 3
         )
     return store.to_stored_range(samples)
 
@@ -99,6 +76,8 @@ def sampled_by_hand(run, first=20):
 def test_the_table_holds_what_sampling_by_hand_gives(run, tmp_path):
     ours = evaluator(run)
     table = evaluate(ours, tmp_path)
+    for name, value in run_columns("vanilla", SETTINGS).items():
+        assert (table[name].isna() if value is None else table[name] == value).all()
     frechet = table[table["metric"] == "frechet_distance"]
     assert len(frechet) == 2 + 3 * 2 + 1
     for metric in ("kernel_distance", "precision", "recall", "classifier_score"):
@@ -111,8 +90,8 @@ def test_the_table_holds_what_sampling_by_hand_gives(run, tmp_path):
     reference = ours.metrics["digit_classifier"].reference
     by_hand = Features(pixels(images).numpy(), shares(images).numpy())
     expected = measure(by_hand, reference, EXTRACTOR, everything=True)
-    assert expected[0].value == frechet_distance(by_hand.features, reference)
-    chosen = (table["steps"] == 3) & (table["seed_range"] == 1) & (table["images_seen"] == 32)
+    assert expected[0].value == frechet_distance(by_hand, reference)
+    chosen = (table["steps"] == 3) & (table["image_set"] == 1) & (table["images_seen"] == 32)
     found = table[chosen].set_index("metric")
     assert len(found) == len(expected)
     for metric, value, count in expected:
@@ -128,7 +107,7 @@ def test_the_description_names_run_weights_and_references(run, tmp_path):
     evaluate(evaluator(run), tmp_path)
     found = read_json(tmp_path / "evaluation.json")
     assert found["run_sha256"] == sha256(run[1] / "run.json")
-    assert found["sampling"] == SAMPLING.model_dump(mode="json")
+    assert found["sampling"] == SAMPLING.plain()
     assert found["features"] == {
         "digit_classifier": {
             "weights_sha256": "0123",
@@ -186,10 +165,10 @@ def test_kept_images_are_those_that_were_measured(run, tmp_path):
     (kept / "euler-9").mkdir(parents=True)  # of an evaluation with other step counts
     table = evaluate(evaluator(run, sampling=KEEPING), tmp_path / "kept")
     folders = {path.relative_to(kept).as_posix() for path in kept.glob("*/*")}
-    twice = {f"{s}/range{r}" for s in ("euler-2", "euler-3", "rk45-0") for r in (0, 1)}
-    assert folders == twice | {"euler-4/range0"}
+    twice = {f"{s}/set{k}" for s in ("euler-2", "euler-3", "rk45-0") for k in (0, 1)}
+    assert folders == twice | {"euler-4/set0"}
     assert not (kept / "euler-9").exists()
-    files = sorted((kept / "euler-3" / "range1").iterdir())
+    files = sorted((kept / "euler-3" / "set1").iterdir())
     assert [path.name for path in files] == [f"{k:06d}.png" for k in range(20)]
     expected = sampled_by_hand(run)[:, 0].numpy().astype(float)
     found = np.stack([np.asarray(Image.open(path)) for path in files])
@@ -240,10 +219,10 @@ def test_a_missing_snapshot_is_named(run):
 
 
 def test_a_snapshot_of_another_network_is_refused_even_with_a_fitting_checksum(run, tmp_path):
-    store, folder = run
+    _, folder = run
     wider = SETTINGS.network.model_copy(update={"channels": [8]})
     other = tmp_path / "other"
-    train(SETTINGS.model_copy(update={"network": wider}), store, other)
+    write_run(other, "vanilla", SETTINGS.model_copy(update={"network": wider}))
     name = "0000000032.safetensors"
     (folder / "snapshots" / name).unlink()
     shutil.copy(other / "snapshots" / name, folder / "snapshots" / name)
@@ -258,3 +237,11 @@ def test_the_folder_of_another_run_is_refused(run):
     other = SETTINGS.model_copy(update={"seed": 7})
     with pytest.raises(InputError, match=r'run\.json: expected the run .*"seed": 7.*"seed": 0'):
         evaluator(run, settings=other)
+    with pytest.raises(InputError, match=r"expected the run dansm, .* found vanilla, "):
+        evaluator(run, name="dansm")
+
+
+def test_defaults_of_a_later_day_do_not_change_what_was_measured(run):
+    described = evaluator(run).description()["sampling"]
+    assert "keep_png" not in described
+    assert described["samplers"] == {"euler": "euler", "rk45": "rk45"}

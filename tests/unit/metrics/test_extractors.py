@@ -9,6 +9,7 @@ from cleanfid.inception_torchscript import InceptionV3W
 from cleanfid.resize import build_resizer
 from PIL import Image
 
+from dansm.catalogue import EXTRACTORS
 from dansm.config import INCEPTION_SHA256, Classifier
 from dansm.errors import InputError
 from dansm.io.files import sha256
@@ -265,7 +266,7 @@ def test_features_are_computed_without_gradients_and_in_full_precision():
         assert torch.backends.cudnn.enabled and not torch.backends.cudnn.allow_tf32
         return images * weight, images
 
-    extractor = Extractor("e", "0123", torch.device("cpu"), forward)
+    extractor = Extractor("digit_classifier", "0123", torch.device("cpu"), forward)
     np.testing.assert_array_equal(extractor(torch.ones(5, 3)).features, np.ones((5, 3)))
     assert torch.backends.cudnn.allow_tf32
 
@@ -279,10 +280,27 @@ def test_a_large_set_goes_through_in_batches(make_store, tmp_path, monkeypatch):
     whole = extractor(torch.from_numpy(DIGITS))
     monkeypatch.setattr("dansm.metrics.extractors._BATCH", 7)
     parts = extractor(torch.from_numpy(DIGITS))
-    for one, other in zip(whole, parts, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5)
+    np.testing.assert_allclose(whole.features, parts.features, atol=1e-5)
+    np.testing.assert_allclose(whole.probabilities, parts.probabilities, atol=1e-5)
 
 
 def test_the_classifier_needs_settings_and_folder(make_store):
-    with pytest.raises(ValueError, match="expected its settings and folder"):
+    with pytest.raises(ValueError, match="expected the classifier's settings and folder"):
         make_extractor("digit_classifier", make_store(DIGITS, (0, 16)))
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, entry in EXTRACTORS.items() if entry.weights != "classifier"]
+)
+def test_only_inception_itself_must_have_its_published_weights(
+    make_store, colour_images, weights, name
+):
+    store = make_store(colour_images, (0, 255))
+    if EXTRACTORS[name].weights == "inception":
+        with pytest.raises(InputError, match=INCEPTION_SHA256):
+            make_extractor(name, store, inception_weights=weights)
+    else:
+        extractor = make_extractor(name, store, inception_weights=weights)
+        assert extractor.weights == sha256(weights / NAME)
+        assert extractor.score == "classifier_score"
+        assert extractor(torch.from_numpy(colour_images)).features.shape == (4, 2048)

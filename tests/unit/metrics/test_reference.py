@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from dansm.io.tables import read_table
-from dansm.metrics.distances import classifier_score, frechet_distance, precision_recall
-from dansm.metrics.extractors import Extractor
+from dansm.io.tables import DISTANCE_COLUMNS, read_table
+from dansm.metrics.distances import classifier_score, frechet_distance, recall
+from dansm.metrics.extractors import Extractor, Features
 from dansm.metrics.reference import compute_reference, measure_reconstruction
 from dansm.metrics.statistics import ReferenceFeatures
 
@@ -26,7 +26,7 @@ def forward(images):
     return torch.from_numpy(features(images)), torch.from_numpy(probabilities(images))
 
 
-EXTRACTOR = Extractor("e", "0123", torch.device("cpu"), forward)
+EXTRACTOR = Extractor("digit_classifier", "0123", torch.device("cpu"), forward)
 
 
 def images(seed, count=60):
@@ -37,12 +37,12 @@ def test_the_floor_compares_disjoint_halves(make_store, tmp_path):
     store = make_store(images(0), value_range=(0, 16))
     paths = {"features": tmp_path / "f.npz", "floor": tmp_path / "floor.csv"}
     compute_reference(store, EXTRACTOR, dataset="d", **paths)
-    saved = ReferenceFeatures.load(tmp_path / "f.npz", "e with weights 0123")
+    saved = ReferenceFeatures.load(tmp_path / "f.npz", "digit_classifier with weights 0123")
     assert saved.count == 60
     np.testing.assert_array_equal(saved.features, features(images(0)))
     np.testing.assert_allclose(saved.covariance, np.cov(features(images(0)).T))
-    table = read_table(tmp_path / "floor.csv")
-    assert (table["n_samples"] == 30).all() and (table["feature_extractor"] == "e").all()
+    table = read_table(tmp_path / "floor.csv", DISTANCE_COLUMNS)
+    assert (table["n_samples"] == 30).all() and (table["feature_extractor"] == EXTRACTOR.name).all()
     values = {metric: rows["value"] for metric, rows in table.groupby("metric")}
     assert set(values) == {
         "frechet_distance",
@@ -52,7 +52,7 @@ def test_the_floor_compares_disjoint_halves(make_store, tmp_path):
         "classifier_score",
     }
     frechet = table[table["metric"] == "frechet_distance"]
-    assert frechet["seed_range"].tolist() == [0, 1, 2, 3, 4]
+    assert frechet["image_set"].tolist() == [0, 1, 2, 3, 4]
     assert frechet["value"].nunique() == 5 and (frechet["value"] > 0).all()
     # What two sets without a common image can have.
     assert all(0 < values[metric].mean() < 1 for metric in ("precision", "recall"))
@@ -83,7 +83,7 @@ def test_of_many_images_some_features_are_kept_and_some_make_the_floor(
     for other, mine in zip(halves[::2], halves[1::2], strict=True):
         both = np.concatenate([other, mine])[:, 0]
         assert len(other) == len(mine) == 20 and len(set(both)) == 40
-    table = read_table(tmp_path / "floor.csv").set_index("metric")["n_samples"]
+    table = read_table(tmp_path / "floor.csv", DISTANCE_COLUMNS).set_index("metric")["n_samples"]
     assert table["frechet_distance"].unique().tolist() == [20]
 
 
@@ -93,17 +93,17 @@ def test_a_perfect_reconstruction_has_no_distance_and_a_noisy_one_has(make_store
     reference = ReferenceFeatures.of(features(images(0)))
     shared = {"dataset": "d", "path": tmp_path / "r.csv"}
     measure_reconstruction(store, latents, lambda z: z / 3, EXTRACTOR, reference, **shared)
-    table = read_table(tmp_path / "r.csv").set_index("metric")
+    table = read_table(tmp_path / "r.csv", DISTANCE_COLUMNS).set_index("metric")
     assert abs(table["value"]["frechet_distance"]) < 1e-6
     assert table["value"]["precision"] == table["value"]["recall"] == 1
-    expected = classifier_score(probabilities(images(0)))
+    expected = classifier_score(Features(features(images(0)), probabilities(images(0))), reference)
     assert table["value"]["classifier_score"] == pytest.approx(expected)
     assert table["process"].unique().tolist() == ["reconstruction"]
     measure_reconstruction(
         store, latents, lambda z: torch.zeros_like(z), EXTRACTOR, reference, **shared
     )
-    grey = np.full((60, 3), 8.0)
-    found = read_table(tmp_path / "r.csv").set_index("metric")["value"]
+    grey = Features(np.full((60, 3), 8.0), probabilities(images(0)))
+    found = read_table(tmp_path / "r.csv", DISTANCE_COLUMNS).set_index("metric")["value"]
     assert found["frechet_distance"] == pytest.approx(frechet_distance(grey, reference))
     assert found["frechet_distance"] > 1
-    assert found["recall"] == pytest.approx(precision_recall(grey, reference)[1])
+    assert found["recall"] == pytest.approx(recall(grey, reference))

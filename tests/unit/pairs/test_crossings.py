@@ -19,7 +19,7 @@ def test_every_kind_is_embedded_as_often_as_asked(tmp_path):
     with pytest.raises(InputError, match="expected 5 times 4 of them, found 2 draws of 8"):
         count_crossings(PAIRS, embeddings=5, **options, **files)
     count_crossings(PAIRS, embeddings=3, **options, **files)
-    table = read_table(files["path"], CROSSING_COLUMNS, "crossings")
+    table = read_table(files["path"], CROSSING_COLUMNS)
     kinds = [("random", 0), ("matched", 20), ("preferable", 0)]
     found = list(zip(table["kind"], table["match_size"], table["draw"], strict=True))
     assert found == [(*kind, draw) for kind in kinds for draw in range(3)]

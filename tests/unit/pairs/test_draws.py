@@ -3,42 +3,25 @@
 import numpy as np
 import pytest
 import torch
+from dansm.processes.samplers import make_sampler
 
-from dansm.config import Network, RunSettings
+from dansm.catalogue import Pick
 from dansm.errors import InputError
 from dansm.models.networks import make_network
 from dansm.models.weights import load_weights
 from dansm.pairs.draws import TrainedRun, draw_pairs
 from dansm.pairs.paths import FIRST_IMAGE, PREFERABLE, RANDOM, Kind, read_pairs
-from dansm.processes import PROCESSES
 from dansm.randomness import generator
-from dansm.training.trainer import train
 
-SETTINGS = RunSettings(
-    dataset="toy",
-    shape=(1, 4, 4),
-    horizontal_flips=False,
-    process="rectified_flow",
-    coupling="independent",
-    match_size=0,
-    seed=0,
-    network=Network(channels=[4], layers_per_block=1, attention_at=[], dropout=0, norm_groups=2),
-    batch_size=8,
-    learning_rate=1e-3,
-    ema_decay=0.9,
-    gradient_clip=1.0,
-    mixed_precision="no",
-    budget_images=32,
-    snapshots=2,
-)
+from ..factories import make_settings, write_run
+
+SETTINGS = make_settings()
 MANY = {"draws": 3, "count": 5, "match_sizes": [20, 40], "seed": 1}
 
 
 @pytest.fixture
-def run(tmp_path, make_store):
-    images = np.random.default_rng(0).integers(0, 17, (40, 1, 4, 4), dtype=np.uint8)
-    train(SETTINGS, make_store(images, value_range=(0, 16)), tmp_path / "run")
-    return TrainedRun(SETTINGS, tmp_path / "run", 4)
+def run(tmp_path):
+    return TrainedRun("vanilla", SETTINGS, write_run(tmp_path / "run", "vanilla", SETTINGS), 4)
 
 
 @pytest.fixture
@@ -57,8 +40,8 @@ def test_preferable_noises_are_those_the_finished_model_makes_the_samples_of(run
     network = make_network(SETTINGS.network, SETTINGS.shape).eval()
     load_weights(run.folder / "model.safetensors", network, {})
     with torch.no_grad():
-        samples, _ = PROCESSES["rectified_flow"].sample(
-            lambda x, t: network(x, t).sample, noise.flatten(0, 1)[4:8], "rk45", 0
+        samples, _ = make_sampler(SETTINGS.process, Pick("rk45")).sample(
+            lambda x, t: network(x, t).sample, noise.flatten(0, 1)[4:8]
         )
     torch.testing.assert_close(pairs.samples.flatten(0, 1)[4:8], samples, rtol=0, atol=1e-5)
 

@@ -11,7 +11,7 @@ from dansm.pairs.loss_over_time import measure_loss_over_time
 from dansm.pairs.paths import PREFERABLE, RANDOM, Kind, PairDraws
 from dansm.randomness import generator
 
-from .test_draws import SETTINGS
+from ..factories import make_settings
 
 MATCHED = Kind("matched", "greedy", 30)
 
@@ -32,10 +32,11 @@ class Constant(nn.Module):
 def test_losses_are_those_of_the_velocity_on_the_same_samples(tmp_path, monkeypatch):
     network = Constant()
     monkeypatch.setattr(TrainedRun, "load", lambda self: network)
-    run = TrainedRun(SETTINGS, tmp_path, 4)
+    run = TrainedRun("vanilla", make_settings(), tmp_path, 4)
     options = {"count": 10, "match_size": 30, "bins": 4, "seed": 5}
     measure_loss_over_time([run], tmp_path / "losses.csv", **options)
-    table = read_table(tmp_path / "losses.csv", LOSS_COLUMNS, "losses over time")
+    table = read_table(tmp_path / "losses.csv", LOSS_COLUMNS)
+    assert set(table["run"]) == {"vanilla"}
     assert len(table) == 3 * 4
     np.testing.assert_allclose(table["t_low"][:4], 1e-3 + 0.999 * np.arange(4) / 4)
     np.testing.assert_allclose(table["t_high"][3], 1)
@@ -58,7 +59,7 @@ def test_losses_are_those_of_the_velocity_on_the_same_samples(tmp_path, monkeypa
 def test_points_lie_at_the_times_of_their_part_for_every_kind(tmp_path, monkeypatch):
     network = Constant()
     monkeypatch.setattr(TrainedRun, "load", lambda self: network)
-    run = TrainedRun(SETTINGS, tmp_path, 10)
+    run = TrainedRun("vanilla", make_settings(), tmp_path, 10)
     options = {"count": 10, "match_size": 30, "bins": 2, "seed": 5}
     measure_loss_over_time([run], tmp_path / "losses.csv", **options)
     samples = run.generate(network, 10)

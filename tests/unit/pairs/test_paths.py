@@ -68,7 +68,7 @@ def test_paths_are_measured_as_by_hand(tmp_path):
     samples = torch.randn(2, 7, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     pairs = PairDraws(samples, generated=True, match_sizes=(20,), seed=3)
     measure_paths(pairs, [2, 3], "toy", tmp_path / "paths.csv")
-    table = read_table(tmp_path / "paths.csv", PATH_COLUMNS, "paths")
+    table = read_table(tmp_path / "paths.csv", PATH_COLUMNS)
     assert len(table) == 3 * 2 * (3 + 2)
     assert set(table["dataset"]) == {"toy"}
     for kind in pairs.kinds:

@@ -4,9 +4,13 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from dansm.processes import Diffusion
+from dansm.couplings.registry import Pick
+from dansm.processes.diffusion import Diffusion
+from dansm.processes.objective import make_objective
+from dansm.processes.samplers import make_sampler
 
 DIFFUSION = Diffusion()
+OBJECTIVE = make_objective(Pick("diffusion"), Pick("uniform"), Pick("squared_error"))
 NOISE = torch.randn(4, 1, 3, 3, generator=torch.Generator().manual_seed(0))
 
 
@@ -33,6 +37,16 @@ class Toy:
         return torch.tanh(x) + 0.1 * torch.cos(time / 100).reshape(-1, 1, 1, 1)
 
 
+def ddim(network, noise, grid, steps):
+    return make_sampler(DIFFUSION, Pick("euler", {"grid": grid})).sample(network, noise, steps)
+
+
+def times_of(grid, steps):
+    network = Toy()
+    ddim(network, NOISE, grid, steps)
+    return network.times
+
+
 def test_alphas_bar_is_the_product_of_one_minus_beta():
     assert DIFFUSION.alphas_bar.tolist() == pytest.approx(ALPHAS_BAR, rel=1e-12)
     assert DIFFUSION.times == 1000
@@ -46,65 +60,53 @@ def test_loss_is_the_mean_squared_error_of_the_noise():
         seen["points"], seen["times"] = points, times
         return points * 0.5
 
-    loss = DIFFUSION.loss(network, x, NOISE, torch.Generator().manual_seed(2))
-    expected = torch.randint(1000, (4,), generator=torch.Generator().manual_seed(2))
-    assert seen["times"].tolist() == expected.tolist()
+    loss = OBJECTIVE.loss(network, x, NOISE, torch.Generator().manual_seed(2))
+    times = torch.randint(1000, (len(x),), generator=torch.Generator().manual_seed(2))
+    assert torch.equal(seen["times"], times.float())
     total = 0.0
-    for i, t in enumerate(expected.tolist()):
+    for i, t in enumerate(times.tolist()):
         a = ALPHAS_BAR[t]
         point = math.sqrt(a) * x[i].double() + math.sqrt(1 - a) * NOISE[i].double()
         torch.testing.assert_close(seen["points"][i].double(), point, rtol=0, atol=1e-6)
         total += float((point * 0.5 - NOISE[i].double()).square().sum())
     assert float(loss) == pytest.approx(total / x.numel(), rel=1e-5)
     stream = torch.Generator().manual_seed(2)
-    assert DIFFUSION.loss(lambda p, t: NOISE, x, NOISE, stream) == 0
-
-
-def test_squared_errors_are_those_of_each_pair_at_its_own_time():
-    x = torch.randn(NOISE.shape, generator=torch.Generator().manual_seed(1))
-    times = torch.tensor([0, 10, 500, 999])
-    errors = DIFFUSION.squared_errors(lambda p, t: p, x, NOISE, times)
-    assert errors.shape == x.shape
-    for i, t in enumerate(times.tolist()):
-        a = ALPHAS_BAR[t]
-        point = math.sqrt(a) * x[i] + math.sqrt(1 - a) * NOISE[i]
-        torch.testing.assert_close(errors[i], (point - NOISE[i]) ** 2, rtol=1e-4, atol=1e-5)
+    assert OBJECTIVE.loss(lambda p, t: NOISE, x, NOISE, stream) == 0
 
 
 def test_times_of_the_loss_cover_all_of_them():
     seen = []
     x = torch.zeros(20000, 1)
-    DIFFUSION.loss(lambda p, t: seen.append(t) or p, x, x, torch.Generator().manual_seed(0))
+    OBJECTIVE.loss(lambda p, t: seen.append(t) or p, x, x, torch.Generator().manual_seed(0))
     counts = torch.bincount(seen[0].long(), minlength=1000)
     assert counts.shape == (1000,) and counts.min() > 0
     assert float(((counts - 20) ** 2 / 20).sum()) == pytest.approx(1000, abs=4 * 2000**0.5)
 
 
 @pytest.mark.parametrize(
-    ("sampler", "steps", "times"),
+    ("grid", "steps", "times"),
     [
-        ("ddim_original", 1, [0]),
-        ("ddim_original", 3, [999, 666, 333, 0]),
-        ("ddim_original", 4, [750, 500, 250, 0]),
-        ("ddim_original", 5, [800, 600, 400, 200, 0]),
-        ("ddim_original", 10, [900, 800, 700, 600, 500, 400, 300, 200, 100, 0]),
-        ("ddim_trailing", 1, [999]),
-        ("ddim_trailing", 3, [999, 666, 332]),
-        ("ddim_trailing", 4, [999, 749, 499, 249]),
+        ("original", 1, [0]),
+        ("original", 3, [999, 666, 333, 0]),
+        ("original", 4, [750, 500, 250, 0]),
+        ("original", 5, [800, 600, 400, 200, 0]),
+        ("original", 10, [900, 800, 700, 600, 500, 400, 300, 200, 100, 0]),
+        ("trailing", 1, [999]),
+        ("trailing", 3, [999, 666, 332]),
+        ("trailing", 4, [999, 749, 499, 249]),
     ],
 )
-def test_spacings_and_true_number_of_evaluations(sampler, steps, times):
-    network = Toy()
-    assert DIFFUSION.timesteps(sampler, steps) == times
-    assert DIFFUSION.sample(network, NOISE, sampler, steps).nfe == len(times)
-    assert network.times == times
+def test_spacings_and_true_number_of_evaluations(grid, steps, times):
+    assert times_of(grid, steps) == times
+    assert ddim(Toy(), NOISE, grid, steps).nfe == len(times)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 7, 10, 30, 50, 100, 250, 999, 1000])
 def test_trailing_spacing_takes_as_many_evaluations_as_steps(steps):
-    times = DIFFUSION.timesteps("ddim_trailing", steps)
+    times = times_of("trailing", steps)
     assert len(times) == steps and times[0] == 999 and times[-1] >= 0
     assert times == sorted(set(times), reverse=True)
+    assert times == [round(1000 * k / steps) - 1 for k in range(steps, 0, -1)]
 
 
 def diffusers_ddim(steps):
@@ -123,7 +125,7 @@ def diffusers_ddim(steps):
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 7, 10, 30, 50, 100, 250])
 def test_trailing_spacing_is_diffusers(steps):
-    assert DIFFUSION.timesteps("ddim_trailing", steps) == diffusers_ddim(steps).timesteps.tolist()
+    assert times_of("trailing", steps) == diffusers_ddim(steps).timesteps.tolist()
 
 
 # diffusers goes from t to t − 1000 // N, which is its own next time only if N divides 1000.
@@ -134,19 +136,17 @@ def test_trailing_ddim_is_diffusers_step_by_step(steps):
         expected.append(x)
         x = scheduler.step(toy(x, time.expand(len(x))), time, x, eta=0.0).prev_sample
     points = []
-    found = DIFFUSION.sample(
-        lambda x, time: points.append(x) or Toy()(x, time), NOISE, "ddim_trailing", steps
-    )
+    found = ddim(lambda x, time: points.append(x) or Toy()(x, time), NOISE, "trailing", steps)
     # Early points are scaled up by 1/√ᾱ₉₉₉ ≈ 157, and so is float32's rounding.
     for mine, theirs in zip([*points, found.samples], [*expected, x], strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("sampler", ["ddim_original", "ddim_trailing"])
+@pytest.mark.parametrize("grid", ["original", "trailing"])
 @pytest.mark.parametrize("steps", [3, 4, 10])
-def test_ddim_is_equation_12(sampler, steps):
-    found = DIFFUSION.sample(Toy(), NOISE, sampler, steps).samples
-    times, x, network = DIFFUSION.timesteps(sampler, steps), NOISE.double(), Toy()
+def test_ddim_is_equation_12(grid, steps):
+    found = ddim(Toy(), NOISE, grid, steps).samples
+    times, x, network = times_of(grid, steps), NOISE.double(), Toy()
     for i, t in enumerate(times):
         a = ALPHAS_BAR[t]
         b = ALPHAS_BAR[times[i + 1]] if i + 1 < len(times) else 1.0
@@ -155,26 +155,26 @@ def test_ddim_is_equation_12(sampler, steps):
     torch.testing.assert_close(found.double(), x, rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize("sampler", ["ddim_original", "ddim_trailing"])
-@pytest.mark.parametrize("steps", [1, 3, 10])
-def test_the_perfect_predictor_of_one_data_point_returns_it(sampler, steps):
+@pytest.mark.parametrize(
+    ("solver", "steps"),
+    [
+        *((Pick("euler", {"grid": g}), n) for g in ("original", "trailing") for n in (1, 3, 10)),
+        (Pick("heun"), 1),
+        (Pick("heun"), 3),
+        (Pick("rk45"), None),
+    ],
+    ids=str,
+)
+def test_the_perfect_predictor_of_one_data_point_returns_it(solver, steps):
     target = torch.linspace(-1, 1, 9, dtype=torch.float64).reshape(1, 1, 3, 3)
+    sigmas = [math.sqrt((1 - a) / a) for a in ALPHAS_BAR]
 
     def predictor(x, time):
-        a = ALPHAS_BAR[int(time[0])]
-        return (x - math.sqrt(a) * target) / math.sqrt(1 - a)
+        low = int(time[0])
+        part = float(time[0]) - low
+        sigma = sigmas[low] ** (1 - part) * sigmas[min(low + 1, 999)] ** part
+        return (x * math.sqrt(1 + sigma**2) - target) / sigma
 
-    found = DIFFUSION.sample(predictor, NOISE.double(), sampler, steps).samples
-    torch.testing.assert_close(found, target.expand_as(found), rtol=0, atol=1e-9)
-
-
-@pytest.mark.parametrize("steps", [0, -1, 1001])
-@pytest.mark.parametrize("sampler", ["ddim_original", "ddim_trailing"])
-def test_impossible_step_counts_are_refused(sampler, steps):
-    with pytest.raises(ValueError, match=f"steps: expected 1 to 1000, found {steps}"):
-        DIFFUSION.timesteps(sampler, steps)
-
-
-def test_an_unknown_sampler_is_refused():
-    with pytest.raises(ValueError, match=r"'euler'; expected one of \['ddim_original'"):
-        DIFFUSION.sample(Toy(), NOISE, "euler", 4)
+    found = make_sampler(DIFFUSION, solver).sample(predictor, NOISE.double(), steps).samples
+    tolerance = 1e-9 if steps else 1e-4
+    torch.testing.assert_close(found, target.expand_as(found), rtol=0, atol=tolerance)

@@ -2,17 +2,18 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dansm.errors import InputError
 from dansm.io.files import read_json, write_json, write_text
-from dansm.publish import archive as gallery
+from dansm.publish import archive as module
 from dansm.publish.archive import archive, archived_path, read_archive, take
 
 from ..test_project import ROOT
-from .test_report import job
+from .test_report import made
 
 
 @pytest.fixture
@@ -24,14 +25,10 @@ def results(tmp_path):
     for path in (table, arrays, figure, run):
         write_text(path, path.name)
     gpu = {"device": "a GPU", "cpus": 8}
-    jobs = {
-        "train": job("train", [], [run], 7200, hardware=gpu, commit="older"),
-        "table": job("table", [run], [table], 2),
-        "pairs": job("pairs", [], [arrays], 1, uncommitted_changes=True),
-        "figure": job("curves", ["notebooks/curves.ipynb", table, arrays], [figure], 3),
-    }
-    for name, record in jobs.items():
-        write_json(folder / "jobs" / name / "digits.json", record)
+    made(folder, "train", [], [run], 7200, hardware=gpu, commit="older")
+    made(folder, "table", [run], [table], 2)
+    made(folder, "pairs", [], [arrays], 1, uncommitted_changes=True)
+    made(folder, "curves", [Path("notebooks/curves.ipynb"), table, arrays], [figure], 3)
     return folder
 
 
@@ -41,16 +38,17 @@ def test_a_figure_is_archived_with_its_tables_and_what_made_them(results, tmp_pa
     entries = read_archive(reference)
     assert set(entries) == {"figures/curves_digits.png", "fid_digits.csv", "pairs/digits.npz"}
     assert (reference / "pairs" / "digits.npz").read_text() == "digits.npz"
-    made = entries["figures/curves_digits.png"]
-    assert made["command"] == f"snakemake {figure}"
-    assert (made["jobs"], made["seconds"]) == (4, 7206)
+    entry = entries["figures/curves_digits.png"]
+    assert entry.command == f"snakemake {figure}"
+    assert (entry.jobs, entry.seconds) == (4, 7206)
     # Of the training, which takes longest; the commit is that of the job itself.
-    assert made["hardware"] == {"device": "a GPU", "cpus": 8}
-    assert made["commit"] == "c0ffee0123456789"
-    assert made["uncommitted_changes"] is True
-    assert entries["fid_digits.csv"]["uncommitted_changes"] is False
-    assert made["inputs"][0] == "notebooks/curves.ipynb"
+    assert entry.hardware == {"device": "a GPU", "cpus": 8}
+    assert entry.commit == "c0ffee0123456789"
+    assert entry.uncommitted_changes is True
+    assert entries["fid_digits.csv"].uncommitted_changes is False
+    assert entry.inputs[0].endswith("notebooks/curves.ipynb")
     write_text(results / "fid_digits.csv", "new")
+    made(results, "table", [], [results / "fid_digits.csv"])
     archive([results / "fid_digits.csv"], results, reference)
     assert read_archive(reference).keys() == entries.keys()
     assert (reference / "fid_digits.csv").read_text() == "new"
@@ -58,16 +56,17 @@ def test_a_figure_is_archived_with_its_tables_and_what_made_them(results, tmp_pa
 
 def test_nothing_is_archived_if_one_file_cannot_be(results, tmp_path):
     reference = tmp_path / "reference"
-    (results / "jobs" / "pairs" / "digits.json").unlink()
+    shutil.rmtree(results / "jobs" / "pairs")
     with pytest.raises(InputError, match=r"digits.npz: expected the record of the job"):
         archive([results / "figures" / "curves_digits.png"], results, reference)
     assert not reference.exists()
 
 
 def test_large_data_of_a_figure_stays_behind_but_is_named(results, tmp_path, monkeypatch):
-    monkeypatch.setattr(gallery, "LARGEST", 13)
+    monkeypatch.setattr(module, "LARGEST", 13)
     figure, table = results / "figures" / "curves_digits.png", results / "fid_digits.csv"
     write_text(figure, "small")
+    made(results, "curves", [table], [figure])
     assert archive([figure], results, tmp_path / "reference") == [table]
     with pytest.raises(InputError, match=r"fid_digits.csv: expected at most 13 bytes, found 14"):
         archive([table], results, tmp_path / "reference")
@@ -82,15 +81,32 @@ def test_what_cannot_be_traced_is_refused(results, tmp_path):
     with pytest.raises(InputError, match=r"fid_digits.csv: expected a result as it was made"):
         archive([table], results, reference)
     shutil.rmtree(results / "jobs")
-    write_text(table, "made by hand")
     with pytest.raises(InputError, match=r"expected the record of the job that made it, found"):
         archive([table], results, reference)
-    run = {key: value for key, value in job("x", [], []).items() if key != "versions"}
-    with pytest.raises(InputError, match=r"keys \['versions'\] of the run that made it"):
-        archive([table], results, reference, run, "a script")
     assert not reference.exists()
-    archive([table], results, reference, job("x", [], [], 5), "a script")
-    assert read_archive(reference)["fid_digits.csv"]["command"] == "a script"
+
+
+def test_a_figure_of_archived_tables_leaves_these_as_they_are(results, tmp_path, monkeypatch):
+    reference, drawn = tmp_path / "reference", tmp_path / "from_reference"
+    archive([results / "fid_digits.csv"], results, reference)
+    before = read_archive(reference)
+    monkeypatch.setattr(module, "DRAWN", drawn)
+    table, figure = drawn / "fid_digits.csv", drawn / "figures" / "curves_digits.png"
+    take("fid_digits.csv", table, reference)
+    write_text(figure, "drawn")
+    made(drawn, "take_archived", [reference / "fid_digits.csv"], [table])
+    made(drawn, "curves", [table], [figure])
+    assert archive([figure], drawn, reference) == []
+    after = read_archive(reference)
+    assert after.pop("figures/curves_digits.png").command.endswith(" --config from=reference")
+    assert after == before
+
+
+def test_an_index_of_another_shape_is_named(tmp_path):
+    for content in ({}, {"files": {"a.csv": {"sha256": 3}}}, [1]):
+        write_json(tmp_path / "run.json", content)
+        with pytest.raises(InputError, match=r"run.json: .*: expected the JSON of a valid index"):
+            read_archive(tmp_path)
 
 
 def test_an_archived_file_is_taken_as_it_was(results, tmp_path):
@@ -98,7 +114,9 @@ def test_an_archived_file_is_taken_as_it_was(results, tmp_path):
     archive([results / "fid_digits.csv"], results, reference)
     take("fid_digits.csv", tmp_path / "taken.csv", reference)
     assert (tmp_path / "taken.csv").read_text() == "fid_digits.csv"
-    with pytest.raises(InputError, match=r"fid_mnist.csv: .* found none; .* holds fid_digits.csv"):
+    with pytest.raises(
+        InputError, match=r"fid_mnist.csv: .* found none; beside it are fid_digits.csv"
+    ):
         archived_path("fid_mnist.csv", reference)
     (reference / "fid_digits.csv").write_text("edited")
     with pytest.raises(InputError, match=r"fid_digits.csv: expected sha256"):
@@ -109,17 +127,15 @@ def test_an_archived_file_is_taken_as_it_was(results, tmp_path):
 
 
 def test_everything_in_the_repositorys_archive_is_traced_and_small():
-    reference = ROOT / gallery.REFERENCE
+    reference = ROOT / module.REFERENCE
     entries = read_archive(reference)
     files = {
-        path.relative_to(reference).as_posix()
-        for path in reference.rglob("*")
-        if path.is_file() and ".receipts" not in path.parts
+        path.relative_to(reference).as_posix() for path in reference.rglob("*") if path.is_file()
     }
     assert files == {*entries, "run.json"}
     for name, entry in entries.items():
-        assert (reference / name).stat().st_size <= gallery.LARGEST
-        assert {"command", "commit", "versions", "hardware", "made", "seconds"} <= set(entry), name
+        assert (reference / name).stat().st_size <= module.LARGEST
+        assert entry.commit and entry.versions and entry.hardware and entry.made, name
     # No path of the machine that made them.
     assert "/tmp" not in json.dumps(read_json(reference / "run.json"))
-    assert np.all([not entry["command"].startswith("/") for entry in entries.values()])
+    assert np.all([not entry.command.startswith("/") for entry in entries.values()])

@@ -14,9 +14,7 @@ from dansm.io.files import write_json, write_text
 from dansm.publish.crate import write_crate
 
 from ..test_project import ROOT
-from .test_report import job
-
-HARDWARE = {"device": "cpu", "processor": "AMD"}
+from .test_report import made
 
 
 @pytest.fixture
@@ -27,11 +25,9 @@ def results(tmp_path, monkeypatch):
     table, run = folder / "fid_digits.csv", folder / "runs" / "0" / "run.json"
     write_text(table, "value\n1\n")
     write_json(run, {"seed": 0})
-    train = job("train", [folder / "data"], [run, folder / "model"], 7200, hardware=HARDWARE)
-    train |= {"started": "2026-11-20T08:00:00+00:00"}
-    collect = job("collect", [run], [table], 2, hardware=HARDWARE)
-    write_json(folder / "jobs" / "train" / "digits.json", train)
-    write_json(folder / "jobs" / "collect" / "digits.json", collect)
+    started = "2026-11-20T08:00:00+00:00"
+    made(folder, "train", [folder / "data"], [run, folder / "model"], 7200, started=started)
+    made(folder, "collect", [run], [table], 2)
     return folder
 
 

@@ -7,25 +7,16 @@ import numpy as np
 import psutil
 import pytest
 
-from dansm.config import Network, RunSettings
 from dansm.errors import InputError, InterruptedTraining, TrainingError
 from dansm.io.files import read_json, sha256
 from dansm.training.launching import launch_training
 
-SETTINGS = RunSettings(
-    dataset="toy",
+from ..factories import make_settings
+
+SETTINGS = make_settings(
     shape=(1, 8, 8),
-    horizontal_flips=False,
-    process="rectified_flow",
-    coupling="greedy",
-    match_size=37,
+    coupling={"greedy": {"match_size": 37}},
     seed=3,
-    network=Network(channels=[8, 8], layers_per_block=1, attention_at=[], dropout=0, norm_groups=4),
-    batch_size=8,
-    learning_rate=1e-3,
-    ema_decay=0.9,
-    gradient_clip=1.0,
-    mixed_precision="no",
     budget_images=800,
     snapshots=3,
 )
@@ -38,13 +29,13 @@ def store(make_store):
 
 
 def launch(settings, store, folder):
-    launch_training(settings, store, folder, None, processes=2, threads=2)
+    launch_training(settings, store, folder, processes=2, threads=2)
 
 
-def test_two_processes_told_to_end_continue_to_the_same_weights(store, tmp_path, capfd):
+def test_two_processes_that_are_stopped_continue_to_the_same_weights(store, tmp_path, capfd):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
 
-    def tell_all_to_end():
+    def stop_all():
         # Once both have trained a step; as Slurm does it, every process of the job at once.
         stats = stopped / "training" / "stats.jsonl"
         while not (stats.exists() and stats.read_text()):
@@ -52,11 +43,13 @@ def test_two_processes_told_to_end_continue_to_the_same_weights(store, tmp_path,
         for process in (*psutil.Process().children(recursive=True), psutil.Process()):
             process.terminate()
 
-    teller = threading.Thread(target=tell_all_to_end, daemon=True)
-    teller.start()
-    with pytest.raises(InterruptedTraining, match=rf"{stopped}: told to end; the state is saved"):
+    stopper = threading.Thread(target=stop_all, daemon=True)
+    stopper.start()
+    with pytest.raises(
+        InterruptedTraining, match=rf"{stopped}: stopped by request; the state is saved"
+    ):
         launch(SETTINGS, store, stopped)
-    teller.join()
+    stopper.join()
     assert not (stopped / "run.json").exists()
     launch(SETTINGS, store, stopped)
     assert "continuing after" in capfd.readouterr().out
@@ -75,7 +68,7 @@ def test_what_is_wrong_in_a_process_is_said_and_fails_the_job(store, tmp_path, c
 
 
 def test_one_process_is_this_one(store, tmp_path):
-    launch_training(SETTINGS, store, tmp_path / "run", None, processes=1, threads=1)
+    launch_training(SETTINGS, store, tmp_path / "run", processes=1, threads=1)
     assert read_json(tmp_path / "run" / "run.json")["processes"] == 1
     with pytest.raises(InputError, match=r"meta\.json"):
-        launch_training(SETTINGS, tmp_path, tmp_path / "other", None, processes=1, threads=1)
+        launch_training(SETTINGS, tmp_path, tmp_path / "other", processes=1, threads=1)

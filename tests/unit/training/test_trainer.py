@@ -8,35 +8,35 @@ import random
 import re
 import signal
 import time
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from accelerate.optimizer import AcceleratedOptimizer
 from safetensors.torch import load_file
+from torch import nn
 
+from dansm.catalogue import Entry, Options, Pick
 from dansm.config import Network, RunSettings
 from dansm.couplings import fit_potentials
-from dansm.data.store import finish_store, open_store, write_store
+from dansm.data.store import open_store, write_store
 from dansm.errors import InputError, InterruptedTraining, TrainingError
 from dansm.io.files import read_json, sha256
-from dansm.training.trainer import ShuffledBatches, Trainer, Window, train
+from dansm.processes import objective as objectives
+from dansm.processes.objective import Objective
+from dansm.training.trainer import Trainer, train
+
+from ..factories import make_settings
 
 NETWORK = Network(channels=[8, 8], layers_per_block=1, attention_at=[4], dropout=0.1, norm_groups=4)
-SETTINGS = RunSettings(
-    dataset="toy",
+SETTINGS = make_settings(
     shape=(1, 8, 8),
     horizontal_flips=True,
-    process="rectified_flow",
-    coupling="greedy",
-    match_size=37,
+    coupling={"greedy": {"match_size": 37}},
     seed=3,
     network=NETWORK,
-    batch_size=8,
-    learning_rate=1e-3,
-    ema_decay=0.9,
-    gradient_clip=1.0,
-    mixed_precision="no",
     budget_images=960,
     snapshots=3,
 )
@@ -116,8 +116,8 @@ def test_two_jobs_do_not_train_one_run_at_once(finished, store, tmp_path):
         first = Trainer(SETTINGS, store, folder)
         advance = first.advance
 
-        def wait_after_a_step(pair, window):
-            advance(pair, window)
+        def wait_after_a_step(pair):
+            advance(pair)
             training.set()
             signal.pause()
 
@@ -143,7 +143,7 @@ def test_where_files_cannot_be_locked_training_goes_on(store, tmp_path, monkeypa
     def no_locks(file, operation):
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
-    monkeypatch.setattr("dansm.training.trainer.fcntl.flock", no_locks)
+    monkeypatch.setattr("dansm.training.stopping.fcntl.flock", no_locks)
     train(SETTINGS, store, tmp_path)
     expected = "lock: no protection against a second job (Function not implemented)"
     assert expected in capsys.readouterr().out
@@ -166,17 +166,19 @@ def test_sigterm_saves_the_state_of_that_step(finished, store, tmp_path):
         stopped = Trainer(settings, store, tmp_path / "stopped", state_seconds=1e6)
         advance = stopped.advance
 
-        def told(pair, window, stopped=stopped, advance=advance, step=step):
-            advance(pair, window)
+        def told(pair, stopped=stopped, advance=advance, step=step):
+            advance(pair)
             if stopped.step == step:
                 os.kill(os.getpid(), signal.SIGTERM)
 
         stopped.advance = told
-        with pytest.raises(InterruptedTraining, match=rf"told to end after {8 * step} images"):
+        with pytest.raises(
+            InterruptedTraining, match=rf"stopped by request after {8 * step} images"
+        ):
             stopped.run()
         state = torch.load(tmp_path / "stopped" / "training" / "state.pt", weights_only=True)
         assert state["step"] == step
-        assert len(state["window"]["losses"]) == step % 3 > 0
+        assert len(state["recent"]["losses"]) == step % 3 > 0
     assert signal.getsignal(signal.SIGTERM) is handler
     train(settings, store, tmp_path / "stopped")
     assert science(tmp_path / "stopped") == science(tmp_path / "whole")
@@ -188,10 +190,10 @@ def test_sigterm_does_not_save_a_state_that_is_not_finite(store, tmp_path):
     trainer = Trainer(SETTINGS, store, tmp_path, state_seconds=1e6)
     advance = trainer.advance
 
-    def spoilt(pair, window):
-        advance(pair, window)
+    def spoilt(pair):
+        advance(pair)
         if trainer.step == 5:
-            window.losses[-1] = torch.tensor(float("inf"))
+            trainer.recent.losses[-1] = torch.tensor(float("inf"))
             os.kill(os.getpid(), signal.SIGTERM)
 
     trainer.advance = spoilt
@@ -201,13 +203,18 @@ def test_sigterm_does_not_save_a_state_that_is_not_finite(store, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("coupling", "match_size"),
-    [("hungarian", 20), ("immiscible", 0), ("knn", 3), ("loom", 0), ("semidiscrete", 0)],
+    "coupling",
+    [
+        Pick("hungarian", {"match_size": 20}),
+        Pick("immiscible"),
+        Pick("knn", {"match_size": 3}),
+        Pick("loom"),
+        Pick("semidiscrete"),
+    ],
+    ids=str,
 )
-def test_every_coupling_continues_to_the_same_weights(coupling, match_size, store, tmp_path):
-    settings = SETTINGS.model_copy(
-        update={"coupling": coupling, "match_size": match_size, "budget_images": 96}
-    )
+def test_every_coupling_continues_to_the_same_weights(coupling, store, tmp_path):
+    settings = SETTINGS.model_copy(update={"coupling": coupling, "budget_images": 96})
     potentials = tmp_path / "potentials.npz"
     samples = store.batch(np.arange(len(store)))
     fit_potentials(samples, seed=0, steps=20, batch_size=16, progress=False).save(potentials)
@@ -215,10 +222,10 @@ def test_every_coupling_continues_to_the_same_weights(coupling, match_size, stor
     broken = Trainer(settings, store, tmp_path / "broken", potentials, state_seconds=0.0)
     advance = broken.advance
 
-    def interrupted(pair, window):
+    def interrupted(pair):
         if broken.step == 7:
             raise KeyboardInterrupt
-        advance(pair, window)
+        advance(pair)
 
     broken.advance = interrupted
     with pytest.raises(KeyboardInterrupt):
@@ -226,6 +233,20 @@ def test_every_coupling_continues_to_the_same_weights(coupling, match_size, stor
     train(settings, store, tmp_path / "broken", potentials)
     models = [sha256(tmp_path / run / "model.safetensors") for run in ("whole", "broken")]
     assert models[0] == models[1]
+
+
+def stop_after(trainer, step):
+    """Train until a step, and stop there with the state saved."""
+    advance = trainer.advance
+
+    def advance_and_stop(pair):
+        advance(pair)
+        if trainer.step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    trainer.advance = advance_and_stop
+    with pytest.raises(InterruptedTraining):
+        trainer.run()
 
 
 def test_a_compiled_network_with_channels_last_trains_alike_and_continues(
@@ -243,16 +264,7 @@ def test_a_compiled_network_with_channels_last_trains_alike_and_continues(
     train(plain, store, tmp_path / "plain")
     train(tuned, store, tmp_path / "tuned")
     interrupted = Trainer(tuned, store, tmp_path / "interrupted", state_seconds=0.0)
-    advance = interrupted.advance
-
-    def told(pair, window):
-        advance(pair, window)
-        if interrupted.step == 7:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    interrupted.advance = told
-    with pytest.raises(InterruptedTraining):
-        interrupted.run()
+    stop_after(interrupted, 7)
     assert interrupted.bare_network._compiled_call_impl is not None
     weight = interrupted.bare_network.conv_in.weight
     assert weight.is_contiguous(memory_format=torch.channels_last)
@@ -265,8 +277,8 @@ def test_a_compiled_network_with_channels_last_trains_alike_and_continues(
 
 
 def test_semidiscrete_needs_the_potentials_of_its_dataset(store, tmp_path):
-    settings = SETTINGS.model_copy(update={"coupling": "semidiscrete", "match_size": 0})
-    with pytest.raises(InputError, match="semidiscrete: expected a file of potentials"):
+    settings = SETTINGS.model_copy(update={"coupling": Pick("semidiscrete")})
+    with pytest.raises(InputError, match=r"expected .* potentials"):
         Trainer(settings, store, tmp_path)
     other = fit_potentials(torch.rand(50, 1, 8, 8), seed=0, steps=2, batch_size=4, progress=False)
     other.save(tmp_path / "other.npz")
@@ -277,7 +289,7 @@ def test_semidiscrete_needs_the_potentials_of_its_dataset(store, tmp_path):
 def test_a_state_of_other_settings_is_not_continued(store, tmp_path):
     trainer = Trainer(SETTINGS, store, tmp_path)
     trainer.step = 12
-    trainer.save_state([], Window())
+    trainer.save_state([])
     other = Trainer(SETTINGS.model_copy(update={"seed": 4}), store, tmp_path)
     other.resume()
     assert other.step == 0
@@ -291,7 +303,7 @@ def test_a_state_of_other_settings_is_not_continued(store, tmp_path):
 
 def test_a_damaged_state_is_named(store, tmp_path):
     trainer = Trainer(SETTINGS, store, tmp_path)
-    trainer.save_state([], Window())
+    trainer.save_state([])
     state = tmp_path / "training" / "state.pt"
     state.write_bytes(state.read_bytes()[:1000])
     with pytest.raises(InputError, match=r"state\.pt: expected a training state, found 1000 bytes"):
@@ -300,14 +312,13 @@ def test_a_damaged_state_is_named(store, tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(store, tmp_path):
     trainer = Trainer(SETTINGS, store, tmp_path, state_seconds=0.0)
-    good = trainer.process
+    good = trainer.objective.error
 
-    class Spoilt:
-        def loss(self, network, samples, noise, stream):
-            loss = good.loss(network, samples, noise, stream)
-            return loss * float("nan") if trainer.step == 10 else loss
+    def spoilt(prediction, target):
+        errors = good(prediction, target)
+        return errors * float("nan") if trainer.step == 10 else errors
 
-    trainer.process = Spoilt()
+    trainer.objective.error = spoilt
     with pytest.raises(TrainingError, match=r"at step 11 \(88 images\) the loss is nan.*state\.pt"):
         trainer.run()
     state = torch.load(tmp_path / "training" / "state.pt", weights_only=True)
@@ -322,75 +333,199 @@ def test_a_store_of_another_shape_is_refused(store, tmp_path):
         Trainer(settings, store, tmp_path)
 
 
-def test_each_epoch_visits_every_sample_once_across_batches(store):
-    batches = iter(ShuffledBatches(store, SETTINGS, rank=0, ranks=1))
-    rows = torch.cat([next(batches).extras["row"] for _ in range(25)])
-    epochs = rows.reshape(4, 50)
-    assert all(sorted(epoch) == list(range(50)) for epoch in epochs.tolist())
-    assert len({tuple(epoch) for epoch in epochs.tolist()}) == 4
-
-
-def test_ranks_share_a_batch(store):
-    whole = next(iter(ShuffledBatches(store, SETTINGS, 0, 1)))
-    shares = [next(iter(ShuffledBatches(store, SETTINGS, rank, 2))) for rank in (0, 1)]
-    assert torch.equal(torch.stack([s.samples for s in shares], 1).flatten(0, 1), whole.samples)
-    with pytest.raises(InputError, match="batch_size 8: expected a multiple of 3 processes"):
-        ShuffledBatches(store, SETTINGS, 0, 3)
-
-
-def test_flips_mirror_about_half_of_the_images_for_good(store):
-    plain = SETTINGS.model_copy(update={"horizontal_flips": False})
-    flipped = 0
-    pairs = zip(
-        ShuffledBatches(store, SETTINGS, 0, 1), ShuffledBatches(store, plain, 0, 1), strict=False
-    )
-    for _, (ours, theirs) in zip(range(25), pairs, strict=False):
-        for image, original in zip(ours.samples, theirs.samples, strict=True):
-            mirrored = torch.equal(image, original.flip(2))
-            assert mirrored or torch.equal(image, original)
-            flipped += mirrored
-    assert 70 < flipped < 130
-
-
-@pytest.fixture
-def latents(tmp_path):
-    """Latents with a posterior, and those of mirrored images."""
-    values = np.random.default_rng(1).random((4, 50, 1, 8, 8)).astype(np.float16)
-    names = ("array", "deviation", "mirrored", "mirrored_deviation")
-    files = {name: [tmp_path / "l" / f"{name}-00000.npy"] for name in names}
-    (tmp_path / "l").mkdir()
-    for array, (path,) in zip(values, files.values(), strict=True):
-        np.save(path, array)
-    meta = {"count": 50, "shape": (1, 8, 8), "dtype": "float16", "value_range": None}
-    finish_store(tmp_path / "l", files, **meta, source="random", licence="none")
-    return open_store(tmp_path / "l")
-
-
-def test_latents_are_drawn_anew_in_every_epoch_and_alike_by_ranks(latents):
-    plain = SETTINGS.model_copy(update={"horizontal_flips": False})
-    batches = iter(ShuffledBatches(latents, plain, 0, 1))
-    epochs = [[], []]
-    for k in range(25):
-        batch = next(batches)
-        noise = batch.samples - latents.batch(batch.extras["row"].numpy())
-        noise /= torch.from_numpy(latents.parts["deviation"][batch.extras["row"].numpy()]).float()
-        epochs[k // 13].append(noise)
-    noise = torch.cat(epochs[0])
-    assert abs(float(noise.mean())) < 0.05 and float(noise.std()) == pytest.approx(1, abs=0.05)
-    assert not torch.equal(epochs[0][0], epochs[1][0])
-    again = ShuffledBatches(latents, plain, 0, 1)
-    again.position = 24  # as after a resumption
-    assert torch.equal(next(iter(again)).samples, batch.samples)
-    for settings in (plain, SETTINGS):
-        whole = next(iter(ShuffledBatches(latents, settings, 0, 1))).samples
-        shares = [next(iter(ShuffledBatches(latents, settings, r, 2))).samples for r in (0, 1)]
-        assert torch.equal(torch.stack(shares, 1).flatten(0, 1), whole)
-
-
 def test_latents_without_those_of_mirrored_images_are_refused(latents, tmp_path):
     del latents.parts["mirrored"]
     with pytest.raises(InputError, match="expected latents of the mirrored images too"):
         Trainer(SETTINGS, latents, tmp_path)
+
+
+def other_run(store, folder, **changes):
+    """Train another run for a few steps; return its settings and weights."""
+    settings = SETTINGS.model_copy(update={"budget_images": 40, "snapshots": 1, **changes})
+    train(settings, store, folder)
+    return settings, folder / "model.safetensors"
+
+
+def test_a_run_starts_from_the_averaged_weights_of_another(store, tmp_path):
+    _, weights = other_run(store, tmp_path / "other")
+    settings = SETTINGS.model_copy(update={"start": "other", "budget_images": 96})
+    trainer = Trainer(settings, store, tmp_path / "run", start=weights)
+    expected = load_file(weights)
+    parameters = dict(trainer.bare_network.named_parameters())
+    assert all(torch.equal(parameters[name], value) for name, value in expected.items())
+    means = dict(zip(parameters, trainer.ema.shadow_params, strict=True))
+    assert all(torch.equal(means[name], value) for name, value in expected.items())
+    assert trainer.ema.optimization_step == 0 and not trainer.optimizer.state
+    trainer.run()
+    run = read_json(tmp_path / "run" / "run.json")
+    assert run["start_sha256"] == sha256(weights) and run["settings"]["start"] == "other"
+    stop_after(Trainer(settings, store, tmp_path / "stopped", start=weights), 7)
+    train(settings, store, tmp_path / "stopped", start=weights)
+    models = [sha256(tmp_path / name / "model.safetensors") for name in ("run", "stopped")]
+    assert models[0] == models[1]
+
+
+def test_a_state_begun_from_other_weights_is_not_continued(store, tmp_path):
+    _, weights = other_run(store, tmp_path / "other")
+    settings = SETTINGS.model_copy(update={"start": "other"})
+    trainer = Trainer(settings, store, tmp_path / "run", start=weights)
+    trainer.step = 5
+    trainer.save_state([])
+    other_run(store, tmp_path / "other", seed=8)
+    again = Trainer(settings, store, tmp_path / "run", start=weights)
+    again.resume()
+    assert again.step == 0
+
+
+def test_a_start_of_another_network_or_missing_is_refused(store, tmp_path):
+    settings = SETTINGS.model_copy(update={"start": "other"})
+    wider = NETWORK.model_copy(update={"channels": [12, 8]})
+    _, weights = other_run(store, tmp_path / "other", network=wider)
+    with pytest.raises(InputError, match=r"model\.safetensors: weights of another run or network"):
+        Trainer(settings, store, tmp_path / "run", start=weights)
+    with pytest.raises(InputError, match=r"none\.safetensors: expected network weights"):
+        Trainer(settings, store, tmp_path / "run", start=tmp_path / "none.safetensors")
+    with pytest.raises(InputError, match="start: expected weights of other, found None"):
+        Trainer(settings, store, tmp_path / "run")
+
+
+class FakePairs:
+    """Pairs of a teacher, as `dansm.data.pair_store.PairStore` has them."""
+
+    sha256 = "0" * 64
+    samples, noise = torch.randn(2, 30, 1, 8, 8, generator=torch.Generator().manual_seed(2))
+
+    def __len__(self):
+        return len(self.samples)
+
+    def check(self, settings):
+        assert settings.coupling.name == "teacher_pairs"
+
+
+@pytest.fixture
+def pairs(monkeypatch, tmp_path):
+    monkeypatch.setattr("dansm.training.trainer.open_pairs", lambda folder: FakePairs())
+    return tmp_path / "pairs"
+
+
+STUDENT = SETTINGS.model_copy(
+    update={
+        "horizontal_flips": False,
+        "coupling": Pick("teacher_pairs", {"teacher": "vanilla", "sampler": "rk45", "count": 30}),
+        "budget_images": 96,
+    }
+)
+
+
+def test_a_student_trains_on_its_teachers_pairs_alone_and_continues(store, pairs, tmp_path):
+    trainer = Trainer(STUDENT, store, tmp_path / "run", pairs=pairs)
+    made = trainer.coupling.pairs(trainer.batches)
+    seen = [next(made) for _ in range(15)]  # four epochs
+    rows = torch.cat([batch.extras["row"] for batch in seen]).reshape(4, 30)
+    assert all(sorted(epoch) == list(range(30)) for epoch in rows.tolist())
+    for batch in seen:
+        assert torch.equal(batch.samples, FakePairs.samples[batch.extras["row"]])
+        assert torch.equal(batch.noise, FakePairs.noise[batch.extras["row"]])
+    train(STUDENT, store, tmp_path / "whole", pairs=pairs)
+    assert read_json(tmp_path / "whole" / "run.json")["pairs_sha256"] == FakePairs.sha256
+    stop_after(Trainer(STUDENT, store, tmp_path / "stopped", pairs=pairs), 7)
+    train(STUDENT, store, tmp_path / "stopped", pairs=pairs)
+    models = [sha256(tmp_path / name / "model.safetensors") for name in ("whole", "stopped")]
+    assert models[0] == models[1]
+
+
+def test_a_student_without_pairs_or_with_flips_is_refused(store, pairs, tmp_path):
+    with pytest.raises(InputError, match=r"teacher_pairs.*: expected teacher's pairs, found none"):
+        Trainer(STUDENT, store, tmp_path)
+    flipped = STUDENT.model_copy(update={"horizontal_flips": True})
+    with pytest.raises(InputError, match=r"teacher_pairs.*: expected no horizontal_flips"):
+        Trainer(flipped, store, tmp_path, pairs=pairs)
+
+
+class Adversarial(Objective):
+    """A toy with a critic that learns to tell predictions from targets, by an optimiser."""
+
+    def __init__(self, process, times, share):
+        super().__init__(process, times, lambda prediction, target: (prediction - target) ** 2)
+        self.share = share
+        self.modules["critic"] = nn.Sequential(nn.Flatten(), nn.Dropout(0.2), nn.Linear(64, 1))
+        parameters = self.modules["critic"].parameters()
+        self.optimizers["critic"] = torch.optim.Adam(parameters, lr=1e-2)
+
+    def loss(self, network, samples, noise, stream):
+        times = self.process.draw_times(self.times, samples, stream)
+        point = self.process.point(samples, noise, times)
+        prediction = network(point.input, point.condition)
+        self.pair = prediction.detach(), point.target
+        error = self.error(prediction, point.target).mean()
+        return error - self.share * self.modules["critic"](prediction).mean()
+
+    def step(self, backward):
+        self.optimizers["critic"].zero_grad()
+        made, real = (self.modules["critic"](part) for part in self.pair)
+        backward((1 + made).relu().mean() + (1 - real).relu().mean())
+        self.optimizers["critic"].step()
+
+
+@dataclass(frozen=True)
+class Share(Options):
+    share: float = 0.1
+
+
+def test_an_objective_with_a_network_of_its_own_is_killed_and_ends_with_the_same_weights(
+    store, tmp_path, monkeypatch
+):
+    entry = Entry("adversarial", f"{__name__}:Adversarial", "Adversarial", "", Share)
+    monkeypatch.setattr(objectives, "LOSSES", {"adversarial": entry})
+    settings = SETTINGS.model_copy(update={"loss": Pick("adversarial", {"share": 0.5})})
+    whole = Trainer(settings, store, tmp_path / "whole")
+    critic = whole.objective.modules["critic"]
+    before = [parameter.detach().clone() for parameter in critic.parameters()]
+    assert isinstance(whole.objective.optimizers["critic"], AcceleratedOptimizer)
+    whole.run()
+    assert not any(torch.equal(a, b) for a, b in zip(before, critic.parameters(), strict=True))
+
+    fork = multiprocessing.get_context("fork")
+    saved = fork.Event()
+
+    def train_until_killed():
+        trainer = Trainer(settings, store, tmp_path / "killed", state_seconds=0.0)
+        save = trainer.state.save
+
+        def save_and_wait(content):
+            save(content)
+            if trainer.step > 50:
+                saved.set()
+                signal.pause()
+
+        trainer.state.save = save_and_wait
+        trainer.run()
+
+    child = fork.Process(target=train_until_killed)
+    child.start()
+    assert saved.wait(60)
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    continued = Trainer(settings, store, tmp_path / "killed")
+    continued.run()
+    assert len(continued.stats) == len(whole.stats)
+    assert sha256(tmp_path / "killed/model.safetensors") == sha256(
+        tmp_path / "whole/model.safetensors"
+    )
+    again = continued.objective.modules["critic"].state_dict()
+    assert all(torch.equal(again[name], value) for name, value in critic.state_dict().items())
+
+
+@pytest.mark.parametrize("gpu", [None, "Tesla V100"])
+def test_bf16_that_is_not_available_is_refused(gpu, store, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu is not None)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: gpu)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation
+    )
+    settings = SETTINGS.model_copy(update={"mixed_precision": "bf16"})
+    with pytest.raises(InputError, match=f"bf16: expected a GPU .*, found {gpu or 'the CPU'}; set"):
+        Trainer(settings, store, tmp_path)
 
 
 def test_ema_follows_its_formula(store, tmp_path):
@@ -398,7 +533,7 @@ def test_ema_follows_its_formula(store, tmp_path):
     expected = [p.detach().clone().double() for p in trainer.bare_network.parameters()]
     pairs = trainer.coupling.pairs(trainer.batches)
     for step in range(1, 6):
-        trainer.advance(next(pairs), Window())
+        trainer.advance(next(pairs))
         # The average starts with the second step, at the decay (1 + n) / (10 + n).
         n = step - 1
         decay = min(0.9, (1 + n) / (10 + n)) if n > 0 else 0.0

@@ -10,8 +10,7 @@ from datetime import datetime
 import pytest
 import torch
 
-from dansm.io.files import unproven_files
-from dansm.workflow.jobs import jobs_behind, read_records
+from dansm.io.records import Records
 
 SCRIPT = """
 import os, sys, types
@@ -24,8 +23,8 @@ snakemake = types.SimpleNamespace(
     rule="train_model",
     wildcards={"seed": "3"},
     params={"settings": {"seed": 3}, "range": range(2)},
-    input=["results/data/digits"],
-    output=["results/model"],
+    input=[],
+    output=[os.path.join(sys.argv[1].partition("/logs/")[0], "model.csv")],
     threads=2,
     resources={"gpu": int(os.getenv("GPU", 0))},
     config={"scale": os.getenv("SCALE")},
@@ -46,7 +45,7 @@ with job(snakemake):
     ],
 )
 def test_everything_is_in_the_log(tmp_path, statement, code, line, traceback):
-    log = tmp_path / "logs" / "job.log"
+    log = tmp_path / "logs" / "train_model" / "job.log"
     command = [sys.executable, "-c", SCRIPT, str(log), statement]
     done = subprocess.run(command, capture_output=True, text=True)
     text = log.read_text()
@@ -59,7 +58,7 @@ def test_everything_is_in_the_log(tmp_path, statement, code, line, traceback):
 
 
 def test_a_second_run_appends(tmp_path):
-    log = tmp_path / "logs" / "job.log"
+    log = tmp_path / "logs" / "train_model" / "job.log"
     for _ in range(2):
         subprocess.run([sys.executable, "-c", SCRIPT, str(log), "pass"], check=True)
     assert log.read_text().count("from a child process") == 2
@@ -76,7 +75,7 @@ for _ in range(20):
     torch.ones(2**24)
 print("faults", resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-    log = tmp_path / "logs" / "job.log"
+    log = tmp_path / "logs" / "train_model" / "job.log"
     subprocess.run([sys.executable, "-c", SCRIPT, str(log), statement], check=True)
     faults = int(re.search(r"^faults (\d+)$", log.read_text(), re.M)[1])
     assert faults < 10 * 16_384
@@ -85,47 +84,42 @@ print("faults", resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 def test_a_job_that_succeeds_leaves_a_record(tmp_path):
     log = tmp_path / "logs" / "train_model" / "digits" / "seed3.log"
     command = [sys.executable, "-c", SCRIPT, str(log)]
-    assert subprocess.run([*command, "1 / 0"], capture_output=True).returncode == 1
-    assert not read_records(tmp_path)
-    subprocess.run([*command, "pass"], check=True)
+    write = f"open({str(tmp_path / 'model.csv')!r}, 'w').write('x')"
+    assert subprocess.run([*command, f"{write}; 1 / 0"], capture_output=True).returncode == 1
+    (record,) = Records(tmp_path).jobs
+    assert record.finished is None  # in the making
+    subprocess.run([*command, write], check=True)
     assert (tmp_path / "jobs" / "train_model" / "digits" / "seed3.json").exists()
-    (record,) = read_records(tmp_path).values()
-    assert (record["rule"], record["wildcards"]) == ("train_model", {"seed": "3"})
-    assert (record["inputs"], record["outputs"]) == (["results/data/digits"], ["results/model"])
-    took = datetime.fromisoformat(record["finished"]) - datetime.fromisoformat(record["started"])
-    assert 0 <= record["seconds"] < took.total_seconds() + 1
-    assert record["params"] == {"settings": {"seed": 3}, "range": "range(0, 2)"}
-    assert record["versions"]["torch"] == torch.__version__.partition("+")[0]
-    assert record["hardware"]["threads"] == 2
-    assert not unproven_files(tmp_path, skip=set())
+    records = Records(tmp_path)
+    (record,) = records.jobs
+    assert (record.rule, record.wildcards) == ("train_model", {"seed": "3"})
+    assert (record.inputs, record.outputs) == ({}, ["model.csv"])
+    took = datetime.fromisoformat(record.finished) - datetime.fromisoformat(record.started)
+    assert record.seconds == pytest.approx(took.total_seconds(), abs=0.01)
+    assert record.params == {"settings": {"seed": 3}, "range": "range(0, 2)"}
+    assert record.versions["torch"] == torch.__version__.partition("+")[0]
+    assert record.hardware["threads"] == 2
+    assert records.unproven() == []
 
 
-def test_all_jobs_behind_a_file_are_found_once():
-    def job(rule, inputs, outputs):
-        return {"rule": rule, "inputs": inputs, "outputs": outputs}
-
-    jobs = [
-        job("build", [], ["data"]),
-        job("train", ["data"], ["model", "run.json"]),
-        job("evaluate", ["model", "data"], ["distances"]),
-        job("collect", ["distances", "run.json"], ["table"]),
-        job("other", ["data"], ["elsewhere"]),
-    ]
-    records = {output: job for job in jobs for output in job["outputs"]}
-    found = [job["rule"] for job in jobs_behind("table", records)]
-    assert found == ["collect", "evaluate", "train", "build"]
-    assert jobs_behind("unknown", records) == []
+def test_a_job_does_not_begin_with_an_input_of_unknown_origin(tmp_path):
+    log = tmp_path / "logs" / "train_model" / "job.log"
+    (tmp_path / "data.csv").write_text("placed")
+    script = SCRIPT.replace("input=[]", f"input=[{str(tmp_path / 'data.csv')!r}]")
+    assert subprocess.run([sys.executable, "-c", script, str(log), "pass"]).returncode == 1
+    assert "data.csv: expected a result as its job made it" in log.read_text()
+    assert "from Python" not in log.read_text()
 
 
 def with_gpu(log, **environment):
     command = [sys.executable, "-c", SCRIPT, str(log), "print('went on')"]
-    environment = {"GPU": "1", "TMPDIR": str(log.parents[1]), **environment}
+    environment = {"GPU": "1", "TMPDIR": str(log.parents[2]), **environment}
     done = subprocess.run(command, env=os.environ | environment)
     return done.returncode, log.read_text()
 
 
 def test_a_job_that_asks_for_a_gpu_does_not_train_on_the_cpu(tmp_path):
-    code, log = with_gpu(tmp_path / "logs" / "job.log", CUDA_VISIBLE_DEVICES="")
+    code, log = with_gpu(tmp_path / "logs" / "train_model" / "job.log", CUDA_VISIBLE_DEVICES="")
     assert code == 1
     assert "error: this job needs as many GPUs as it asks for, 1" in log
     assert "went on" not in log
@@ -133,7 +127,7 @@ def test_a_job_that_asks_for_a_gpu_does_not_train_on_the_cpu(tmp_path):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without GPU")
 def test_a_gpu_that_pytorch_cannot_use_is_named(tmp_path):
-    code, log = with_gpu(tmp_path / "logs" / "job.log", CUDA_VISIBLE_DEVICES="0")
+    code, log = with_gpu(tmp_path / "logs" / "train_model" / "job.log", CUDA_VISIBLE_DEVICES="0")
     assert code == 1
     assert "found that PyTorch" in log
     assert "cannot use" in log
@@ -141,7 +135,9 @@ def test_a_gpu_that_pytorch_cannot_use_is_named(tmp_path):
 
 
 def test_at_a_reduced_scale_the_cpu_will_do(tmp_path):
-    code, log = with_gpu(tmp_path / "logs" / "job.log", CUDA_VISIBLE_DEVICES="0,1", SCALE="smoke")
+    code, log = with_gpu(
+        tmp_path / "logs" / "train_model" / "job.log", CUDA_VISIBLE_DEVICES="0,1", SCALE="smoke"
+    )
     assert code == 0, log
     assert "GPU 0\n" in log
     assert "went on" in log
@@ -162,7 +158,7 @@ def test_interrupted_training_is_requeued_unless_slurm_cancels_it(tmp_path, stat
         (tmp_path / name).chmod(0o755)
     path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
     statement = "raise InterruptedTraining('the state is saved')"
-    log = tmp_path / "logs" / "job.log"
+    log = tmp_path / "logs" / "train_model" / "job.log"
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(log), statement],
         env=os.environ | {"PATH": path, "SLURM_JOB_ID": "7"},
@@ -174,7 +170,7 @@ def test_interrupted_training_is_requeued_unless_slurm_cancels_it(tmp_path, stat
 
 
 def test_interrupted_training_without_slurm_only_fails(tmp_path):
-    log = tmp_path / "logs" / "job.log"
+    log = tmp_path / "logs" / "train_model" / "job.log"
     environment = {key: value for key, value in os.environ.items() if key != "SLURM_JOB_ID"}
     command = [sys.executable, "-c", SCRIPT, str(log), "raise InterruptedTraining('saved')"]
     assert subprocess.run(command, env=environment).returncode == os.EX_TEMPFAIL

@@ -1,0 +1,171 @@
+"""Distances of compared runs: in one table, and as a summary of the finished models."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dansm.catalogue import COUPLINGS, EXTRACTORS, METRICS
+from dansm.config import RunSettings
+from dansm.errors import InputError
+from dansm.io.files import read_json
+from dansm.io.run_folder import RUN, STATS
+from dansm.io.tables import (
+    COMPARISON_COLUMNS,
+    DISTANCE_COLUMNS,
+    SUMMARY_COLUMNS,
+    read_table,
+    write_table,
+)
+from dansm.metrics.image_sets import final_distances
+from dansm.metrics.intervals import student_interval
+
+_PANEL = ["process", "sampler", "steps", "metric", "feature_extractor"]
+
+
+def collect_distances(
+    folders: Sequence[Path],
+    others: Sequence[Path],
+    path: Path,
+    *,
+    dataset: str,
+    baselines: Mapping[str, str],
+    unequal: Sequence[str] = (),
+    potentials: Mapping[str, Path] | None = None,
+) -> None:
+    """Join the distances of a comparison into a table with `COMPARISON_COLUMNS`.
+
+    ``seconds`` is the wall-clock time of training up to a snapshot, waiting for pairs included, and
+    of fitting potentials before where the coupling needs them.
+
+    Parameters
+    ----------
+    folders
+        Of finished and evaluated runs.
+    others
+        Tables of distances that belong to no run: of halves of the real images, of reconstructions.
+        They carry the name of the pixel dataset; in the table of its latents they stand for those.
+    path
+        The table.
+    dataset
+        Of the comparison.
+    baselines
+        By process, the name of the run with which the others are compared.
+    unequal
+        Conditions in which the runs differ.
+    potentials
+        Files of fitted potentials, by the slug of the coupling that needs them.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or damaged, or has no time for a snapshot.
+    """
+    parts = [_timed(Path(folder), potentials or {}) for folder in folders]
+    parts += [read_table(other, DISTANCE_COLUMNS) for other in others]
+    table = pd.concat(parts, ignore_index=True).assign(dataset=dataset)
+    table["baseline"] = table["process"].map(dict(baselines))
+    table["unequal"] = ", ".join(unequal) or None
+    write_table(path, table.sort_values(list(DISTANCE_COLUMNS), kind="stable"), COMPARISON_COLUMNS)
+
+
+def _timed(folder: Path, potentials: Mapping[str, Path]) -> pd.DataFrame:
+    coupling = RunSettings.model_validate(read_json(folder / RUN)["settings"]).coupling
+    seconds = _seconds(folder / STATS)
+    if "potentials" in COUPLINGS[coupling.name].needs:
+        from dansm.couplings import Potentials  # PyTorch, which nothing else here waits for
+
+        seconds += Potentials.load(potentials[coupling.slug]).seconds
+    distances = read_table(folder / "distances.csv", DISTANCE_COLUMNS)
+    missing = sorted(set(distances["images_seen"].tolist()) - set(seconds.index))
+    if missing:
+        raise InputError(
+            f"{folder / STATS}: expected a line for each snapshot, found none for "
+            f"images_seen {missing}"
+        )
+    return distances.assign(seconds=distances["images_seen"].map(seconds))
+
+
+def _seconds(path: Path) -> pd.Series:
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return pd.Series({line["images_seen"]: line["seconds"] for line in lines}, dtype=float)
+    except (OSError, KeyError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: expected the statistics of a run, found {error!r}") from error
+
+
+def write_fid(distances: pd.DataFrame, path: Path) -> None:
+    """Write the rows of a comparison that are FID, or stand for it at a reduced scale.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    extractors = [
+        name
+        for name, entry in EXTRACTORS.items()
+        if entry.fid or entry.weights == "random_inception"
+    ]
+    rows = distances[
+        (distances["metric"] == "frechet_distance")
+        & distances["feature_extractor"].isin(extractors)
+    ]
+    if rows.empty:
+        raise InputError(
+            f"{path}: expected distances over Inception's features, found those over "
+            f"{sorted(set(distances['feature_extractor']))}"
+        )
+    write_table(path, rows, COMPARISON_COLUMNS)
+
+
+def summarise(distances: pd.DataFrame) -> pd.DataFrame:
+    """Return each finished model's value of each metric with its interval, and its lead.
+
+    Each seed's value is the mean over its sets of generated images, `without_image_set_effects`.
+    Intervals are Student's, 95 %, over seeds. Runs of one seed start from the same weights, so
+    differences are taken seed by seed.
+
+    Parameters
+    ----------
+    distances
+        With `COMPARISON_COLUMNS`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        With `SUMMARY_COLUMNS`, one row per process, sampler, steps, metric, feature extractor and
+        run, the best mean first: ``seeds``, ``mean``, ``low``, ``high``, ``seconds`` (mean, of
+        training and preparation); ``behind`` with its interval is how much worse it is than the
+        first row, whose own is 0; ``difference`` with its interval is its value less the
+        baseline's.
+    """
+    finals = pd.concat([final_distances(distances, name) for name in METRICS])
+    lines: list[dict[str, Any]] = []
+    for key, of_panel in finals.groupby(_PANEL, dropna=False):
+        sign = 1 if METRICS[key[_PANEL.index("metric")]].lower_is_better else -1
+        by_seed = of_panel.pivot_table(index="seed", columns="run", values="value", aggfunc="mean")
+        order = (sign * by_seed.mean()).sort_values(kind="stable").index
+        for run in order:
+            rows = of_panel[of_panel["run"] == run]
+            described = rows.iloc[0]
+            values = by_seed[run]
+            baseline = by_seed.get(described["baseline"], pd.Series(np.nan, by_seed.index))
+            line = described[list(set(SUMMARY_COLUMNS) & set(distances))].to_dict()
+            line |= {"seeds": int(values.count()), "seconds": rows["seconds"].astype(float).mean()}
+            for names, found in (
+                (("mean", "low", "high"), values),
+                (("behind", "behind_low", "behind_high"), sign * (values - by_seed[order[0]])),
+                (("difference", "difference_low", "difference_high"), values - baseline),
+            ):
+                line |= dict(zip(names, student_interval(found), strict=True))
+            lines.append(line)
+    return pd.DataFrame(lines, columns=list(SUMMARY_COLUMNS)).astype(SUMMARY_COLUMNS)
+
+
+def write_summary(distances: pd.DataFrame, path: Path) -> None:
+    """Write what `summarise` returns."""
+    write_table(path, summarise(distances), SUMMARY_COLUMNS)

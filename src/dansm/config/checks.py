@@ -1,0 +1,269 @@
+"""What is refused of a configuration whose values, each by itself, are right."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from dansm.catalogue import COUPLINGS, EXTRACTORS, PROCESSES, SOLVERS, SOURCES, Pick
+from dansm.config.base import Shape, shown
+from dansm.config.claims import DistanceMeasure
+from dansm.config.comparisons import ComparisonEntry
+from dansm.config.datasets import LatentSource, TrainedAutoencoder
+from dansm.config.runs import Run
+
+if TYPE_CHECKING:
+    from dansm.config.configuration import Config
+
+Problems = Iterator[str]
+
+
+def problems_of(config: "Config") -> list[str]:
+    """Return a line for each thing that is wrong, each with its key, what was expected and found.
+
+    Comparisons are looked at once names, datasets and runs are right, which they take for granted.
+    """
+    for checks in ((_names,), (_datasets, _runs, _claims), (_comparisons,)):
+        problems = [problem for check in checks for problem in check(config)]
+        if problems:
+            return problems
+    return []
+
+
+def _references(config: "Config") -> Iterator[tuple[str, Iterable[str], Iterable[str]]]:
+    """Yield each key that names things, their names, and the names that there are."""
+    datasets, samplers = config.datasets, config.samplers
+    images = [n for n, d in datasets.items() if not isinstance(d.source, LatentSource)]
+    runs: dict[str, list[str]] = {name: [] for name in datasets}
+    for run in config.runs:
+        runs.setdefault(run.dataset, []).append(run.name)
+    for name, dataset in datasets.items():
+        where, compared = f"datasets.{name}", name
+        if isinstance(dataset.source, LatentSource):
+            compared = dataset.source.of
+            yield f"{where}.source.autoencoder", [dataset.source.autoencoder], config.autoencoders
+            yield f"{where}.source.of: expected a pixel dataset", [compared], images
+        if any(EXTRACTORS[feature].weights == "classifier" for feature in dataset.features):
+            yield f"{where}.features: classifiers", [compared], config.classifiers
+    for name, autoencoder in config.autoencoders.items():
+        if isinstance(autoencoder, TrainedAutoencoder):
+            yield f"autoencoders.{name}.dataset", [autoencoder.dataset], images
+    yield "classifiers", config.classifiers, images
+    with_files = [n for n in images if SOURCES[datasets[n].source.kind].files]
+    yield "mirrors", config.mirrors, with_files
+    for name, recipe in config.recipes.items():
+        yield f"recipes.{name}.network", [recipe.network], config.networks
+        for plan in recipe.sampling.plans:
+            yield f"recipes.{name}.sampling", plan, samplers
+    for run in config.runs:
+        where = f"runs: {run.dataset} {run.name}"
+        yield f"{where}: dataset", [run.dataset], datasets
+        yield f"{where}: recipe", [run.recipe], config.recipes
+        for plan in (run.each_snapshot, run.final, run.final_one_set):
+            yield f"{where}: sampling", plan or [], samplers
+        for key, other in run.before.items():
+            yield f"{where}: {key}", [other], runs[run.dataset]
+        if run.teacher is not None:
+            yield f"{where}: sampler", [run.coupling.options["sampler"]], samplers
+    with_runs = [name for name, known in runs.items() if known]
+    comparisons = {*with_runs, *config.comparisons}
+    for name, entry in config.comparisons.items():
+        where, dataset = f"comparisons.{name}", entry.dataset or name
+        known = runs.get(dataset, [])
+        yield f"{where}.dataset", [dataset], with_runs
+        yield f"{where}.runs", entry.runs or [], known
+        yield f"{where}.baseline", entry.baseline or [], entry.runs or known
+    yield "demo", config.demo, comparisons
+    yield "report", config.report or [], comparisons
+    yield "coupling_marginals.comparison", [config.coupling_marginals.comparison], comparisons
+    yield "noise_sample_pairs", config.noise_sample_pairs, datasets
+    for name, pairs in config.noise_sample_pairs.items():
+        for key, run in (("run", pairs.run), ("matched_run", pairs.matched_run)):
+            yield f"noise_sample_pairs.{name}.{key}", [run] if run else [], runs.get(name, [])
+    for claim in config.claims:
+        where = f"claims.{claim.name}"
+        yield f"{where}.comparisons", claim.comparisons or [], comparisons
+        if isinstance(claim.measure, DistanceMeasure):
+            yield f"{where}.measure.sampler", [claim.measure.sampler], samplers
+            yield f"{where}.measure", claim.measure.runs_named, {r.name for r in config.runs}
+    yield "scale", [config.scale] if config.scale else [], config.scales
+
+
+def _names(config: "Config") -> Problems:
+    for where, names, known in _references(config):
+        for name in names:
+            if name not in known:
+                yield f"{where}: unknown {name!r}; expected one of {sorted(known)}"
+    for what, found in (
+        ("runs: a second run", Counter(f"{run.dataset} {run.name}" for run in config.runs)),
+        ("claims: a second claim", Counter(claim.name for claim in config.claims)),
+    ):
+        yield from (f"{what} {name!r}" for name, times in found.items() if times > 1)
+    for name, entry in config.comparisons.items():
+        if name in config.datasets and (entry.dataset or name) != name:
+            yield (
+                f"comparisons.{name}.dataset: expected {name!r}, since files of the dataset have "
+                f"that name too, found {entry.dataset!r}"
+            )
+    if config.scale is not None and config.drawn_from is not None:
+        yield f"from: expected no scale beside it, found {config.scale!r}"
+
+
+def _datasets(config: "Config") -> Problems:
+    for name, dataset in config.datasets.items():
+        if not isinstance(dataset.source, LatentSource):
+            continue
+        images = config.datasets[dataset.source.of].shape
+        autoencoder = config.autoencoders[dataset.source.autoencoder]
+        where = f"datasets.{name}.shape"
+        made_by = f"autoencoder {dataset.source.autoencoder!r} makes of {images}"
+        if isinstance(autoencoder, TrainedAutoencoder):
+            factor = 2 ** (len(autoencoder.channels) - 1)
+            expected = (autoencoder.latent_channels, *(side // factor for side in images[1:]))
+            of = config.datasets[autoencoder.dataset].shape
+            if any(side % factor for side in (*images[1:], *of[1:])) or images[0] != of[0]:
+                yield (
+                    f"{where}: expected images of {of[0]} channels with sides divisible by "
+                    f"{factor} for autoencoder {dataset.source.autoencoder!r}, found {images}"
+                )
+            elif dataset.shape != expected:
+                yield f"{where}: expected {expected}, which {made_by}, found {dataset.shape}"
+        elif not _halved(images, dataset.shape):
+            yield (
+                f"{where}: expected the sides that {made_by}, halved several times, found "
+                f"{dataset.shape}"
+            )
+
+
+def _halved(images: Shape, latents: Shape) -> bool:
+    """Whether both sides are those of images after the same number of halvings."""
+    factor = images[1] // latents[1]
+    return factor.bit_count() == 1 and images[1:] == tuple(factor * side for side in latents[1:])
+
+
+def _runs(config: "Config") -> Problems:
+    for run in config.runs:
+        for problem in (*_misfits(config, run), *_misfits_before(config, run)):
+            yield f"runs: {run.dataset} {run.name}: {problem}"
+    graph = {
+        f"{run.dataset} {run.name}": {f"{run.dataset} {other}" for other in run.before.values()}
+        for run in config.runs
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        yield f"runs: a circle of teachers and starts, {' → '.join(reversed(error.args[1]))}"
+
+
+def _misfits(config: "Config", run: Run) -> Problems:
+    dataset, recipe = config.datasets[run.dataset], config.recipes[run.recipe]
+    halvings = len(config.networks[recipe.network].channels) - 1
+    if any(side % 2**halvings for side in dataset.shape[1:]):
+        yield (
+            f"network {recipe.network!r} halves the image {halvings} times, so sides must be "
+            f"divisible by {2**halvings}; dataset {run.dataset!r} is "
+            f"{dataset.shape[1]}×{dataset.shape[2]}"
+        )
+    try:
+        plans = run.complete(recipe).sampling.plans
+    except ValidationError as error:
+        yield from (problem["msg"].removeprefix("Value error, ") for problem in error.errors())
+        plans = ()
+    for plan in plans:
+        for sampler, steps in plan.items():
+            yield from _sampler_misfits(config, run.process, sampler, steps)
+    entry = COUPLINGS[run.coupling.name]
+    drawn_anew = getattr(dataset.source, "posterior", "mean") == "sample"
+    if (
+        entry.chooses_samples
+        and "noise" not in entry.needs
+        and (dataset.horizontal_flips or drawn_anew)
+    ):
+        yield (
+            f"{run.coupling.name} chooses among the stored samples, so it does not go with the "
+            f"{'horizontal_flips' if dataset.horizontal_flips else 'posterior sample'} of dataset "
+            f"{run.dataset!r}"
+        )
+    if not dataset.features:
+        yield f"dataset {run.dataset!r} names no features, so no distance can be computed"
+
+
+def _misfits_before(config: "Config", run: Run) -> Problems:
+    """Yield what is wrong with the runs that a run needs."""
+    for key, name in run.before.items():
+        other = config.run(run.dataset, name)
+        missing = sorted(set(run.seeds) - set(other.seeds))
+        if missing:
+            yield f"{key} {name!r}: expected the run's seeds {run.seeds}, found no {missing}"
+    if run.teacher is not None:
+        options = run.coupling.options
+        process = config.run(run.dataset, run.teacher).process
+        steps = [options["steps"]] if "steps" in options else []
+        yield from _sampler_misfits(config, process, options["sampler"], steps)
+    if run.start is not None:
+        found = config.recipes[config.run(run.dataset, run.start).recipe].network
+        expected = config.recipes[run.recipe].network
+        if config.networks[found] != config.networks[expected]:
+            yield f"start {run.start!r}: expected a run of network {expected!r}, found {found!r}"
+
+
+def _sampler_misfits(config: "Config", process: Pick, name: str, steps: list[int]) -> Problems:
+    yield from _steps_misfits(config, name, steps)
+    entry = PROCESSES[process.name]
+    if entry.times is not None and max(steps, default=0) > entry.times:
+        yield f"sampler {name!r} takes up to {entry.times} steps, found {max(steps)}"
+    grid = config.samplers[name].options.get("grid")
+    if grid is not None and grid not in entry.grids:
+        yield (
+            f"sampler {name!r}: grid {grid!r} is none of {process.name}; expected one of "
+            f"{sorted(entry.grids)}"
+        )
+
+
+def _steps_misfits(config: "Config", name: str, steps: list[int]) -> Problems:
+    solver = config.samplers[name]
+    has_its_own = SOLVERS[solver.name].adaptive or "times" in solver.options
+    if has_its_own == bool(steps):
+        expected = "no step counts" if has_its_own else "at least one step count"
+        yield f"sampler {name!r} takes {expected}, found {steps}"
+
+
+def _claims(config: "Config") -> Problems:
+    for claim in config.claims:
+        if not isinstance(claim.measure, DistanceMeasure):
+            continue
+        where = f"claims.{claim.name}"
+        steps = [claim.measure.steps] if claim.measure.steps else []
+        for problem in _steps_misfits(config, claim.measure.sampler, steps):
+            yield f"{where}.measure: {problem}"
+        for name in claim.comparisons or []:
+            missing = {*claim.measure.runs_named} - {run.name for run in config.compared(name)}
+            if missing:
+                yield f"{where}.comparisons: {name!r} does not compare {sorted(missing)}"
+
+
+def _comparisons(config: "Config") -> Problems:
+    for name in config.comparison_names:
+        where = f"comparisons.{name}"
+        entry = config.comparisons.get(name, ComparisonEntry())
+        runs = config.compared(name)
+        processes = Counter(run.process.name for run in runs if run.name in (entry.baseline or []))
+        if processes and max(processes.values()) > 1:
+            yield f"{where}.baseline: expected one of a process, found {entry.baseline}"
+        lone = {run.process.name for run in runs} - set(processes)
+        if processes and lone:
+            yield f"{where}.baseline: expected one of {sorted(lone)} too, found {entry.baseline}"
+        for seed in entry.seeds or []:
+            if not any(seed in run.seeds for run in runs):
+                yield f"{where}.seeds: expected those of its runs, found {seed}, which none has"
+        for run in runs:
+            if entry.seeds and not set(entry.seeds) & set(run.seeds):
+                yield f"{where}.seeds: expected one of {run.name}, {run.seeds}, found {entry.seeds}"
+        for condition, ((first, one), (second, other)) in config.differences(runs).items():
+            if condition not in entry.unequal:
+                yield (
+                    f"{where}: runs differ in {condition}, {first} has {shown(one)} and {second} "
+                    f"{shown(other)}; a comparison that is meant so says unequal: [{condition}]"
+                )

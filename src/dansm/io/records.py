@@ -1,0 +1,348 @@
+"""Records of jobs, by which every result is proven and can be traced.
+
+A job's record is ``RESULTS/jobs/RULE/NAME.json``. It is written when the job starts, naming the
+outputs that are *in the making*, and again when it ends, with the SHA-256, size and modification
+time of every file made. A result that no record names, or that differs from its record, was not
+made by this code. Where size and modification time agree, no file is read. Names in a record are
+relative to the results folder, which may be moved and copied.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections import deque
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from tqdm import tqdm
+
+from dansm.errors import InputError
+from dansm.io.files import parse_model, sha256, write_text
+from dansm.io.provenance import provenance
+
+JOBS = "jobs"
+RESULT_SUFFIXES = frozenset(
+    {".csv", ".ipynb", ".json", ".jsonl", ".npy", ".npz", ".pdf", ".png", ".safetensors"}
+)
+# Folders directly below a results folder that hold none: logs, states of interrupted jobs, and the
+# archive, which has a record of its own; and those directly below a run's folder.
+_OTHER = frozenset({JOBS, "logs", "benchmarks", "encoding", "training", "reference"})
+_OTHER_OF_RUN = frozenset({"training", "png"})
+_RUN = re.compile(r"runs(/[^/]+){3}")
+
+
+class Content(BaseModel):
+    """What is in a file, and by which its content is known without reading it."""
+
+    sha256: str
+    size: int
+    mtime_ns: int
+
+
+class Origin(BaseModel):
+    """What a number can be traced to; see `dansm.io.provenance.provenance`."""
+
+    commit: str | None = None
+    uncommitted_changes: bool | None = None
+    versions: dict[str, str | None] = {}
+    hardware: dict[str, Any] = {}
+
+
+class Record(Origin):
+    """What a job was told, used and made.
+
+    Attributes
+    ----------
+    inputs
+        With their SHA-256 when the job started; of a folder, that over its files.
+    finished
+        None while the outputs are in the making.
+    files
+        Each file made, those in folders too.
+    """
+
+    rule: str
+    wildcards: dict[str, str]
+    params: dict[str, Any]
+    inputs: dict[str, str | None]
+    outputs: list[str]
+    started: str
+    finished: str | None = None
+    seconds: float = 0
+    files: dict[str, Content] = {}
+
+
+class Records:
+    """The records of a results folder, where names are relative to it.
+
+    Parameters
+    ----------
+    results
+        The folder.
+    about
+        Paths; only the records that mention one of them are read.
+
+    Raises
+    ------
+    InputError
+        If a record is not one.
+    """
+
+    def __init__(self, results: Path, about: Iterable[Path | str] | None = None) -> None:
+        self.results = Path(results)
+        self.jobs: list[Record] = []
+        self._sources: dict[int, tuple[str, int]] = {}  # where a record is, and since when
+        self._dated: dict[int, Record] = {}
+        needles = None
+        if about is not None:
+            needles = [json.dumps(self.name(p), ensure_ascii=False).encode() for p in about]
+            needles = [needle[:-1] for needle in needles]  # files in it, too
+        for name in _walk(self.results / JOBS):
+            path = f"{self.results}/{JOBS}/{name}"
+            with open(path, "rb") as file:
+                text, written = file.read(), os.fstat(file.fileno()).st_mtime_ns
+            if needles is None or any(needle in text for needle in needles):
+                record = parse_model(text, Record, path)
+                self._sources[id(record)] = (path, written)
+                self.jobs.append(record)
+        self.jobs.sort(key=lambda record: record.started)
+        # Of several jobs that made a file, one after the other, the last counts.
+        self._by_output = {output: record for record in self.jobs for output in record.outputs}
+
+    def name(self, path: Path | str) -> str:
+        """Return the name that records have for a path."""
+        return os.path.relpath(path, self.results)
+
+    def path(self, name: str) -> Path:
+        """Return the path of a name in a record."""
+        return Path(os.path.normpath(self.results / name))
+
+    def of(self, name: str) -> Record | None:
+        """Return the record of the job that made a file or folder, or is making it."""
+        while name and name not in self._by_output:
+            name = name.rpartition("/")[0]
+        return self._by_output.get(name)
+
+    def behind(self, name: str) -> list[Record]:
+        """Return the finished jobs that a result was made by, its own first, each once."""
+        found: dict[int, Record] = {}
+        waiting = deque([name])
+        while waiting:
+            record = self.of(waiting.popleft())
+            if record is not None and record.finished is not None and id(record) not in found:
+                found[id(record)] = record
+                waiting += record.inputs
+        return list(found.values())
+
+    def sha256(self, name: str) -> str | None:
+        """Return the SHA-256 of a result as it was made, or None if it is not as it was made.
+
+        Of a folder, it is that over the digests of its files.
+        """
+        record = self.of(name)
+        files = {} if record is None else record.files
+        if name in files:
+            return files[name].sha256 if self._is_made(name, record) else None
+        below = sorted(file for file in files if file.startswith(f"{name}/"))
+        if not below or not all(self._is_made(file, record) for file in below):
+            return None
+        lines = [f"{files[file].sha256} {file[len(name) :]}" for file in below]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def unproven(self, skip: Iterable[str] = ()) -> list[Path]:
+        """Return the results that no record names, or that are not as it says.
+
+        Those in the making are not among them.
+
+        Parameters
+        ----------
+        skip
+            Names of further folders directly below the results folder that hold none of its own.
+        """
+        found = []
+        for name in self._result_files(skip):
+            record = self.of(name)
+            if record is None or (record.finished is not None and self.sha256(name) is None):
+                found.append(self.results / name)
+        self.save_dates()
+        return found
+
+    def save_dates(self) -> None:
+        """Record the dates of files whose content was right, so that they are not read again.
+
+        Snakemake touches what a job made, and copying makes new dates.
+        """
+        for number, record in self._dated.items():
+            source, written = self._sources[number]
+            if os.stat(source).st_mtime_ns == written:
+                write_text(Path(source), record.model_dump_json(indent=1))
+
+    def verify(self) -> Iterator[str]:
+        """Read all results, with a progress bar, and yield what is wrong with each."""
+        made = {
+            name: content
+            for record in self.jobs
+            for name, content in record.files.items()
+            if self.of(name) is record and not name.startswith("..")
+        }
+        size = sum(content.size for content in made.values())
+        with tqdm(total=size, unit="B", unit_scale=True, desc=str(self.results)) as progress:
+            for name, content in sorted(made.items()):
+                try:
+                    if sha256(self.results / name) != content.sha256:
+                        yield f"{self.results / name}: altered since its job made it"
+                except OSError as error:
+                    yield f"{self.results / name}: missing ({error.strerror})"
+                progress.update(content.size)
+        for name in self._result_files():
+            record = self.of(name)
+            if record is None or name not in record.files:
+                making = record is not None and record.finished is None
+                yield f"{self.results / name}: {'in the making' if making else 'made by no job'}"
+
+    def _is_made(self, name: str, record: Record) -> bool:
+        """Return whether a file is what the job made, and note its new date if only that is new."""
+        content = record.files[name]
+        try:
+            stat = os.stat(f"{self.results}/{name}")
+            if stat.st_size != content.size:
+                return False
+            if stat.st_mtime_ns != content.mtime_ns:
+                if sha256(self.results / name) != content.sha256:
+                    return False
+                content.mtime_ns = stat.st_mtime_ns
+                self._dated[id(record)] = record
+        except OSError:
+            return False
+        return True
+
+    def _result_files(self, skip: Iterable[str] = ()) -> Iterator[str]:
+        # Other results folders, as those of a scale, have records of their own.
+        own = {path.parent.name for path in self.results.glob(f"*/{JOBS}")}
+        for name in _walk(self.results, _OTHER.union(skip, own)):
+            if os.path.splitext(name)[1] in RESULT_SUFFIXES:
+                yield name
+
+
+@contextmanager
+def recorded(
+    results: Path,
+    rule: str,
+    name: str,
+    outputs: Sequence[Path | str],
+    *,
+    inputs: Sequence[Path | str] = (),
+    wildcards: Mapping[str, str] | None = None,
+    params: Mapping[str, Any] | None = None,
+) -> Iterator[None]:
+    """Record the job that the block does, as ``RESULTS/jobs/RULE/NAME.json``.
+
+    Raises
+    ------
+    InputError
+        If an input below ``results`` is not as the job that made it left it, or the record cannot
+        be written.
+    """
+    path = results / JOBS / rule / f"{name}.json"
+    known = Records(results, about=inputs)
+    started = datetime.now(UTC)
+    record = Record(
+        rule=rule,
+        wildcards=dict(wildcards or {}),
+        # What is not JSON is told by its text: a finished job does not fail for its record.
+        params=json.loads(json.dumps(dict(params or {}), default=str)),
+        inputs={known.name(one): _input_sha256(Path(one), known) for one in inputs},
+        outputs=[known.name(one) for one in outputs],
+        started=started.isoformat(timespec="milliseconds"),
+    )
+    known.save_dates()
+    write_text(path, record.model_dump_json(indent=1))
+    yield
+    finished = datetime.now(UTC)
+    files = {}
+    for output in record.outputs:
+        below = _walk(results / output)
+        for file in [f"{output}/{one}" for one in below] or [output]:
+            if os.path.isfile(results / file):
+                stat, digest = os.stat(results / file), sha256(results / file)
+                files[file] = Content(sha256=digest, size=stat.st_size, mtime_ns=stat.st_mtime_ns)
+    changes = {
+        "finished": finished.isoformat(timespec="milliseconds"),
+        "seconds": round((finished - started).total_seconds(), 3),
+        "files": files,
+        **provenance(),
+    }
+    write_text(path, record.model_copy(update=changes).model_dump_json(indent=1))
+
+
+def known_sha256(path: Path) -> str | None:
+    """Return the SHA-256 that a file in a results folder has by its record, without reading it.
+
+    None, if there is no record of it, or it has another size or modification time.
+    """
+    results = next((folder for folder in path.parents if (folder / JOBS).is_dir()), None)
+    if results is None:
+        return None
+    records = Records(results, about=[path])
+    name, stat = records.name(path), path.stat()
+    record = records.of(name)
+    content = None if record is None else record.files.get(name)
+    if content is None or (stat.st_size, stat.st_mtime_ns) != (content.size, content.mtime_ns):
+        return None
+    return content.sha256
+
+
+def check_results_folder(results: Path, skip: Iterable[str] = ()) -> None:
+    """Check that results can be written, and that those there were made by this code.
+
+    Raises
+    ------
+    InputError
+        Naming the folder that cannot be written to, or the files; see `Records.unproven`.
+    """
+    folder = next(path for path in (results, *results.absolute().parents) if path.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        kind = "folder without write permission" if folder.is_dir() else "file"
+        raise InputError(
+            f"{results}: the results folder must be writable, found a {kind}: {folder}"
+        )
+    unproven = Records(results).unproven(skip)
+    if unproven:
+        names = "\n  ".join(map(str, unproven[:10]))
+        more = f"\n  and {len(unproven) - 10} more" if len(unproven) > 10 else ""
+        raise InputError(
+            f"{results}: expected only files made by this workflow, found some that no job made or "
+            f"that were changed since; delete them or move them elsewhere:\n  {names}{more}"
+        )
+
+
+def _walk(folder: Path, skip: Container[str] = ()) -> Iterator[str]:
+    """Yield the names of all files in a folder and below, but for hidden ones.
+
+    Not those in folders to skip directly below it, nor what a run's folder has beside results.
+    """
+    root = str(folder)
+    for place, subfolders, names in os.walk(root):
+        below = place[len(root) + 1 :]
+        other = _OTHER_OF_RUN if _RUN.fullmatch(below) else () if below else skip
+        subfolders[:] = sorted(n for n in subfolders if not n.startswith(".") and n not in other)
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield f"{below}/{name}" if below else name
+
+
+def _input_sha256(path: Path, known: Records) -> str | None:
+    if known.name(path).startswith(".."):
+        return sha256(path) if path.is_file() else None
+    found = known.sha256(known.name(path))
+    if found is None:
+        raise InputError(
+            f"{path}: expected a result as its job made it, found none, a changed one or one whose "
+            "job was interrupted; delete it to have it made again"
+        )
+    return found

@@ -1,0 +1,123 @@
+"""Times at which solvers evaluate a network: named grids, lists of times, and what they cost.
+
+Free of PyTorch, so that plans can count. Times are fractions from 0 (noise) to 1 (data).
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+from dansm.couplings.registry import Pick
+from dansm.errors import InputError
+from dansm.processes.registry import (
+    GRIDS,
+    PROCESSES,
+    SOLVERS,
+    ProcessEntry,
+    SolverEntry,
+    entry_of,
+    options_of,
+)
+
+
+def uniform(steps: int, number: int | None) -> list[Fraction]:
+    """Return N + 1 times that end N equal parts."""
+    return [Fraction(i, steps) for i in range(steps + 1)]
+
+
+def trailing(steps: int, number: int) -> list[Fraction]:
+    """Return `uniform`, as discrete times: round(T k/N) − 1 for k = N … 1 (Lin et al., 2024)."""
+    return uniform(steps, number)
+
+
+def original(steps: int, number: int) -> list[Fraction]:
+    """Return the discrete times ``range(0, T, T // N)``, the last first, and 1.
+
+    There may be more than N of them (999, 666, 333, 0 for N = 3), and they may begin after time 0
+    on what is then taken for pure noise.
+    """
+    indices = range(0, number, number // steps)[::-1]
+    return [*(1 - Fraction(index + 1, number) for index in indices), Fraction(1)]
+
+
+def time_index(time: Fraction, number: int) -> int:
+    """Return the discrete time nearest to a time: T − 1 for 0, −1 (clean data) for 1."""
+    return round(number * (1 - time)) - 1
+
+
+def sampling_times(
+    entry: ProcessEntry, number: int | None, solver: Pick, steps: int | None
+) -> list[Fraction]:
+    """Return all times of a sampler, from its first evaluation to 1; see `evaluations`.
+
+    Parameters
+    ----------
+    number
+        Of the process's discrete times; None: time is continuous.
+    """
+    options = grid_options(entry, number, solver)
+    times = options.get("times")
+    if SOLVERS[solver.name].adaptive or times is not None:
+        if steps:
+            why = "as times are given" if times is not None else "as it chooses its own"
+            raise InputError(f"{solver.text}: expected no steps, {why}, found {steps}")
+        return [Fraction(time) for time in times or (0, 1)]
+    if not steps or steps < 1 or (number is not None and steps > number):
+        expected = "at least 1" if number is None else f"1 to {number}"
+        raise InputError(f"{solver.text}: steps: expected {expected}, found {steps}")
+    return GRIDS[options["grid"]].load()(steps, number)
+
+
+def grid_options(entry: ProcessEntry, number: int | None, solver: Pick) -> dict[str, Any]:
+    """Return all options of a solver, with the process's own grid where none is named.
+
+    Raises
+    ------
+    InputError
+        If the process has no such grid, or too few discrete times for those given.
+    """
+    options = options_of(entry_of(SOLVERS, solver, "solver"), solver)
+    if options.get("times") is not None:
+        _check_distinct(options["times"], number, solver)
+    elif "grid" in options:
+        options["grid"] = options["grid"] or entry.grids[0]
+        if options["grid"] not in entry.grids:
+            raise InputError(
+                f"{solver.text}: expected a grid of {entry.name}, one of {list(entry.grids)}"
+            )
+    return options
+
+
+def _check_distinct(times: Sequence[float], number: int | None, solver: Pick) -> None:
+    if number is None:
+        return
+    indices = [time_index(Fraction(time), number) for time in times]
+    if len(set(indices)) < len(indices):
+        raise InputError(
+            f"{solver.text}: expected times that are different ones of {number}, found {indices}"
+        )
+
+
+def evaluations(process: Pick, solver: Pick, steps: int | None = None) -> int | None:
+    """Return how often a sampler evaluates the network for a sample; None: that depends.
+
+    Parameters
+    ----------
+    process, solver
+        Entries of `PROCESSES` and `SOLVERS`.
+    steps
+        Nominal number of steps; none for solvers that adapt their steps or are given times.
+
+    Raises
+    ------
+    InputError
+        If the process has no such grid, or the solver on it no such number of steps.
+    """
+    entry = entry_of(PROCESSES, process, "process")
+    times = sampling_times(entry, entry.times, solver, steps)
+    chosen: SolverEntry = SOLVERS[solver.name]
+    if chosen.adaptive:
+        return None
+    # The last step of a process with discrete times ends where its network is not defined.
+    without = 0 if entry.times is None else chosen.stages - 1
+    return chosen.stages * (len(times) - 1) - without

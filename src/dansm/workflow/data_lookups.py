@@ -1,0 +1,197 @@
+"""Look-ups about datasets, their downloads, autoencoders and features; see `Lookups`."""
+
+from functools import cached_property
+from typing import Any
+
+from dansm.catalogue import EXTRACTORS
+from dansm.config import (
+    INCEPTION_FILE,
+    INCEPTION_SHA256,
+    Config,
+    LatentSource,
+    Source,
+    TrainedAutoencoder,
+)
+from dansm.data.published import PublishedFile, files_are_there, published_files
+from dansm.errors import InputError
+
+# Snakemake's; attributes are strings.
+Wildcards = Any
+# Records of downloads, not below results/, since all scales share the files.
+DOWNLOADS = "resources/downloads"
+
+
+class DataLookups:
+    """What rules about data ask the configuration.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.results = config.results
+        self.inception = f"{self.results}/inception/{INCEPTION_FILE}"
+
+    @cached_property
+    def latent_datasets(self) -> list[str]:
+        """Datasets that an autoencoder makes of others."""
+        datasets = self.config.datasets.items()
+        return [name for name, dataset in datasets if isinstance(dataset.source, LatentSource)]
+
+    @cached_property
+    def pixel_datasets(self) -> list[str]:
+        """Datasets of images."""
+        return [name for name in self.config.datasets if name not in self.latent_datasets]
+
+    @cached_property
+    def trained_autoencoders(self) -> list[str]:
+        """Autoencoders that the workflow trains; the others are fetched."""
+        models = self.config.autoencoders.items()
+        return [name for name, model in models if isinstance(model, TrainedAutoencoder)]
+
+    @cached_property
+    def published_autoencoders(self) -> list[str]:
+        """Autoencoders that are fetched."""
+        return [n for n in self.config.autoencoders if n not in self.trained_autoencoders]
+
+    # Images.
+
+    def source(self, dataset: str) -> Source:
+        """Return the source of a dataset, or that of its stand-in where it has one."""
+        source = self.config.dataset(dataset).source
+        if not self.has_standin(dataset):
+            return source
+        changes: dict[str, Any] = {"folder": f"{self.results}/standins/{dataset}"}
+        if "published" in type(source).model_fields:
+            changes["published"] = False
+        return type(source).model_validate(source.model_dump() | changes)
+
+    def has_standin(self, dataset: str) -> bool:
+        """Return whether a dataset's files are made up: at a scale, and where they are missing."""
+        scaled = self.config.scale is not None
+        return scaled and not files_are_there(self.config.dataset(dataset).source)
+
+    def published(self, dataset: str) -> dict[str, PublishedFile]:
+        """Return the files of a dataset that can be downloaded, by name."""
+        mirrors = self.config.mirrors.get(dataset, ())
+        return published_files(self.config.dataset(dataset).source, mirrors)
+
+    def checksum(self, wildcards: Wildcards) -> str | None:
+        """Return what a published file must be."""
+        files = self.published(wildcards.dataset)
+        if wildcards.file not in files:
+            raise InputError(
+                f"{wildcards.dataset} has no published file {wildcards.file!r}; "
+                f"expected one of {sorted(files)}"
+            )
+        return files[wildcards.file].checksum
+
+    def downloads(self, wildcards: Wildcards) -> list[str]:
+        """Return the records of all that a dataset's source reads and that can be downloaded."""
+        return self._downloads(wildcards.dataset)
+
+    def _downloads(self, dataset: str) -> list[str]:
+        if self.has_standin(dataset):
+            return [f"{self.results}/standins/{dataset}"]
+        return [f"{DOWNLOADS}/{dataset}/{file}.json" for file in self.published(dataset)]
+
+    def image_settings(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return what decides about a dataset's images.
+
+        Not where they lie or under which licence, nor the zip's checksum, which the download checks.
+        """
+        source = self.source(wildcards.dataset).plain()
+        kept = {key: source[key] for key in source if key not in ("folder", "sha256")}
+        return {"source": kept, "shape": list(self.config.datasets[wildcards.dataset].shape)}
+
+    # Stores and autoencoders.
+
+    def store(self, wildcards: Wildcards) -> str:
+        """Return a dataset's store."""
+        self.config.dataset(wildcards.dataset)
+        return f"{self.results}/data/{wildcards.dataset}"
+
+    def pixel_store(self, wildcards: Wildcards) -> str:
+        """Return the store of the images that generated ones are compared with."""
+        return f"{self.results}/data/{self.config.pixels(wildcards.dataset)}"
+
+    def autoencoder(self, wildcards: Wildcards) -> str | list[str]:
+        """Return the autoencoder of a dataset of latents; of another there is none."""
+        source = self.config.dataset(wildcards.dataset).source
+        latent = isinstance(source, LatentSource)
+        return f"{self.results}/autoencoders/{source.autoencoder}" if latent else []
+
+    def autoencoder_images(self, wildcards: Wildcards) -> str:
+        """Return the store that an autoencoder is trained on."""
+        return f"{self.results}/data/{self.config.autoencoders[wildcards.autoencoder].dataset}"
+
+    def autoencoder_settings(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return an autoencoder's settings; how many GPUs share an encoding is none of them."""
+        settings = self.config.autoencoders[wildcards.autoencoder].plain()
+        return {key: settings[key] for key in settings if key != "gpus"}
+
+    def latent_shapes(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return, by latent dataset of an autoencoder, the shapes of its images and latents."""
+        return self.config.latent_shapes(wildcards.autoencoder)
+
+    def encoding(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return which latents are stored."""
+        dataset = self.config.dataset(wildcards.dataset)
+        sampled = dataset.source.posterior == "sample"
+        settings = {"shape": list(dataset.shape), "posterior": sampled}
+        return settings | {"mirrored": dataset.horizontal_flips}
+
+    def encoding_gpus(self, wildcards: Wildcards) -> int:
+        """Return the GPUs for a large published autoencoder; none for one made here."""
+        name = self.config.dataset(wildcards.dataset).source.autoencoder
+        published = self.config.scale is None and name in self.published_autoencoders
+        return self.config.autoencoders[name].gpus if published else 0
+
+    # Features.
+
+    def extractors(self, wildcards: Wildcards) -> list[str]:
+        """Return the feature extractor asked for, or else those of the dataset."""
+        asked = wildcards.get("extractor")
+        return self.config.dataset(wildcards.dataset).features if asked is None else [asked]
+
+    def references(self, wildcards: Wildcards) -> list[str]:
+        """Return the files of the real images' features."""
+        folder = f"{self.results}/features/{self.config.pixels(wildcards.dataset)}"
+        return [f"{folder}/{name}.npz" for name in self.extractors(wildcards)]
+
+    def weights(self, wildcards: Wildcards) -> dict[str, str]:
+        """Return the inputs that are weights of extractors: a classifier's, Inception's."""
+        pixels = self.config.pixels(wildcards.dataset)
+        kinds = {EXTRACTORS[name].weights for name in self.extractors(wildcards)}
+        found = {}
+        if "classifier" in kinds:
+            found["classifier"] = f"{self.results}/classifiers/{pixels}"
+        if kinds - {"classifier"}:
+            found["inception"] = self.inception
+        return found
+
+    def classifier_settings(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return the settings of the classifier of a dataset's images."""
+        return self.config.classifiers[self.config.pixels(wildcards.dataset)].plain()
+
+    def extractor_settings(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return what `dansm.metrics.extractors.make_extractor` takes beside names and files."""
+        weights, settings = self.weights(wildcards), {}
+        if "classifier" in weights:
+            settings["classifier"] = self.classifier_settings(wildcards)
+        if "inception" in weights:
+            settings["inception_weights"] = f"{self.results}/inception"
+        if self.config.inception_sha256 != INCEPTION_SHA256:
+            settings["inception_sha256"] = self.config.inception_sha256
+        return settings
+
+    def extractor_threads(self, wildcards: Wildcards) -> int:
+        """Return more threads for extractors whose features make large matrices."""
+        return 4 if EXTRACTORS[wildcards.extractor].large else 1
+
+    def extractor_gpus(self, wildcards: Wildcards) -> int:
+        """Return a GPU for these."""
+        return int(EXTRACTORS[wildcards.extractor].large)

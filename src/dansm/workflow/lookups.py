@@ -1,0 +1,355 @@
+"""Look-ups: what the workflow's rules and targets ask the configuration.
+
+Rules name methods of `Lookups` as functions of Snakemake's wildcards; `workflow/rules/common.smk`
+lists these.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dansm.catalogue import EXTRACTORS
+from dansm.config import Comparison, Config, LatentSource, Run
+from dansm.errors import InputError
+from dansm.figures.notebooks import FigureNotebook
+from dansm.workflow.data_lookups import Wildcards
+from dansm.workflow.run_lookups import RunLookups
+
+
+class Lookups(RunLookups):
+    """All look-ups.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    notebooks
+        Those of figures, by name.
+    """
+
+    def __init__(self, config: Config, notebooks: Mapping[str, FigureNotebook]) -> None:
+        super().__init__(config)
+        self.notebooks = notebooks
+
+    # A comparison.
+
+    def comparison(self, wildcards: Wildcards) -> Comparison:
+        """Return the comparison of the wildcards."""
+        return self.config.comparison(wildcards.comparison)
+
+    def runs_in(self, comparison: Comparison) -> list[tuple[Run, int]]:
+        """Return the runs of a comparison, once for each seed."""
+        runs = [self.config.run(comparison.dataset, name) for name in comparison.runs]
+        return [(run, seed) for run in runs for seed in comparison.seeds[run.name]]
+
+    def folders(self, wildcards: Wildcards) -> list[str]:
+        """Return the folders of these."""
+        return [self.folder(*one) for one in self.runs_in(self.comparison(wildcards))]
+
+    def run_tables(self, wildcards: Wildcards) -> list[str]:
+        """Return the files in them that a table of distances is made from."""
+        names = ("run.json", "stats.jsonl", "distances.csv")
+        return [f"{one}/{name}" for one in self.folders(wildcards) for name in names]
+
+    def fitted(self, wildcards: Wildcards) -> dict[str, str]:
+        """Return the potentials that the runs need, by the slug of the coupling."""
+        runs = [run for run, _ in self.runs_in(self.comparison(wildcards))]
+        return {r.coupling.slug: self.potentials(r) for r in runs if self.needs_potentials(r)}
+
+    def fitted_files(self, wildcards: Wildcards) -> list[str]:
+        """Return the files of these."""
+        return [*self.fitted(wildcards).values()]
+
+    def real_tables(self, wildcards: Wildcards) -> list[str]:
+        """Return the distances of halves of the real images, and of reconstructions."""
+        dataset, folder = self.comparison(wildcards).dataset, f"{self.results}/features"
+        names, pixels = self.config.datasets[dataset].features, self.config.pixels(dataset)
+        tables = [f"{folder}/{pixels}/{name}.floor.csv" for name in names]
+        if dataset != pixels:
+            tables += [f"{folder}/{dataset}/{name}.reconstruction.csv" for name in names]
+        return tables
+
+    def compared_dataset(self, wildcards: Wildcards) -> str:
+        """Return the dataset of the comparison."""
+        return self.comparison(wildcards).dataset
+
+    def conditions(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return what the table of distances says of the comparison."""
+        return self.comparison(wildcards).model_dump(include={"dataset", "baselines", "unequal"})
+
+    def models(self, wildcards: Wildcards) -> list[dict[str, Any]]:
+        """Return the runs whose images of the same noises are compared, and which images."""
+        models = []
+        for run, seed in self.runs_in(self.comparison(wildcards)):
+            sampler, steps = self.config.sampling(run).longest
+            models.append(
+                {
+                    "run": run.name,
+                    "process": run.process.name,
+                    "coupling": run.coupling.name,
+                    "match_size": run.coupling.options.get("match_size", 0),
+                    "seed": seed,
+                    "path": f"{self.folder(run, seed)}/samples.npz",
+                    "sampler": sampler,
+                    "steps": steps,
+                }
+            )
+        return models
+
+    def samples(self, wildcards: Wildcards) -> list[str]:
+        """Return the files of these images."""
+        return [model["path"] for model in self.models(wildcards)]
+
+    def claims(self, wildcards: Wildcards) -> list[dict[str, Any]]:
+        """Return the claims that the comparison says something of."""
+        claims = self.config.claims_of(wildcards.comparison)
+        if not claims:
+            raise InputError(f"claims: none is about the runs of {wildcards.comparison!r}")
+        return [claim.plain() for claim in claims]
+
+    def claim_inputs(self, wildcards: Wildcards) -> dict[str, str]:
+        """Return the tables by which they are judged: of a dataset by its own comparison only."""
+        comparison = self.comparison(wildcards)
+        names = ["distances", "speed", "reproducibility"]
+        tables = self._paths([f"{name}_{comparison.name}.csv" for name in names])
+        if comparison.is_default:
+            of_dataset = ("paths", "crossings", "matching_share")
+            tables += self._paths([f"{name}_{comparison.dataset}.csv" for name in of_dataset])
+            names += of_dataset
+        return {n: path for n, path in zip(names, tables, strict=True) if path in self._made}
+
+    def claim_settings(self, wildcards: Wildcards) -> dict[str, str]:
+        """Return of which dataset, and over whose features, distances in claims are."""
+        dataset = self.comparison(wildcards).dataset
+        return {"dataset": dataset, "extractor": self.config.dataset(dataset).features[0]}
+
+    # Tables.
+
+    def _paths(self, names: Iterable[str]) -> list[str]:
+        return [f"{self.results}/{name}" for name in names]
+
+    @cached_property
+    def _datasets_with_runs(self) -> list[str]:
+        return [one.dataset for one in self.config.all_comparisons.values() if one.is_default]
+
+    @cached_property
+    def with_fid(self) -> list[str]:
+        """Comparisons by FID, or by what stands for it at a reduced scale."""
+
+        def is_fid(name: str) -> bool:
+            return EXTRACTORS[name].fid or EXTRACTORS[name].weights == "random_inception"
+
+        comparisons = self.config.all_comparisons.values()
+        features = {one.name: self.config.datasets[one.dataset].features for one in comparisons}
+        return [name for name in features if any(map(is_fid, features[name]))]
+
+    def tables_of_comparison(self, comparison: Comparison) -> list[str]:
+        """Return the tables that are made of a comparison."""
+        tables = {
+            "distances": True,
+            "summary": True,
+            "fid": comparison.name in self.with_fid,
+            "speed": len(comparison.runs) > len(comparison.baselines),
+            "claims": bool(self.config.claims_of(comparison.name)),
+            "reproducibility": len(self.runs_in(comparison)) > 1
+            and "reproducibility" in (comparison.figures or ["reproducibility"]),
+        }
+        return self._paths(f"{name}_{comparison.name}.csv" for name in tables if tables[name])
+
+    def tables_of_dataset(self, dataset: str) -> list[str]:
+        """Return the tables, and the files beside them, that are made of a dataset."""
+        names = []
+        if dataset in self.config.noise_sample_pairs:
+            names += [f"paths_{dataset}.csv", f"crossings_{dataset}.csv"]
+            names += [f"noise_sample_pairs/{dataset}.tsne.npz"]
+            if self.generating_runs(dataset):
+                names.append(f"loss_over_time_{dataset}.csv")
+        if dataset in self._datasets_with_runs:
+            names.append(f"matching_share_{dataset}.csv")
+        return self._paths(names)
+
+    @cached_property
+    def tables_of_nothing(self) -> list[str]:
+        """The tables that are of no comparison and no dataset."""
+        return self._paths(["best_of_k.csv", "matching_cost.csv", "coupling_marginals.csv"])
+
+    @cached_property
+    def _datasets(self) -> list[str]:
+        """Datasets with runs, or with pairs of noise and sample."""
+        return [*dict.fromkeys([*self._datasets_with_runs, *self.config.noise_sample_pairs])]
+
+    @cached_property
+    def _made(self) -> set[str]:
+        tables = [self.tables_of_nothing]
+        tables += map(self.tables_of_comparison, self.config.all_comparisons.values())
+        tables += map(self.tables_of_dataset, self._datasets)
+        return {table for some in tables for table in some}
+
+    # Figures.
+
+    def _figure(self, wildcards: Wildcards) -> tuple[FigureNotebook, dict[str, str]]:
+        """Return a figure's notebook, and the names that stand in those of its tables."""
+        notebook, subject = self.notebooks[wildcards.figure], self.subject(wildcards)
+        if notebook.of == "comparison":
+            self.config.comparison(subject)
+            return notebook, {"comparison": subject}
+        if notebook.of == "dataset":
+            self.config.dataset(subject)
+            return notebook, {"dataset": subject}
+        if subject:
+            raise InputError(
+                f"figure {notebook.name} is of no dataset and no comparison; expected "
+                f"{self.results}/figures/{notebook.name}.png"
+            )
+        return notebook, {}
+
+    def subject(self, wildcards: Wildcards) -> str:
+        """Return of which comparison or dataset a figure is."""
+        return wildcards.subject.removeprefix("_")
+
+    def figure_tables(self, wildcards: Wildcards) -> dict[str, str]:
+        """Return the tables that a figure is drawn from, by the notebook's names for them."""
+        notebook, names = self._figure(wildcards)
+        optional = _formatted(notebook.optional, names).items()
+        there = {key: name for key, name in optional if self._is_there(name, names)}
+        tables = _formatted(notebook.tables, names) | there
+        return {key: f"{self.results}/{name}" for key, name in tables.items()}
+
+    def _is_there(self, name: str, names: Mapping[str, str]) -> bool:
+        """Return whether there is a table for a figure that can do without."""
+        if name == "coupling_marginals.csv" and "comparison" in names:
+            # Of one dataset, and nothing to comparisons on another.
+            comparisons = (names["comparison"], self.config.coupling_marginals.comparison)
+            one, other = (self.config.comparison(found).dataset for found in comparisons)
+            return one == other
+        if self.config.drawn_from is not None:
+            return Path("results", self.config.drawn_from, name).exists()
+        return f"{self.results}/{name}" in self._made
+
+    def figure_runs(self, wildcards: Wildcards) -> list[dict[str, Any]]:
+        """Return the runs whose images a figure shows, if it shows any, each of its first seed."""
+        notebook, names = self._figure(wildcards)
+        if not notebook.samples:
+            return []
+        first: dict[str, dict[str, Any]] = {}
+        for run, seed in self.runs_in(self.config.comparison(names["comparison"])):
+            path = f"{self.folder(run, seed)}/samples.npz"
+            first.setdefault(run.name, {"run": run.name, "seed": seed, "path": path})
+        return list(first.values())
+
+    def figure_samples(self, wildcards: Wildcards) -> list[str]:
+        """Return the files of these images."""
+        return [run["path"] for run in self.figure_runs(wildcards)]
+
+    def _drawn(self, of: str, names: Mapping[str, str]) -> list[str]:
+        """Return the figures of a kind of subject whose tables are all made."""
+        return [
+            name
+            for name, notebook in self.notebooks.items()
+            if notebook.of == of
+            and self._made.issuperset(self._paths(_formatted(notebook.tables, names).values()))
+        ]
+
+    def _figures_of(self, comparison: Comparison) -> list[str]:
+        if comparison.figures is not None:
+            return comparison.figures
+        return self._drawn("comparison", {"comparison": comparison.name})
+
+    def _pictures(self, figures: Iterable[str], subject: str = "") -> list[str]:
+        names = [f"figures/{figure}_{subject}".removesuffix("_") for figure in figures]
+        return self._paths(f"{name}.{ending}" for name in names for ending in ("pdf", "png"))
+
+    # Targets.
+
+    def all_results(self) -> list[str]:
+        """Return what the target all makes."""
+        files = self._results(self.config.all_comparisons, self._datasets)
+        files += self.tables_of_nothing + self._pictures(self._drawn("nothing", {}))
+        return files + self._behind(self.config.all_comparisons, self._datasets)
+
+    def demo_results(self) -> list[str]:
+        """Return what the target demo makes."""
+        datasets = [self.config.comparison(name).dataset for name in self.config.demo]
+        return self._with_datasets(self.config.demo) + self._behind(self.config.demo, datasets)
+
+    def reported_results(self, wildcards: Wildcards) -> list[str]:
+        """Return what report.zip and crate.zip hold."""
+        return self._with_datasets(self.config.report or self.config.demo)
+
+    def _with_datasets(self, comparisons: Sequence[str]) -> list[str]:
+        """Return the results of comparisons, of their datasets and of what both are told by.
+
+        What matching costs takes long, and is not among them.
+        """
+        datasets = {self.config.comparison(name).dataset: None for name in comparisons}
+        files = self._results(comparisons, datasets) + self._paths(["best_of_k.csv"])
+        marginals = self.config.comparison(self.config.coupling_marginals.comparison)
+        if marginals.dataset in datasets:
+            files += self._paths(["coupling_marginals.csv"])
+        return files + self._pictures(["best_of_k"])
+
+    def _results(self, comparisons: Iterable[str], datasets: Iterable[str]) -> list[str]:
+        files = []
+        for comparison in map(self.config.comparison, comparisons):
+            files += self.tables_of_comparison(comparison)
+            files += self._pictures(self._figures_of(comparison), comparison.name)
+        for dataset in datasets:
+            files += self.tables_of_dataset(dataset)
+            files += self._pictures(self._drawn("dataset", {"dataset": dataset}), dataset)
+        return files
+
+    def _behind(self, comparisons: Iterable[str], datasets: Iterable[str]) -> list[str]:
+        """Return what results are made from.
+
+        Targets ask for it too: Snakemake leaves an intermediate file that was removed as it is,
+        unless something else needs it.
+        """
+        if self.config.drawn_from is not None:
+            return []
+        files: set[str] = set()
+        for comparison in map(self.config.comparison, comparisons):
+            files |= self._behind_distances(comparison.dataset)
+            for run, seed in self.runs_in(comparison):
+                files |= self._behind_run(run, seed)
+                results = ("distances.csv", "samples.npz")
+                files |= {f"{self.folder(run, seed)}/{name}" for name in results}
+        pairs = set(datasets) & set(self.config.noise_sample_pairs)
+        return sorted(files | set(self._paths(f"noise_sample_pairs/{d}.npz" for d in pairs)))
+
+    def _behind_run(self, run: Run, seed: int) -> set[str]:
+        """Return the files of a run's training, of its teacher's and of that of its start."""
+        files = {f"{self.folder(run, seed)}/{name}" for name in ("model.safetensors", "run.json")}
+        files |= set(self.before(run, seed).values())
+        for name in {run.teacher, run.start} - {None}:
+            files |= self._behind_run(self.config.run(run.dataset, name, seed), seed)
+        return files
+
+    def _behind_distances(self, dataset: str) -> set[str]:
+        """Return the stores of a dataset, and what its images are compared by."""
+        names, pixels = self.config.datasets[dataset].features, self.config.pixels(dataset)
+        files = {f"data/{pixels}", f"data/{dataset}"}
+        files |= {f"features/{pixels}/{name}.npz" for name in names}
+        source = self.config.datasets[dataset].source
+        if isinstance(source, LatentSource):
+            files.add(f"autoencoders/{source.autoencoder}")
+            files |= {f"features/{dataset}/{name}.reconstruction.csv" for name in names}
+        kinds = {EXTRACTORS[name].weights for name in names}
+        if "classifier" in kinds:
+            files.add(f"classifiers/{pixels}")
+        return {*self._paths(files), *([self.inception] if kinds - {"classifier"} else [])}
+
+    def staged(self) -> list[str]:
+        """Return the downloads of everything that the target all needs, with its weights."""
+        pixels = sorted({self.config.pixels(name) for name in self._datasets})
+        files = [file for name in pixels for file in self._downloads(name)]
+        files += [
+            f"{self.results}/autoencoders/{autoencoder}"
+            for autoencoder in self.published_autoencoders
+            if not set(self.config.latent_shapes(autoencoder)).isdisjoint(self._datasets)
+        ]
+        return files + ([self.inception] if self.with_fid else [])
+
+
+def _formatted(tables: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
+    return {key: name.format(**names) for key, name in tables.items()}

@@ -1,0 +1,280 @@
+"""Look-ups about runs, couplings and noise-sample pairs; see `Lookups`."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from dansm.catalogue import COUPLINGS, Pick
+from dansm.config import NoiseSamplePairs, Run
+from dansm.errors import InputError
+from dansm.workflow.data_lookups import DataLookups, Wildcards
+
+Resources = dict[str, Callable[[Wildcards], Any]]
+
+
+def pairs_name(coupling: Pick) -> str:
+    """Return the name of the store of a teacher's pairs: ``rk45-8192``."""
+    options = coupling.options
+    states = f"states{options['states']}" if options.get("states") else None
+    parts = (options["sampler"], options.get("steps"), options["count"], states)
+    return "-".join(str(part) for part in parts if part)
+
+
+class RunLookups(DataLookups):
+    """What rules about runs, and about what they need, ask the configuration."""
+
+    def folder(self, run: Run, seed: int) -> str:
+        """Return the folder of a run of a seed."""
+        return f"{self.results}/runs/{run.dataset}/{run.name}/seed{seed}"
+
+    def needs_potentials(self, run: Run) -> bool:
+        """Return whether a run's coupling needs potentials."""
+        return "potentials" in COUPLINGS[run.coupling.name].needs
+
+    def potentials(self, run: Run) -> str:
+        """Return the file of the potentials of a run's coupling."""
+        return f"{self.results}/potentials/{run.dataset}/{run.coupling.slug}.npz"
+
+    def gpus(self, count: Callable[[Wildcards], int]) -> Resources:
+        """Return the resources, in the cluster's form, that ask for as many GPUs as are counted."""
+
+        def resource(name: str) -> Callable[[Wildcards], Any]:
+            return lambda wildcards: self.config.cluster.request(count(wildcards))[name]
+
+        return {name: resource(name) for name in self.config.cluster.request(0)}
+
+    def resources(self, run_of: Callable[[Wildcards], Run], gpus: int | None = 1) -> Resources:
+        """Return the resources that the recipe of a run gives, with no more GPUs than that."""
+
+        def hardware(wildcards: Wildcards) -> Any:
+            return self.config.recipes[run_of(wildcards).recipe].hardware
+
+        def count(wildcards: Wildcards) -> int:
+            asked = hardware(wildcards).gpu
+            return asked if gpus is None else min(asked, gpus)
+
+        return self.gpus(count) | {
+            "mem_mb": lambda wildcards: hardware(wildcards).mem_mb,
+            "runtime": lambda wildcards: hardware(wildcards).runtime,
+        }
+
+    # A run.
+
+    def run(self, wildcards: Wildcards) -> Run:
+        """Return the run of the wildcards, whose seed it must declare."""
+        return self.config.run(wildcards.dataset, wildcards.run, int(wildcards.seed))
+
+    def threads(self, wildcards: Wildcards) -> int:
+        """Return the threads of a run's jobs."""
+        return self.config.recipes[self.run(wildcards).recipe].hardware.threads
+
+    def processes(self, wildcards: Wildcards) -> int:
+        """Return the processes that share a run's batches."""
+        return max(1, self.config.recipes[self.run(wildcards).recipe].hardware.gpu)
+
+    def settings(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return what a run is."""
+        return self.config.run_settings(self.run(wildcards), int(wildcards.seed)).plain()
+
+    def sampling(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return how a run's snapshots are sampled."""
+        return self.config.sampling(self.run(wildcards)).plain()
+
+    def training_inputs(self, wildcards: Wildcards) -> dict[str, str]:
+        """Return what a run is trained on: potentials, a teacher's pairs, weights to begin with."""
+        return self.before(self.run(wildcards), int(wildcards.seed))
+
+    def before(self, run: Run, seed: int) -> dict[str, str]:
+        """Return the same of a run and a seed."""
+        inputs = {}
+        if self.needs_potentials(run):
+            inputs["potentials"] = self.potentials(run)
+        if run.teacher is not None:
+            place = f"{self.results}/pairs/{run.dataset}/{run.teacher}/seed{seed}"
+            inputs["pairs"] = f"{place}/{pairs_name(run.coupling)}"
+        if run.start is not None:
+            start = self.config.run(run.dataset, run.start, seed)
+            inputs["start"] = f"{self.folder(start, seed)}/model.safetensors"
+        return inputs
+
+    # Potentials and pairs of teachers.
+
+    def potentials_settings(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return how potentials are fitted."""
+        runs = self.config.runs_of(wildcards.dataset)
+        fitted = {run.coupling.slug: run.coupling for run in runs if self.needs_potentials(run)}
+        if wildcards.potentials not in fitted:
+            raise InputError(
+                f"{wildcards.dataset}: no run needs potentials {wildcards.potentials!r}; expected "
+                f"one of {sorted(fitted)}"
+            )
+        return self.config.potentials.plain() | dict(fitted[wildcards.potentials].options)
+
+    def teacher(self, wildcards: Wildcards) -> Run:
+        """Return the run whose model makes pairs."""
+        return self.config.run(wildcards.dataset, wildcards.teacher, int(wildcards.seed))
+
+    def teacher_model(self, wildcards: Wildcards) -> str:
+        """Return that model."""
+        folder = self.folder(self.teacher(wildcards), int(wildcards.seed))
+        return f"{folder}/model.safetensors"
+
+    def teacher_settings(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return what that run is."""
+        return self.config.run_settings(self.teacher(wildcards), int(wildcards.seed)).plain()
+
+    def pairs_settings(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return how a teacher's pairs are made."""
+        taught = {
+            pairs_name(run.coupling): run.coupling.options
+            for run in self.config.runs_of(wildcards.dataset)
+            if run.teacher == wildcards.teacher and int(wildcards.seed) in run.seeds
+        }
+        if wildcards.pairs not in taught:
+            raise InputError(
+                f"{wildcards.dataset} {wildcards.teacher}, seed {wildcards.seed}: no run is taught "
+                f"by its pairs {wildcards.pairs!r}; expected one of {sorted(taught)}"
+            )
+        options = taught[wildcards.pairs]
+        sampler = asdict(self.config.samplers[options["sampler"]])
+        return {"sampler": sampler} | {k: options.get(k, 0) for k in ("steps", "count", "states")}
+
+    # What couplings do and cost.
+
+    def _marginal_runs(self) -> dict[Pick, Run]:
+        """Return the couplings whose marginals are measured, each with a run that has it."""
+        comparison = self.config.comparison(self.config.coupling_marginals.comparison)
+        runs = [self.config.run(comparison.dataset, name) for name in comparison.runs]
+        return {run.coupling: run for run in runs if run.teacher is None}
+
+    def marginal_inputs(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return the store, and the potentials that these couplings need."""
+        runs = self._marginal_runs().values()
+        potentials = [self.potentials(run) for run in runs if self.needs_potentials(run)]
+        dataset = next(iter(runs)).dataset
+        return {"store": f"{self.results}/data/{dataset}", "potentials": potentials}
+
+    def marginal_couplings(self, wildcards: Wildcards) -> list[dict[str, Any]]:
+        """Return these couplings with the files of their potentials."""
+        return [
+            {
+                "coupling": asdict(coupling),
+                "potentials": self.potentials(run) if self.needs_potentials(run) else None,
+            }
+            for coupling, run in self._marginal_runs().items()
+        ]
+
+    def marginal_settings(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return how many of their pairs are drawn, and on which dataset."""
+        settings = self.config.coupling_marginals
+        dataset = self.config.comparison(settings.comparison).dataset
+        return settings.model_dump(exclude={"comparison"}) | {"dataset": dataset}
+
+    def timed_run(self, wildcards: Wildcards) -> Run:
+        """Return the run with whose training steps matching is compared: the dataset's first."""
+        return self.config.runs_of(wildcards.dataset)[0]
+
+    def timed_settings(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return what that run is."""
+        run = self.timed_run(wildcards)
+        return self.config.run_settings(run, run.seeds[0]).plain()
+
+    def training_threads(self, wildcards: Wildcards) -> int:
+        """Return the threads of its training."""
+        return self.config.recipes[self.timed_run(wildcards).recipe].hardware.threads
+
+    def timed_threads(self, wildcards: Wildcards) -> int:
+        """Return two at least: nobody is to disturb the thread that matches ahead."""
+        return max(2, self.training_threads(wildcards))
+
+    # Noise-sample pairs.
+
+    def noise_sample_pairs(self, dataset: str) -> NoiseSamplePairs:
+        """Return what is compared of a dataset's noise-sample pairs.
+
+        Raises
+        ------
+        InputError
+            If that is nothing.
+        """
+        known = self.config.noise_sample_pairs
+        if dataset not in known:
+            raise InputError(
+                f"noise_sample_pairs: no entry for {dataset!r}; expected one of {sorted(known)}"
+            )
+        return known[dataset]
+
+    def generating_runs(self, dataset: str) -> list[Run]:
+        """Return the run that generates the samples, and the one whose loss is beside its."""
+        pairs = self.noise_sample_pairs(dataset)
+        return [self.config.run(dataset, name) for name in (pairs.run, pairs.matched_run) if name]
+
+    def draw_inputs(self, wildcards: Wildcards) -> dict[str, str]:
+        """Return the model that generates samples; where there is none, the store they are from."""
+        models = self._models(wildcards.dataset)
+        return {"model": models[0]} if models else {"store": self.store(wildcards)}
+
+    def draw_settings(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return how samples are drawn and noises matched."""
+        return self.noise_sample_pairs(wildcards.dataset).model_dump(
+            include={"draws", "count", "match_sizes", "seed"}
+        )
+
+    def draw_runs(self, wildcards: Wildcards) -> list[dict[str, Any]]:
+        """Return the run whose model generates samples, if there is one."""
+        return self.loss_runs(wildcards)[:1]
+
+    def nearest_batch_sizes(self, wildcards: Wildcards) -> list[int]:
+        """Return the batches in which a sample's noise may be the nearest of all."""
+        return self.noise_sample_pairs(wildcards.dataset).batch_sizes
+
+    def embedding(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return which t-SNEs are made."""
+        return self.noise_sample_pairs(wildcards.dataset).model_dump(
+            include={"pairs", "perplexity", "embeddings"}
+        )
+
+    def _models(self, dataset: str) -> list[str]:
+        runs = self.generating_runs(dataset)
+        return [f"{self.folder(run, run.seeds[0])}/model.safetensors" for run in runs]
+
+    def loss_models(self, wildcards: Wildcards) -> list[str]:
+        """Return the models whose loss over time is measured."""
+        models = self._models(wildcards.dataset)
+        if not models:
+            raise InputError(
+                f"noise_sample_pairs.{wildcards.dataset}: no run, so there is no loss over time"
+            )
+        return models
+
+    def loss_runs(self, wildcards: Wildcards) -> list[dict[str, Any]]:
+        """Return the runs whose models these are."""
+        return [
+            {
+                "name": run.name,
+                "settings": self.config.run_settings(run, run.seeds[0]).plain(),
+                "folder": self.folder(run, run.seeds[0]),
+                "batch_size": self.config.sampling(run).batch_size,
+            }
+            for run in self.generating_runs(wildcards.dataset)
+        ]
+
+    def loss_settings(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return on what their loss is measured."""
+        pairs = self.noise_sample_pairs(wildcards.dataset)
+        found = {"count": pairs.count, "match_size": pairs.match_sizes[-1]}
+        return found | {"bins": pairs.time_bins, "seed": pairs.seed}
+
+    def _pair_hardware(self, wildcards: Wildcards) -> Any:
+        runs = self.generating_runs(wildcards.dataset)
+        return self.config.recipes[runs[0].recipe].hardware if runs else None
+
+    def pair_gpus(self, wildcards: Wildcards) -> int:
+        """Return a GPU where a model that has one generates samples."""
+        hardware = self._pair_hardware(wildcards)
+        return min(1, hardware.gpu) if hardware else 0
+
+    def pair_memory(self, wildcards: Wildcards) -> int:
+        """Return the memory of jobs with pairs in MB."""
+        hardware = self._pair_hardware(wildcards)
+        return max(8000, hardware.mem_mb if hardware else 0)

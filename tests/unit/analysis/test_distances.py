@@ -1,0 +1,214 @@
+"""Compared runs: their times, baselines and FID, and intervals over seeds of what they reach."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+
+from dansm.analysis.distances import collect_distances, summarise, write_fid, write_summary
+from dansm.couplings import fit_potentials
+from dansm.errors import InputError
+from dansm.io.files import write_json
+from dansm.io.tables import (
+    COMPARISON_COLUMNS,
+    DISTANCE_COLUMNS,
+    SUMMARY_COLUMNS,
+    read_table,
+    run_columns,
+    write_table,
+)
+
+from ..factories import make_settings
+
+MEASURED = {
+    "sampler": "euler",
+    "steps": 3,
+    "nfe": 3.0,
+    "image_set": 0,
+    "metric": "frechet_distance",
+    "feature_extractor": "digit_classifier",
+    "n_samples": 10,
+}
+
+
+def write_run(folder, name, seconds, images=(40, 80), **changes):
+    folder.mkdir(parents=True)
+    settings = make_settings(**changes)
+    write_json(folder / "run.json", {"name": name, "settings": settings.plain()})
+    row = run_columns(name, settings) | MEASURED
+    of_snapshots = [row | {"images_seen": 40, "value": 5.0}, row | {"images_seen": 80, "value": 3}]
+    write_table(folder / "distances.csv", of_snapshots, DISTANCE_COLUMNS)
+    lines = [
+        json.dumps({"images_seen": seen, "seconds": s})
+        for seen, s in zip(images, seconds, strict=True)
+    ]
+    (folder / "stats.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture
+def potentials(tmp_path):
+    path = tmp_path / "potentials.npz"
+    fitted = fit_potentials(torch.rand(9, 1, 4, 4), seed=0, steps=2, batch_size=4, progress=False)
+    fitted.save(path)
+    return path, fitted.seconds
+
+
+@pytest.fixture
+def collect(tmp_path):
+    def make(folders, others=(), **changes):
+        options = {"dataset": "toy", "baselines": {"rectified_flow": "vanilla"}} | changes
+        collect_distances(folders, others, tmp_path / "distances.csv", **options)
+        return read_table(tmp_path / "distances.csv", COMPARISON_COLUMNS)
+
+    return make
+
+
+def test_each_snapshot_has_its_time_and_fitting_is_part_of_it(tmp_path, potentials, collect):
+    path, fitting = potentials
+    folders = [
+        write_run(tmp_path / "a", "vanilla", (1.5, 3.5)),
+        write_run(
+            tmp_path / "b",
+            "ours",
+            (2.0, 4.0),
+            coupling={"semidiscrete": {"metric": "covariance"}},
+        ),
+    ]
+    table = collect(folders, potentials={"semidiscrete-covariance": path})
+    assert fitting > 0
+    found = table.groupby(["run", "images_seen"])["seconds"].unique()
+    assert found["vanilla", 40] == [1.5]
+    assert found["vanilla", 80] == [3.5]
+    assert found["ours", 80] == [pytest.approx(4.0 + fitting)]
+    assert table["options"].dropna().unique().tolist() == ["metric=covariance"]
+    assert table["unequal"].isna().all()
+
+
+def test_a_snapshot_without_a_time_is_named(tmp_path, collect):
+    folder = write_run(tmp_path / "a", "vanilla", (1.5, 3.5), images=(40, 72))
+    with pytest.raises(InputError, match=r"stats\.jsonl: expected a line.*images_seen \[80\]"):
+        collect([folder])
+    (folder / "stats.jsonl").write_text('{"images_seen": 40}\n')
+    with pytest.raises(InputError, match=r"stats\.jsonl: expected the statistics.*seconds"):
+        collect([folder])
+    assert not (tmp_path / "distances.csv").exists()
+
+
+def test_each_row_has_its_process_baseline_and_what_is_unequal(tmp_path, collect):
+    folders = [
+        write_run(tmp_path / "a", "vanilla", (1, 2)),
+        write_run(tmp_path / "b", "dansm", (1, 2), coupling={"greedy": {"match_size": 10}}),
+        write_run(tmp_path / "c", "ddpm", (1, 2), process="diffusion"),
+    ]
+    halves = MEASURED | {"dataset": "pixels", "process": "real_halves", "value": 0.5}
+    write_table(tmp_path / "floor.csv", [halves], DISTANCE_COLUMNS)
+    baselines = {"rectified_flow": "vanilla", "diffusion": "ddpm"}
+    options = {"baselines": baselines, "unequal": ["recipe", "sampling"], "dataset": "latent"}
+    table = collect(folders, [tmp_path / "floor.csv"], **options)
+    before = (tmp_path / "distances.csv").read_bytes()
+    collect(folders[::-1], [tmp_path / "floor.csv"], **options)
+    assert (tmp_path / "distances.csv").read_bytes() == before
+    assert set(table["dataset"]) == {"latent"}
+    assert set(table["unequal"]) == {"recipe, sampling"}
+    found = dict(zip(table["run"].dropna(), table["baseline"].dropna(), strict=True))
+    assert found == {"vanilla": "vanilla", "dansm": "vanilla", "ddpm": "ddpm"}
+    (floor,) = table[table["process"] == "real_halves"].to_dict("records")
+    assert floor["value"] == 0.5
+    assert pd.isna([floor["run"], floor["baseline"]]).all()
+
+
+def distances(run, seed, values, images=(40, 80), **changes):
+    """A row per snapshot and metric; the last snapshot has two sets of images."""
+    rows = [
+        run_columns(run, make_settings(seed=seed))
+        | MEASURED
+        | {
+            "images_seen": seen,
+            "image_set": image_set,
+            "metric": metric,
+            "value": value + (100 if metric == "kernel_distance" else image_set),
+            "seconds": float(seed),
+            "baseline": "vanilla",
+        }
+        | changes
+        for seen, value in zip(images, values, strict=True)
+        for image_set in ((0, 1) if seen == images[-1] else (0,))
+        for metric in ("frechet_distance", "kernel_distance")
+    ]
+    return pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS)).astype(COMPARISON_COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("extractor", "is_there"),
+    [
+        ("inception_clean", True),
+        ("random_inception_legacy_tensorflow", True),
+        ("digit_classifier", False),
+    ],
+)
+def test_only_inceptions_frechet_distance_is_a_fid(tmp_path, extractor, is_there):
+    table = distances("vanilla", 0, (2, 1), feature_extractor=extractor)
+    table = pd.concat([table, distances("vanilla", 0, (2, 1))], ignore_index=True)
+    if not is_there:
+        with pytest.raises(InputError, match=r"fid\.csv: .*found those over \['digit_classifier'"):
+            write_fid(table, tmp_path / "fid.csv")
+        return
+    write_fid(table, tmp_path / "fid.csv")
+    found = read_table(tmp_path / "fid.csv", COMPARISON_COLUMNS)
+    assert len(found) == 3
+    assert set(found["metric"]) == {"frechet_distance"}
+    assert set(found["feature_extractor"]) == {extractor}
+
+
+def test_intervals_are_over_seeds_and_differences_within_them(tmp_path):
+    rng = np.random.default_rng(0)
+    common = rng.normal(10, 3, 5)
+    finals = {"vanilla": common + 2 + rng.normal(0, 0.1, 5), "loom": common}
+    table = pd.concat(
+        distances(run, seed, (50.0, value))
+        for run, values in finals.items()
+        for seed, value in enumerate(values)
+    )
+    write_summary(table, tmp_path / "summary.csv")
+    summary = read_table(tmp_path / "summary.csv", SUMMARY_COLUMNS)
+    assert len(summary) == 2 * 2
+    summary = summary[summary["metric"] == "frechet_distance"]
+    assert summary["run"].tolist() == ["loom", "vanilla"]
+    best, vanilla = (row for _, row in summary.iterrows())
+    # The last snapshot's two sets of images differ by 1.
+    for row, values in ((best, finals["loom"]), (vanilla, finals["vanilla"])):
+        assert row["mean"] == pytest.approx(values.mean() + 0.5)
+        interval = stats.t.interval(0.95, 4, loc=values.mean() + 0.5, scale=stats.sem(values))
+        assert (row["low"], row["high"]) == pytest.approx(interval)
+        assert (row["seeds"], row["seconds"], row["coupling"]) == (5, 2.0, "independent")
+    gaps = finals["vanilla"] - finals["loom"]
+    expected = stats.t.interval(0.95, 4, loc=gaps.mean(), scale=stats.sem(gaps))
+    assert (vanilla["behind_low"], vanilla["behind_high"]) == pytest.approx(expected)
+    assert vanilla["behind"] == pytest.approx(gaps.mean())
+    assert (best["behind"], best["behind_low"], best["behind_high"]) == (0, 0, 0)
+    assert vanilla["difference"] == 0
+    assert best["difference"] == pytest.approx(-gaps.mean())
+    assert (best["difference_high"], best["difference_low"]) == pytest.approx(
+        tuple(-e for e in expected)
+    )
+
+
+def test_the_best_precision_is_the_highest():
+    table = pd.concat(distances(run, 0, (0, v)) for run, v in (("vanilla", 0.5), ("loom", 0.7)))
+    table = table[table["metric"] == "frechet_distance"].assign(metric="precision")
+    summary = summarise(table)
+    assert summary["run"].tolist() == ["loom", "vanilla"]
+    assert summary["behind"].tolist() == pytest.approx([0, 0.2])
+    assert summary["difference"].tolist() == pytest.approx([0.2, 0])
+
+
+def test_one_seed_has_no_interval_and_a_lone_run_no_difference():
+    table = distances("loom", 0, (5.0, 3.0))
+    table = table[table["metric"] == "frechet_distance"]
+    (row,) = summarise(table).itertuples()
+    assert row.mean == 3.5
+    assert pd.isna([row.low, row.high, row.difference]).all()

@@ -1,0 +1,85 @@
+"""Notebooks say what they read, and run as they are from the root on what is archived."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dansm.errors import InputError
+from dansm.figures.notebooks import read_notebooks
+
+ROOT = Path(__file__).parents[3]
+NOTEBOOKS = read_notebooks(ROOT / "notebooks")
+SAID = {"of": "comparison", "tables": {"speed": "speed_{comparison}.csv"}}
+DEFAULTS = 'speed = "a"\nsubject = "b"\noutput = "c"\n'
+
+
+def write(folder, said, first="# Saving\n\nWhat it shows.", defaults=DEFAULTS, kind="markdown"):
+    cells = [
+        {"cell_type": kind, "metadata": {}, "source": first.splitlines(keepends=True)},
+        {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": [defaults]},
+    ]
+    content = {"cells": cells, "metadata": {"dansm": said}}
+    (folder / "saving.ipynb").write_text(json.dumps(content))
+    return folder
+
+
+def test_a_notebook_says_what_it_reads_and_shows(tmp_path):
+    (found,) = read_notebooks(write(tmp_path, SAID)).values()
+    assert (found.name, found.of, found.samples) == ("saving", "comparison", False)
+    assert found.tables == {"speed": "speed_{comparison}.csv"} and found.optional == {}
+    assert (found.title, found.caption) == ("Saving", "What it shows.")
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({}, "of as one of"),
+        ({**SAID, "of": "run"}, "of as one of .*'run'"),
+        ({**SAID, "table": {}}, "metadata dansm with"),
+        ({**SAID, "of": "dataset"}, r"no braces but \{dataset\}.*speed_\{comparison\}"),
+        ({**SAID, "samples": "all"}, "samples true"),
+        ({**SAID, "tables": ["speed.csv"]}, "file names by parameter"),
+        ({**SAID, "optional": {"more": "more.csv"}}, r"defaults.*'more'.*found \['output'"),
+    ],
+)
+def test_a_notebook_that_says_something_else_is_named(tmp_path, said, message):
+    with pytest.raises(InputError, match=rf"saving\.ipynb: .*{message}"):
+        read_notebooks(write(tmp_path, said))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"first": "# Saving"}, {"first": "What it shows."}, {"kind": "code"}]
+)
+def test_a_notebook_without_a_caption_is_named(tmp_path, changes):
+    with pytest.raises(InputError, match=r"saving\.ipynb: expected a heading and a caption"):
+        read_notebooks(write(tmp_path, SAID, **changes))
+
+
+def test_what_is_no_notebook_is_named(tmp_path):
+    (tmp_path / "saving.ipynb").write_text("{")
+    with pytest.raises(InputError, match=r"saving\.ipynb: expected a notebook"):
+        read_notebooks(tmp_path)
+
+
+def run(name, folder, **parameters):
+    """Execute a notebook's code without a kernel; return what it wrote, by ending."""
+    scope = {}
+    for cell in json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), scope)  # noqa: S102
+        if "parameters" in cell["metadata"].get("tags", []):
+            scope |= parameters | {"output": str(folder / name)}
+    return {path.suffix: path.read_bytes() for path in folder.glob(f"{name}.*")}
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_every_notebook_draws_the_archive_by_default(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    written = run(name, tmp_path)
+    assert written[".png"].startswith(b"\x89PNG") and written[".pdf"].startswith(b"%PDF")
+
+
+def test_what_couplings_cost_is_drawn_where_it_is_known(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert run("comparison", tmp_path, marginals="results/reference/coupling_marginals.csv")

@@ -1,0 +1,104 @@
+# Runs: what a coupling needs before, training, evaluation.
+#
+# The rolling state is in the run's folder `training/`, which is no declared output: Snakemake
+# deletes the outputs of interrupted jobs, and a resumed job needs its state.
+
+
+rule train_model:
+    input:
+        unpack(look.training_inputs),
+        store=look.store,
+    output:
+        model=f"{RESULTS}/runs/{RUN}/model.safetensors",
+        snapshots=directory(f"{RESULTS}/runs/{RUN}/snapshots"),
+        stats=f"{RESULTS}/runs/{RUN}/stats.jsonl",
+        run=f"{RESULTS}/runs/{RUN}/run.json",
+    log:
+        f"{RESULTS}/logs/train_model/{RUN}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train_model/{RUN}.tsv"
+    # Training is what everything else waits for.
+    priority: 1
+    conda:
+        ENVIRONMENT
+    threads: look.threads
+    resources:
+        **look.resources(look.run, gpus=None),
+    params:
+        settings=look.settings,
+        processes=look.processes,
+    script:
+        "../scripts/train_model.py"
+
+
+rule evaluate_run:
+    input:
+        unpack(look.weights),
+        run=f"{RESULTS}/runs/{RUN}/run.json",
+        snapshots=f"{RESULTS}/runs/{RUN}/snapshots",
+        store=look.pixel_store,
+        autoencoder=look.autoencoder,
+        reference=look.references,
+    output:
+        distances=f"{RESULTS}/runs/{RUN}/distances.csv",
+        samples=f"{RESULTS}/runs/{RUN}/samples.npz",
+        description=f"{RESULTS}/runs/{RUN}/evaluation.json",
+    log:
+        f"{RESULTS}/logs/evaluate_run/{RUN}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/evaluate_run/{RUN}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: look.threads
+    resources:
+        **look.resources(look.run),
+    params:
+        settings=look.settings,
+        sampling=look.sampling,
+        features=look.extractors,
+        extractor=look.extractor_settings,
+    script:
+        "../scripts/evaluate_run.py"
+
+
+rule fit_potentials:
+    input:
+        store=look.store,
+    output:
+        f"{RESULTS}/potentials/{{dataset}}/{{potentials}}.npz",
+    log:
+        f"{RESULTS}/logs/fit_potentials/{{dataset}}/{{potentials}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/fit_potentials/{{dataset}}/{{potentials}}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=16000,
+        runtime=720,
+        gpu=0,
+    params:
+        settings=look.potentials_settings,
+    script:
+        "../scripts/fit_potentials.py"
+
+
+# Finished shards stay in `encoding/` here, too.
+rule make_pairs:
+    input:
+        model=look.teacher_model,
+    output:
+        directory(f"{RESULTS}/pairs/{PAIRS}"),
+    log:
+        f"{RESULTS}/logs/make_pairs/{PAIRS}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/make_pairs/{PAIRS}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        **look.resources(look.teacher),
+    params:
+        run=look.teacher_settings,
+        settings=look.pairs_settings,
+        work=f"{RESULTS}/encoding/pairs/{PAIRS}",
+    script:
+        "../scripts/make_pairs.py"

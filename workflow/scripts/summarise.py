@@ -1,0 +1,11 @@
+"""Final distances of compared runs, each with its interval and its lead."""
+
+from pathlib import Path
+
+from dansm.analysis.distances import write_summary
+from dansm.io.tables import COMPARISON_COLUMNS, read_table
+from dansm.workflow.jobs import job
+
+with job(snakemake):
+    distances = read_table(Path(snakemake.input[0]), COMPARISON_COLUMNS)
+    write_summary(distances, Path(snakemake.output[0]))
