@@ -67,7 +67,7 @@ def run(name, folder, **parameters):
     scope = {}
     for cell in json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())["cells"]:
         if cell["cell_type"] == "code":
-            exec("".join(cell["source"]), scope)  # noqa: S102
+            exec("".join(cell["source"]), scope)
         if "parameters" in cell["metadata"].get("tags", []):
             scope |= parameters | {"output": str(folder / name)}
     return {path.suffix: path.read_bytes() for path in folder.glob(f"{name}.*")}
