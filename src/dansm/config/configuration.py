@@ -63,7 +63,7 @@ class Config(Model):
         description="Solvers with their time grids, by the names that sampling plans use"
     )
     recipes: dict[Name, Recipe]
-    runs: Annotated[list[Run], BeforeValidator(expand_runs), Field(min_length=1)]
+    runs: Annotated[list[Run], Field(min_length=1), BeforeValidator(expand_runs)]
     comparisons: dict[Name, ComparisonEntry] = Field(
         default={}, description="Beside one for each dataset with runs, of its name"
     )
