@@ -2,7 +2,7 @@
 
     python benchmarks/sample_without_png.py --dataset cifar10 --images 2000 --steps 10
 
-The network is that of the dataset's first row in the configuration, with random weights: speed does
+The network is that of the dataset's first run in the configuration, with random weights: speed does
 not depend on them. Without ``--inception`` the features are those of a network of Inception's
 architecture with random weights, for the same reason. By way of PNG files means: sample and write
 all images, then let clean-fid read the folder.
@@ -30,7 +30,7 @@ from dansm.metrics.png import kept_as_png
 from dansm.metrics.sampling import Images, generate
 from dansm.models.autoencoders import Codec
 from dansm.models.networks import make_network
-from dansm.processes import PROCESSES
+from dansm.processes.samplers import make_sampler
 
 
 class RandomInception(nn.Module):
@@ -60,8 +60,8 @@ def main(
 ) -> None:
     """Measure and print."""
     config = load_config(Path("config/config.yaml"))
-    row = config.rows(dataset)[0]
-    settings, sampling = config.run_settings(row, seed=0), config.sampling(row)
+    run = config.runs_of(dataset)[0]
+    settings, sampling = config.run_settings(run, seed=0), config.sampling(run)
     source = config.datasets[dataset].source
     latent = isinstance(source, LatentSource)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -83,17 +83,16 @@ def main(
         autoencoder = config.autoencoders[source.autoencoder].model_dump() if latent else None
         decode = Codec.load(autoencoder, None).decode
         network = make_network(settings.network, settings.shape, seed=0).to(device).eval()
-        process = PROCESSES[settings.process]
-        sampler = next(iter(sampling.last_snapshot))
+        name = next(iter(sampling.final))
+        sampler = make_sampler(settings.process, sampling.samplers[name])
 
         def batches() -> Iterator[Images]:
             return generate(
                 network,
-                process,
+                sampler,
                 store,
                 decode,
                 shape=settings.shape,
-                sampler=sampler,
                 steps=steps,
                 first=0,
                 count=images,
@@ -121,7 +120,7 @@ def main(
             )
 
         print(
-            f"{dataset}, {sampler}, {steps} steps, {images} images, inception_{mode} features, "
+            f"{dataset}, {name}, {steps} steps, {images} images, inception_{mode} features, "
             f"{torch.cuda.get_device_name() if device.type == 'cuda' else 'CPU'}, "
             f"{torch.get_num_threads()} threads, {workers} readers"
         )

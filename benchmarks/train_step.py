@@ -3,7 +3,7 @@
     python benchmarks/train_step.py --dataset cifar10
     python benchmarks/train_step.py --dataset cifar10 --batch-size 8 --steps 3   # on a CPU
 
-Network, batch and learning rate are those of the dataset's first row in the configuration; the
+Network, batch and learning rate are those of the dataset's first run in the configuration; the
 samples are random, since speed does not depend on them. Each way is a process of its own, as a job
 is, so that its peak memory is its own, too. In every round all of them have their turn.
 """
@@ -24,7 +24,8 @@ import typer
 from dansm.config import RunSettings, load_config
 from dansm.data.store import open_store, write_store
 from dansm.io.provenance import processor_name
-from dansm.training.trainer import Trainer, Window, peak_memory
+from dansm.training.statistics import peak_memory
+from dansm.training.trainer import Trainer
 
 
 def main(
@@ -37,13 +38,13 @@ def main(
 ) -> None:
     """Measure, and print the medians over rounds with their ratios to the first way."""
     config = load_config(Path("config/config.yaml"))
-    settings = config.run_settings(config.rows(dataset)[0], seed=0)
+    settings = config.run_settings(config.runs_of(dataset)[0], seed=0)
     if batch_size is not None:
         settings = settings.model_copy(update={"batch_size": batch_size})
     cuda = torch.cuda.is_available()
-    chosen = ways(bf16=cuda, compiled=compiled)  # without a GPU, training takes no notice of bf16
+    chosen = ways(bf16=cuda, compiled=compiled)
     print(
-        f"{dataset}, {settings.process}, shape {settings.shape}, batch {settings.batch_size}, "
+        f"{dataset}, {settings.process.text}, shape {settings.shape}, batch {settings.batch_size}, "
         f"{torch.cuda.get_device_name() if cuda else processor_name()}, {threads} threads, "
         f"torch {torch.__version__}; convolutions of fp32 in TF32: "
         f"{cuda and torch.backends.cudnn.allow_tf32}",
@@ -107,12 +108,11 @@ def measure(settings: RunSettings, steps: int, threads: int) -> tuple[float, flo
         unflipped = settings.model_copy(update={"horizontal_flips": False})
         trainer = Trainer(unflipped, open_store(Path(folder) / "store"), Path(folder) / "run")
         pairs = trainer.coupling.pairs(trainer.batches)
-        window = Window()
 
         def advance(count: int) -> float:
             started = time.perf_counter()
             for _ in range(count):
-                trainer.advance(next(pairs), window)
+                trainer.advance(next(pairs))
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             return time.perf_counter() - started

@@ -6,15 +6,17 @@ import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import pandas as pd
 import typer
 
-from dansm.config import Config, LatentSource, config_schema, load_config, parse_config, read_yaml
+from dansm.catalogue import COUPLINGS, Pick
+from dansm.config import Config, config_schema, load_config, parse_config, read_yaml
 from dansm.errors import InputError, InterruptedTraining, TrainingError
-from dansm.io.tables import read_table
-from dansm.metrics.image_sets import final_distances
+from dansm.io.tables import COMPARISON_COLUMNS, SPEED_COLUMNS, SUMMARY_COLUMNS, read_table
+from dansm.workflow.run_lookups import RunLookups
 
 if TYPE_CHECKING:
     from dansm.data.store import Store
@@ -24,7 +26,7 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=F
 
 CONFIG = Path("config/config.yaml")
 SCHEMA = Path("config/config.schema.json")
-_SAMPLER = typer.Option(help="euler, heun, rk45; ddim_original, ddim_trailing for diffusion")
+_SAMPLER = typer.Option(help="One of the section samplers of the configuration")
 
 
 @contextmanager
@@ -38,20 +40,23 @@ def _one_line() -> Iterator[None]:
 
 
 @app.command()
-def summary(datasets: list[str]) -> None:
-    """Print what the workflow measured for datasets, and where the pictures are."""
+def summary(comparisons: list[str]) -> None:
+    """Print what the workflow measured for comparisons, and where the pictures are."""
     with _one_line():
-        results = Path(load_config(CONFIG).results)
-        for dataset in datasets:
-            table = read_table(results / f"fid_{dataset}.csv")
-            typer.echo(f"\n{_distances(table, dataset)}")
-            speed = pd.read_csv(results / f"speed_{dataset}.csv")
-            typer.echo(f"\n{_savings(speed, dataset)}")
-    figures = sorted(
-        path for dataset in datasets for path in (results / "figures").glob(f"*_{dataset}.png")
-    )
+        config = load_config(CONFIG)
+        results = Path(config.results)
+        for name in comparisons:
+            config.comparison(name)
+            finals = read_table(results / f"summary_{name}.csv", SUMMARY_COLUMNS)
+            distances = read_table(results / f"distances_{name}.csv", COMPARISON_COLUMNS)
+            typer.echo(f"\n{_distances(finals, distances, name)}")
+            if (results / f"speed_{name}.csv").exists():
+                speed = read_table(results / f"speed_{name}.csv", SPEED_COLUMNS)
+                typer.echo(f"\n{_savings(speed, name)}")
+        subjects = {*comparisons, *(config.comparison(name).dataset for name in comparisons)}
+    folder = results / "figures"
     typer.echo("\nPictures (PDF beside each):")
-    for path in figures:
+    for path in sorted({path for name in subjects for path in folder.glob(f"*_{name}.png")}):
         typer.echo(f"  {path}")
 
 
@@ -60,7 +65,7 @@ def train(folder: Path) -> None:
     """Train the run of a folder, or continue it, beside Snakemake.
 
     For torchrun across nodes; docs/cluster.md shows how. FOLDER is
-    results/runs/DATASET/PROCESS/COUPLING-MATCH_SIZE/seedSEED, its dataset is in results/data.
+    results/runs/DATASET/RUN/seedSEED, its dataset is in results/data.
     """
     # Here, since the other commands are quick without PyTorch.
     from dansm.data.store import open_store
@@ -68,16 +73,14 @@ def train(folder: Path) -> None:
 
     try:
         with _one_line():
-            results, dataset, process, coupling, match_size, seed = _parts(folder)
-            config = _config_of(results)
-            row = config.row(dataset, process, coupling, match_size)
-            potentials = results / "potentials" / dataset / f"{coupling}.npz"
-            with _recorded(results, folder):
+            look, dataset, name, seed = _parts(folder)
+            run = look.config.run(dataset, name, seed)
+            with _recorded(Path(look.results), folder):
                 training.train(
-                    config.run_settings(row, seed),
-                    open_store(results / "data" / dataset),
+                    look.config.run_settings(run, seed),
+                    open_store(Path(look.results) / "data" / dataset),
                     folder,
-                    potentials if config.kind(coupling) == "semidiscrete" else None,
+                    **{key: Path(path) for key, path in look.before(run, seed).items()},
                 )
     except InterruptedTraining as interruption:
         typer.echo(interruption)
@@ -97,13 +100,13 @@ def sample(
     from dansm import single_steps
 
     with _one_line():
-        results, dataset, *_ = _parts(run)
-        scene = _scene(results, dataset)
+        look, dataset, *_ = _parts(run)
+        scene = _scene(look, dataset)
         images = single_steps.sample_run(
             run,
             scene.store,
             scene.codec.decode,
-            sampler=sampler,
+            sampler=_sampler(look.config, sampler),
             steps=steps,
             first=first,
             count=count,
@@ -138,34 +141,34 @@ def evaluate(
     with _one_line():
         of_run = (images / "run.json").exists()
         if of_run:
-            results, dataset, *_ = _parts(images)
+            look, dataset, *_ = _parts(images)
         elif dataset is None:
             raise InputError(f"{images}: expected --dataset for images that are not of a run")
-        scene = _scene(results, dataset)
-        names = scene.config.features(dataset)
+        else:
+            look = _look(results)
+        names = look.config.dataset(dataset).features
         if (extractor or names[0]) not in names:
             raise InputError(f"--extractor: expected one of {names}, found {extractor!r}")
         name = extractor or names[0]
+        scene, asked = _scene(look, dataset), SimpleNamespace(dataset=dataset, extractor=name)
         network = make_extractor(
             name,
             scene.store,
-            classifier=scene.config.scaled_classifier(scene.pixels)
-            if name == "digit_classifier"
-            else None,
-            classifier_path=results / "classifiers" / scene.pixels,
-            inception_weights=results / "inception",
-            inception_sha256=scene.config.inception_sha256,
+            classifier_path=look.weights(asked).get("classifier"),
+            **look.extractor_settings(asked),
         )
-        path = results / "features" / scene.pixels / f"{name}.npz"
-        reference = ReferenceFeatures.load(path, network.identity)
+        reference = ReferenceFeatures.load(Path(look.references(asked)[0]), network.identity)
         if of_run:
-            options = {"sampler": sampler, "steps": steps, "first": 0, "count": count}
-            batches = (
-                batch.images
-                for batch in single_steps.sample_run(
-                    images, scene.store, scene.codec.decode, **options
-                )
+            sampled = single_steps.sample_run(
+                images,
+                scene.store,
+                scene.codec.decode,
+                sampler=_sampler(look.config, sampler),
+                steps=steps,
+                first=0,
+                count=count,
             )
+            batches = (batch.images for batch in sampled)
         else:
             batches = single_steps.read_images(images, scene.store)
         found = single_steps.evaluate_images(batches, network, reference)
@@ -179,7 +182,7 @@ def match(
     samples: Annotated[Path, typer.Argument(help="NAME.npy, or NAME.npz with an array samples")],
     output: Annotated[Path, typer.Argument(help="NAME.npz, gets noise, samples and index")],
     coupling: Annotated[str, typer.Option(help="See docs/couplings.md")] = "greedy",
-    match_size: Annotated[int, typer.Option(min=0)] = 1000,
+    match_size: Annotated[int, typer.Option(help="Of couplings that have one")] = 1000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     batch_size: Annotated[int, typer.Option(min=1)] = 250,
 ) -> None:
@@ -187,13 +190,12 @@ def match(
     from dansm import single_steps
 
     with _one_line():
+        if coupling not in COUPLINGS:
+            raise InputError(f"unknown coupling {coupling!r}; expected one of {sorted(COUPLINGS)}")
+        sized = "match_size" in COUPLINGS[coupling].options.__dataclass_fields__
+        pick = Pick(coupling, {"match_size": match_size} if sized else {})
         paired = single_steps.match_file(
-            samples,
-            output,
-            coupling=coupling,
-            match_size=match_size,
-            seed=seed,
-            batch_size=batch_size,
+            samples, output, coupling=pick, seed=seed, batch_size=batch_size
         )
     typer.echo(f"{output}: {paired} pairs")
 
@@ -311,23 +313,23 @@ def plan(
 class _Scene(NamedTuple):
     """What images of a dataset need: it may be one of latents, compared as pixels."""
 
-    config: Config
-    pixels: str
     store: "Store"
     codec: "Codec"
 
 
-def _scene(results: Path, dataset: str) -> _Scene:
+def _scene(look: RunLookups, dataset: str) -> _Scene:
     from dansm.data.store import open_store
     from dansm.models.autoencoders import Codec
 
-    config = _config_of(results)
-    if dataset not in config.datasets:
-        raise InputError(f"unknown dataset {dataset!r}; expected one of {sorted(config.datasets)}")
-    source, pixels, codec = config.datasets[dataset].source, dataset, None
-    if isinstance(source, LatentSource):
-        pixels, codec = source.of, results / "autoencoders" / source.autoencoder
-    return _Scene(config, pixels, open_store(results / "data" / pixels), Codec.load(codec))
+    of_dataset = SimpleNamespace(dataset=dataset)
+    store = open_store(Path(look.pixel_store(of_dataset)))
+    return _Scene(store, Codec.load(look.autoencoder(of_dataset) or None))
+
+
+def _sampler(config: Config, name: str) -> Pick:
+    if name not in config.samplers:
+        raise InputError(f"unknown sampler {name!r}; expected one of {sorted(config.samplers)}")
+    return config.samplers[name]
 
 
 def _recorded(results: Path, folder: Path) -> AbstractContextManager[None]:
@@ -342,57 +344,45 @@ def _recorded(results: Path, folder: Path) -> AbstractContextManager[None]:
     return recorded(results, "train_model", name, outputs)
 
 
-def _config_of(results: Path) -> Config:
-    """Return the configuration at the scale that a results folder is of."""
+def _look(results: Path) -> RunLookups:
+    """Return look-ups in the configuration at the scale that a results folder is of."""
     scale = results.name if results.parent.name == "results" else None
-    return parse_config({**read_yaml(CONFIG), "scale": scale}, str(CONFIG))
+    look = RunLookups(parse_config({**read_yaml(CONFIG), "scale": scale}, str(CONFIG)))
+    look.results = results.as_posix()
+    return look
 
 
-def _parts(folder: Path) -> tuple[Path, str, str, str, int, int]:
-    """Return the results folder, dataset, process, coupling, match size and seed of a run's."""
-    found = re.fullmatch(
-        r"(.+)/runs/([^/]+)/([^/]+)/([^/]+)-(\d+)/seed(\d+)", folder.as_posix().rstrip("/")
-    )
+def _parts(folder: Path) -> tuple[RunLookups, str, str, int]:
+    """Return look-ups in the results folder of a run's, its dataset, name and seed."""
+    found = re.fullmatch(r"(.+)/runs/([^/]+)/([^/]+)/seed(\d+)", folder.as_posix().rstrip("/"))
     if found is None:
-        raise InputError(
-            f"{folder}: expected results/runs/DATASET/PROCESS/COUPLING-MATCH_SIZE/seedSEED"
-        )
-    results, dataset, process, coupling, match_size, seed = found.groups()
-    return Path(results), dataset, process, coupling, int(match_size), int(seed)
+        raise InputError(f"{folder}: expected results/runs/DATASET/RUN/seedSEED")
+    results, dataset, name, seed = found.groups()
+    return _look(Path(results)), dataset, name, int(seed)
 
 
-def _distances(table: pd.DataFrame, dataset: str) -> str:
-    """Return the last snapshots' Fréchet distances, mean over seeds and ranges, as text."""
-    last = final_distances(table)
-    key = ["feature_extractor", "process", "sampler", "match_size", "coupling"]
-    wide = last.pivot_table(index=key, columns="steps", values="value", aggfunc="mean")
+def _distances(finals: pd.DataFrame, distances: pd.DataFrame, comparison: str) -> str:
+    """Return the Fréchet distances of finished models, mean over seeds, as text."""
+    shown = finals[finals["metric"] == "frechet_distance"]
+    shown = shown.assign(run=pd.Categorical(shown["run"], distances["run"].dropna().unique()))
+    key = ["feature_extractor", "process", "sampler", "run"]
+    wide = shown.pivot_table(index=key, columns="steps", values="mean", observed=True)
     wide.columns = [f"{steps} steps" for steps in wide.columns]
-    floors = table[(table["metric"] == "frechet_distance") & table["images_seen"].isna()]
     lines = [
-        f"Fréchet distance on {dataset}, at equal images seen "
-        f"({', '.join(f'{n:,}' for n in sorted(last['images_seen'].unique()))}); lower is better",
+        f"Fréchet distance in {comparison}, of the finished models; lower is better",
         wide.astype(float).round(1).to_string(na_rep="–"),
     ]
-    for (process, extractor), rows in floors.groupby(["process", "feature_extractor"]):
-        value = rows["value"].astype(float).mean()
-        lines.append(f"{process} ({extractor}): {value:.1f}")
+    of_real = distances["run"].isna() & (distances["metric"] == "frechet_distance")
+    for (process, extractor), rows in distances[of_real].groupby(["process", "feature_extractor"]):
+        lines.append(f"{process} ({extractor}): {rows['value'].mean():.1f}")
     return "\n".join(lines)
 
 
-def _savings(speed: pd.DataFrame, dataset: str) -> str:
-    shown = speed[speed["match_size"] > 0][
-        [
-            "process",
-            "match_size",
-            "steps",
-            "seeds",
-            "images_to_reach",
-            "saving_percent",
-            "saving_student_low",
-            "saving_student_high",
-        ]
-    ]
-    title = f"Images seen until {dataset} is as good as the vanilla run at its end; saving in %"
+def _savings(speed: pd.DataFrame, comparison: str) -> str:
+    columns = "process sampler steps run baseline seeds images_to_reach saving_percent"
+    columns += " saving_student_low saving_student_high"
+    shown = speed.loc[speed["run"] != speed["baseline"], columns.split()]
+    title = f"Images seen until a run of {comparison} is as good as its baseline at the end; in %"
     return f"{title}\n{shown.round(0).to_string(index=False, na_rep='–')}"
 
 

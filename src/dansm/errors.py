@@ -13,4 +13,4 @@ class TrainingError(RuntimeError):
 
 
 class InterruptedTraining(Exception):  # noqa: N818
-    """Training was told to end (SIGTERM) and has saved its state; the same call continues it."""
+    """Training was asked to stop (SIGTERM) and has saved its state; the same call continues it."""

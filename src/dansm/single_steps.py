@@ -138,9 +138,7 @@ def evaluate_images(
     return measure(found, reference, extractor, everything=True)
 
 
-def match_file(
-    path: Path, output: Path, *, coupling: Pick, seed: int, batch_size: int
-) -> int:
+def match_file(path: Path, output: Path, *, coupling: Pick, seed: int, batch_size: int) -> int:
     """Pair the samples of a file with noises and write an npz; return how many were paired.
 
     Parameters

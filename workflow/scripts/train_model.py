@@ -11,12 +11,8 @@ with job(snakemake):
         RunSettings.model_validate(snakemake.params.settings),
         Path(snakemake.input.store),
         Path(snakemake.output.run).parent,
-        name=snakemake.wildcards.run,
-        **{
-            name: Path(snakemake.input[name])
-            for name in ("potentials", "pairs", "start")
-            if name in snakemake.input.keys()
-        },
+        # The store of a teacher's pairs, potentials, the model to start from: what the run needs.
+        **{name: Path(path) for name, path in snakemake.input.items() if name != "store"},
         processes=snakemake.params.processes,
         threads=snakemake.threads,
     )

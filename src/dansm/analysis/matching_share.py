@@ -6,22 +6,21 @@ training uses. So what else the machine does hits all alike, and shares are take
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import torch
 
+from dansm.catalogue import Pick
 from dansm.config import MatchingShare, RunSettings
-from dansm.couplings import Greedy, Pairs, make_coupling
+from dansm.couplings import Greedy, Independent
 from dansm.data.store import Store
-from dansm.io.files import atomic_path
 from dansm.io.provenance import processor_name
-from dansm.io.tables import MATCHING_SHARE_COLUMNS
+from dansm.io.tables import MATCHING_SHARE_COLUMNS, write_table
 from dansm.training.prefetching import Prefetcher
-from dansm.training.trainer import Trainer, Window
+from dansm.training.trainer import Trainer
 
 _MOST_BATCHES = 40  # of a pool that are matched in one turn
 
@@ -39,15 +38,24 @@ def measure_matching_share(
     Parameters
     ----------
     run
-        Of the dataset; its coupling does not matter.
+        Of the dataset; its coupling and where it starts do not matter.
     store
         The dataset.
     """
-    vanilla = {"coupling": "independent", "variant": None, "match_size": 0}
+    vanilla = {"coupling": Pick("independent"), "start": None}
     trainer = Trainer(run.model_copy(update=vanilla), store, Path(path).parent)
-    device = trainer.accelerator.device
-    shape, size = run.shape, run.batch_size
-    dimensions = int(np.prod(shape))
+    device = trainer.device
+    dimensions = prod(run.shape)
+    same = {
+        "dataset": run.dataset,
+        "process": run.process.name,
+        "dimensions": dimensions,
+        "batch_size": run.batch_size,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "processor": processor_name(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
     rows: list[dict[str, Any]] = []
     _step_seconds(trainer, 0, settings.seed, settings.steps)  # the first one prepares the others
     for k in range(settings.rounds):
@@ -57,29 +65,16 @@ def measure_matching_share(
                 continue
             match = _match_seconds(trainer, match_size, settings.seed + k, settings.steps)
             ahead = _step_seconds(trainer, match_size, settings.seed + k, settings.steps)
-            milliseconds = (1e3 * seconds for seconds in (step, match, ahead))
-            rows.append(
-                {"match_size": match_size, "round": k}
-                | dict(zip(("step_ms", "match_ms", "ahead_step_ms"), milliseconds, strict=True))
-            )
-            print(rows[-1], flush=True)
-    table = pd.DataFrame(
-        rows, columns=["match_size", "round", "step_ms", "match_ms", "ahead_step_ms"]
-    )
-    table = table.assign(
-        dataset=run.dataset,
-        process=run.process,
-        dimensions=dimensions,
-        batch_size=size,
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        processor=processor_name(),
-        threads=torch.get_num_threads(),
-        torch=torch.__version__,
-    )
-    with atomic_path(path) as partial:
-        table[list(MATCHING_SHARE_COLUMNS)].astype(MATCHING_SHARE_COLUMNS).to_csv(
-            partial, index=False
-        )
+            turn = {
+                "match_size": match_size,
+                "round": k,
+                "step_ms": 1e3 * step,
+                "match_ms": 1e3 * match,
+                "ahead_step_ms": 1e3 * ahead,
+            }
+            print(turn, flush=True)
+            rows.append(same | turn)
+    write_table(path, rows, MATCHING_SHARE_COLUMNS)
 
 
 def _step_seconds(trainer: Trainer, match_size: int, seed: int, steps: int) -> float:
@@ -87,23 +82,20 @@ def _step_seconds(trainer: Trainer, match_size: int, seed: int, steps: int) -> f
 
     The steps before let the thread work ahead, as it does in the middle of a training.
     """
-    name = "greedy" if match_size else "independent"
-    coupling = make_coupling(name, match_size=match_size, seed=seed)
-    source: Iterator[Pairs] = coupling.pairs(trainer.batches)
-    window = Window()
-    with Prefetcher(source, trainer.accelerator.device) as prefetcher:
+    coupling = Greedy(match_size, seed) if match_size else Independent(seed=seed)
+    with Prefetcher(coupling.pairs(trainer.batches), trainer.device) as prefetcher:
 
         def advance() -> None:
             for _ in range(steps):
-                trainer.advance(next(prefetcher).pairs, window)
+                trainer.advance(next(prefetcher).pairs)
 
         advance()
-        return _seconds(advance, trainer.accelerator.device) / steps
+        return _seconds(advance, trainer.device) / steps
 
 
 def _match_seconds(trainer: Trainer, match_size: int, seed: int, steps: int) -> float:
     """Return the time of matching a batch, drawing included."""
-    device, size = trainer.accelerator.device, trainer.settings.batch_size
+    device, size = trainer.device, trainer.settings.batch_size
     coupling = Greedy(match_size, seed)
     samples = next(iter(trainer.batches)).samples
     whole = match_size // size

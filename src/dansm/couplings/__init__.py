@@ -4,60 +4,43 @@
 >>> coupling = make_coupling("greedy", match_size=100, seed=0)
 >>> coupling.match(torch.zeros(4, 1, 8, 8)).shape
 torch.Size([4, 1, 8, 8])
+
+Names are known without PyTorch: `COUPLINGS` is the catalogue, and what is implemented is imported
+when it is asked for.
 """
 
 from functools import partial
+from importlib import import_module
 from inspect import signature
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dansm.couplings.base import (
-    Batch,
-    Coupling,
-    FreshNoiseCoupling,
-    OnlineCoupling,
-    Pairs,
-    StatefulCoupling,
-)
-from dansm.couplings.greedy import Greedy
-from dansm.couplings.hungarian import Hungarian
-from dansm.couplings.immiscible import Immiscible
-from dansm.couplings.independent import Independent
-from dansm.couplings.knn import Knn
-from dansm.couplings.loom import Loom
-from dansm.couplings.minibatch_ot import MinibatchOT
-from dansm.couplings.paired import Paired
-from dansm.couplings.per_class import PerClass
-from dansm.couplings.potentials import Evenness, Potentials, fit_potentials
-from dansm.couplings.semidiscrete import Semidiscrete
+from dansm.couplings.registry import COUPLINGS
 
-# In the order of the reference's page.
-__all__ = [  # noqa: RUF022
-    "make_coupling",
-    "COUPLINGS",
-    "Batch",
-    "Pairs",
-    "Coupling",
-    "StatefulCoupling",
-    "OnlineCoupling",
-    "FreshNoiseCoupling",
-    "Independent",
-    "Greedy",
-    "Hungarian",
-    "Immiscible",
-    "MinibatchOT",
-    "Knn",
-    "Semidiscrete",
-    "Potentials",
-    "Evenness",
-    "fit_potentials",
-    "Loom",
-    "Paired",
-    "PerClass",
-]
+if TYPE_CHECKING:
+    from dansm.couplings.base import Coupling
 
-_KINDS = (Independent, Greedy, Hungarian, Immiscible, Knn, MinibatchOT, Semidiscrete, Loom, Paired)
-COUPLINGS: dict[str, type[StatefulCoupling]] = {kind.name: kind for kind in _KINDS}
-"""The class of every coupling, by the name that `make_coupling` and the configuration use."""
+_BASE = ("Batch", "Pairs", "Coupling", "StatefulCoupling", "OnlineCoupling", "FreshNoiseCoupling")
+_IMPLEMENTATIONS = (entry.implementation.split(":") for entry in COUPLINGS.values())
+# The module of each public name, in the order of the reference's page.
+_MODULES = {
+    **dict.fromkeys(_BASE, "dansm.couplings.base"),
+    **{attribute: module for module, attribute in _IMPLEMENTATIONS},
+    **dict.fromkeys(("Potentials", "Evenness", "fit_potentials"), "dansm.couplings.potentials"),
+    "PerClass": "dansm.couplings.per_class",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__all__":  # asked for by those who take all names and look in the module's own
+        globals().update({public: __getattr__(public) for public in _MODULES})
+        return ["make_coupling", "COUPLINGS", *_MODULES]
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})
 
 
 def make_coupling(
@@ -67,7 +50,7 @@ def make_coupling(
     seed: int = 0,
     labels: str | None = None,
     **options: Any,
-) -> Coupling:
+) -> "Coupling":
     """Return a new coupling by name.
 
     Parameters
@@ -82,11 +65,11 @@ def make_coupling(
     labels
         Name of the extra that holds the class of each sample, integers of shape (n,), if noise is
         to be matched only within a class. A class-conditional model needs that, see
-        `dansm.couplings.per_class`; every coupling but ``paired`` takes it. One that has ``match``
-        is called ``match(samples, labels)`` then.
+        `dansm.couplings.per_class`; all couplings but those of given pairs take it. One that has
+        ``match`` is called ``match(samples, labels)`` then.
     **options
-        Further arguments of the coupling's class; ``semidiscrete``, ``loom`` and ``paired`` need
-        to know their dataset by them.
+        Further arguments of the coupling's class; those that its entry's ``needs`` names describe
+        the dataset.
 
     Raises
     ------
@@ -96,7 +79,10 @@ def make_coupling(
     """
     if name not in COUPLINGS:
         raise ValueError(f"unknown coupling {name!r}; expected one of {sorted(COUPLINGS)}")
-    kind = COUPLINGS[name]
+    from dansm.couplings.base import OnlineCoupling
+    from dansm.couplings.per_class import PerClass
+
+    kind = COUPLINGS[name].load()
     arguments = signature(kind).parameters
     online = issubclass(kind, OnlineCoupling)
     if labels is not None and not online and "labels" not in arguments:

@@ -1,7 +1,10 @@
 """The protocol that every coupling follows."""
 
+import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -216,6 +219,22 @@ def products(rows: Tensor, columns: Tensor, bias: Tensor) -> Tensor:
         part = slice(first, first + width)
         result[:, part] = linear(rows, columns[part], bias[part]).to_dense()
     return result
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that a tensor on this device may still take."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        # Torch reserves memory for later use.
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    try:
+        # Unlike the number of free pages this counts what files' caches would give back.
+        found = re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())
+    except OSError:
+        found = None
+    if found is None:  # not Linux: all there is
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 1024 * int(found[1])
 
 
 def check_samples(samples: Tensor) -> None:

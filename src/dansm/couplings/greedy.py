@@ -11,7 +11,6 @@ from math import isqrt
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 
@@ -22,6 +21,7 @@ from dansm.couplings.base import (
     check_samples,
     check_shape,
     flattened,
+    free_memory,
     products,
 )
 from dansm.randomness import generator
@@ -204,11 +204,7 @@ class Greedy(OnlineCoupling):
         left, bytes_each = len(self._ids) or self.match_size, like.shape[1] * like.element_size()
         held = self._pool_bytes is None or left * bytes_each <= self._pool_bytes
         needed = left * (bytes_each if held else self._ids.element_size())
-        free = psutil.virtual_memory().available
-        if like.device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(like.device)
-            free += torch.cuda.memory_reserved(like.device)  # by torch, for later use
-            free -= torch.cuda.memory_allocated(like.device)
+        free = free_memory(like.device)
         if needed > free:
             kind = f"a pool of {like.shape[1]} dimensions" if held else "the list of noises left"
             raise ValueError(

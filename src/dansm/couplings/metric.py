@@ -9,9 +9,10 @@ decide more easily than one that hangs on every pixel.
 
 from collections.abc import Callable
 
-import psutil
 import torch
 from torch import Tensor
+
+from dansm.couplings.base import free_memory
 
 METRICS = ("euclidean", "covariance")
 Weigh = Callable[[Tensor], Tensor]
@@ -66,9 +67,7 @@ def covariance(flat: Tensor) -> Tensor:
     """
     d = flat.shape[1]
     needed = 2 * 8 * d * d
-    free = psutil.virtual_memory().available
-    if flat.device.type == "cuda":
-        free = torch.cuda.mem_get_info(flat.device)[0]
+    free = free_memory(flat.device)
     if needed > free:
         raise ValueError(
             f"metric covariance: {d} dimensions need {needed / 2**30:.1f} GiB, found "

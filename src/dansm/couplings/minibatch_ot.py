@@ -7,6 +7,7 @@ of least squared distance between them decides who gets which.
 """
 
 import math
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -41,6 +42,13 @@ class MinibatchOT(FreshNoiseCoupling):
         For ``sinkhorn``: weight of the entropy relative to the batch's mean squared distance,
         0.01 unless given. Distances spread less about their mean the more dimensions there are, so
         that the same weight blurs the plan more.
+
+    Raises
+    ------
+    ValueError
+        If the match size is not 0, or an option is unknown, out of range or of the other method.
+    ImportError
+        If ``sinkhorn`` is asked for and the POT library is missing.
     """
 
     name = "minibatch_ot"
@@ -61,6 +69,8 @@ class MinibatchOT(FreshNoiseCoupling):
             regularisation = 0.01
         if regularisation is not None and not 0 < regularisation < math.inf:
             raise ValueError(f"regularisation {regularisation}: expected a finite number above 0")
+        if method == "sinkhorn":
+            _check_pot()
         super().__init__(match_size, seed)
         self.method = method
         self.regularisation = regularisation
@@ -98,9 +108,23 @@ def sinkhorn_plan(costs: Tensor, regularisation: float) -> Tensor:
     Tensor, shape (n, n), float64
         Its rows sum to 1 / n, its columns too as far as the iteration has converged (POT warns
         where it has not).
+
+    Raises
+    ------
+    ImportError
+        If the POT library is missing.
     """
+    _check_pot()
     from ot import sinkhorn  # importing POT takes seconds, and only this method needs it
 
     costs = costs.double()
     weight = regularisation * costs.mean()
     return sinkhorn([], [], costs, weight, method="sinkhorn_log", stopThr=1e-6)
+
+
+def _check_pot() -> None:
+    if find_spec("ot") is None:
+        raise ImportError(
+            "minibatch_ot, method 'sinkhorn': expected the POT library, found none; "
+            'pip install "dansm[ot]"'
+        )

@@ -7,6 +7,8 @@ Fitted once (Mousavi-Hosseini et al., arXiv 2509.25519, section 3) and stored; s
 import hashlib
 import json
 import math
+import os
+import tempfile
 import time
 import zipfile
 from dataclasses import asdict, dataclass
@@ -20,8 +22,6 @@ from tqdm import tqdm
 
 from dansm.couplings.base import check_costs, check_integers, check_samples, products
 from dansm.couplings.metric import Weigh, check_metric, weigh
-from dansm.errors import InputError
-from dansm.io.files import atomic_path
 from dansm.randomness import generator
 
 _BLOCK = 16384  # samples of the dataset in one product: a batch of 1 024 needs 64 MiB of scores
@@ -89,7 +89,7 @@ class Potentials:
     seconds: float = 0.0
 
     def save(self, path: Path) -> None:
-        """Write an npz file."""
+        """Write an npz file, complete as soon as it has its name; its folder is made if need be."""
         meta = {
             "dataset_sha256": self.dataset_sha256,
             "steps": self.steps,
@@ -98,8 +98,19 @@ class Potentials:
             "metric": self.metric,
             "classes_sha256": self.classes_sha256,
         }
-        with atomic_path(path) as partial, open(partial, "wb") as file:
-            np.savez(file, values=self.values.numpy(), meta=np.array(json.dumps(meta)))
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(prefix=".", suffix=".partial.npz", dir=path.parent)
+        try:
+            with open(handle, "wb") as file:
+                np.savez(file, values=self.values.numpy(), meta=np.array(json.dumps(meta)))
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(partial, 0o644)
+            os.replace(partial, path)
+        except BaseException:
+            os.unlink(partial)
+            raise
 
     @classmethod
     def load(
@@ -125,7 +136,7 @@ class Potentials:
 
         Raises
         ------
-        InputError
+        ValueError
             If the file is missing or damaged, or belongs to another dataset, other classes or
             another metric.
         """
@@ -136,9 +147,9 @@ class Potentials:
                 evenness = Evenness(**meta.pop("evenness"))
                 potentials = cls(values=values, evenness=evenness, **meta)
         except FileNotFoundError as error:
-            raise InputError(f"{path}: expected potentials, found no file") from error
+            raise ValueError(f"{path}: expected potentials, found no file") from error
         except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-            raise InputError(
+            raise ValueError(
                 f"{path}: expected an npz file of potentials, found another or a damaged one "
                 f"({error})"
             ) from error
@@ -147,7 +158,7 @@ class Potentials:
             if samples is not None:
                 potentials.check(samples, classes, metric)
         except ValueError as error:
-            raise InputError(f"{path}: {error}") from error
+            raise ValueError(f"{path}: {error}") from error
         return potentials
 
     def check(

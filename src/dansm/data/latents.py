@@ -4,13 +4,13 @@ Shards are finished one by one in a folder of their own until the store is compl
 that was interrupted goes on where it stopped and ends, on the CPU, with the same bytes.
 """
 
-import json
 import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -21,23 +21,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dansm.data.store import (
-    ARRAY,
-    DEVIATION,
-    MIRRORED,
-    Store,
-    check_values,
-    finish_store,
-    open_store,
-    shard_name,
-)
+from dansm.data.shards import ShardFolder
+from dansm.data.store import ARRAY, DEVIATION, MIRRORED, Store, finish_store, open_store
 from dansm.errors import InputError
-from dansm.io.files import atomic_path, check_free_space, publish, read_json
+from dansm.io.files import atomic_path, check_free_space, publish
 
 SHARD_IMAGES = 4096
 DECODED_IMAGES = 16
 _BATCH = 64
-_IDENTITY = "encoding.json"
 
 
 class Posterior(NamedTuple):
@@ -95,10 +86,9 @@ class Encoding:
         parts = [ARRAY, DEVIATION] if self.posterior else [ARRAY]
         return parts + [_mirrored(part) for part in parts] if self.mirrored else parts
 
-    def files(self, count: int) -> dict[str, list[Path]]:
-        """Return the shards of every part, for so many samples."""
-        shards = range(math.ceil(count / self.shard_images))
-        return {part: [self.work / shard_name(part, k) for k in shards] for part in self.parts}
+    def shards(self, count: int) -> ShardFolder:
+        """Return the folder of the shards that are finished, of so many samples."""
+        return ShardFolder(self.work, self.parts, count, self.shard_images)
 
 
 def write_latents(encoding: Encoding, path: Path, decoding: Path, processes: int = 1) -> None:
@@ -126,13 +116,14 @@ def write_latents(encoding: Encoding, path: Path, decoding: Path, processes: int
     devices = [f"cuda:{k}" for k in range(min(processes, torch.cuda.device_count()))] or ["cpu"]
     autoencoder = encoding.load(devices[0])
     _check_first(encoding, store, autoencoder, path)
-    _prepare_work(encoding, store, autoencoder)
-    files = encoding.files(len(store))
-    missing = [
-        shard
-        for shard in range(len(files[ARRAY]))
-        if not all(shards[shard].exists() for shards in files.values())
-    ]
+    shards = encoding.shards(len(store))
+    missing = shards.take_up(
+        {
+            "pixels_sha256": store.meta["sha256"],
+            "autoencoder": autoencoder.description,
+            "shape": list(encoding.shape),
+        }
+    )
     sample_bytes = 2 * math.prod(encoding.shape) * len(encoding.parts)
     size = min(len(store), len(missing) * encoding.shard_images) * sample_bytes
     check_free_space(encoding.work, size, path)
@@ -150,11 +141,9 @@ def write_latents(encoding: Encoding, path: Path, decoding: Path, processes: int
         + (f"; {len(store) - images} had been encoded before" if images < len(store) else ""),
         flush=True,
     )
-    published: dict[str, list[Path]] = {part: [] for part in files}
-    for part, shards in files.items():
-        for shard in shards:
-            publish(shard, path / shard.name)
-            published[part].append(path / shard.name)
+    published = {part: [path / file.name for file in shards.files(part)] for part in shards.parts}
+    for file in chain(*published.values()):
+        publish(encoding.work / file.name, file)
     decoded = _check_decoding(store, published[ARRAY], encoding.shard_images, autoencoder)
     with atomic_path(decoding) as partial:
         decoded.to_csv(partial, index=False)
@@ -209,25 +198,6 @@ def _check_first(encoding: Encoding, store: Store, autoencoder: Autoencoder, pat
         )
 
 
-def _prepare_work(encoding: Encoding, store: Store, autoencoder: Autoencoder) -> None:
-    """Keep the shards of an interrupted encoding, if it was this very one."""
-    identity = {
-        "pixels_sha256": store.meta["sha256"],
-        "autoencoder": autoencoder.description,
-        "shape": list(encoding.shape),
-        "parts": encoding.parts,
-        "shard_images": encoding.shard_images,
-    }
-    path = encoding.work / _IDENTITY
-    if path.exists() and read_json(path) == identity:
-        return
-    if encoding.work.exists():
-        print(f"{encoding.work}: of another encoding, starting anew", flush=True)
-        shutil.rmtree(encoding.work)
-    encoding.work.mkdir(parents=True)
-    path.write_text(json.dumps(identity))
-
-
 def _encode_shards(
     encoding: Encoding,
     device: str,
@@ -237,22 +207,17 @@ def _encode_shards(
     """Encode some shards on a device; return how many images they hold."""
     store = open_store(encoding.store)
     autoencoder = autoencoder or encoding.load(device)
-    files = encoding.files(len(store))
-    size = encoding.shard_images
-    rows = [np.arange(k * size, min((k + 1) * size, len(store))) for k in shards]
-    total = sum(len(part) for part in rows)
+    folder = encoding.shards(len(store))
+    total = sum(len(folder.rows_of(shard)) for shard in shards)
     with tqdm(total=total, unit="images", desc=f"encoding on {device}", mininterval=1) as progress:
-        for shard, of_shard in zip(shards, rows, strict=True):
+        for shard in shards:
             made: dict[str, list[np.ndarray]] = {part: [] for part in encoding.parts}
-            for blocks in _encoded(encoding, store, autoencoder, of_shard):
+            for blocks in _encoded(encoding, store, autoencoder, np.array(folder.rows_of(shard))):
                 for part, block in blocks.items():
                     made[part].append(block)
                 progress.update(len(blocks[ARRAY]))
-            for part, blocks in made.items():
-                array = np.concatenate(blocks)
-                where = f"{store.path}, latents of images {of_shard[0]} to {of_shard[-1]}, {part}"
-                check_values(array, None, where)
-                _write_shard(files[part][shard], array)
+            arrays = {part: np.concatenate(blocks) for part, blocks in made.items()}
+            folder.write(shard, arrays, f"{store.path}, latents of images")
     return total
 
 
@@ -284,11 +249,6 @@ def _encoded(
 
 def _halves(parts: dict[str, Tensor]) -> dict[str, np.ndarray]:
     return {name: values.to(torch.float16).cpu().numpy() for name, values in parts.items()}
-
-
-def _write_shard(path: Path, array: np.ndarray) -> None:
-    with atomic_path(path) as partial, open(partial, "wb") as file:
-        np.save(file, array)
 
 
 def _check_decoding(

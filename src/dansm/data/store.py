@@ -188,6 +188,7 @@ def write_store(
     licence: str,
     labels: np.ndarray | None = None,
     shard_bytes: int = _SHARD_BYTES,
+    extra: dict[str, Any] | None = None,
 ) -> None:
     """Write a store from consecutive blocks of samples.
 
@@ -201,6 +202,8 @@ def write_store(
         Smallest and largest possible value, or None for latents.
     shard_bytes
         Size of a shard, at most, or one sample if that is larger.
+    extra
+        What else ``meta.json`` shall say.
 
     Raises
     ------
@@ -216,7 +219,7 @@ def write_store(
     rows = max(1, shard_bytes // sample_bytes)
     pieces = _split(_checked(path, blocks, count, shape, dtype, value_range), rows)
     files = []
-    with tqdm(total=count, unit="images", desc=f"writing {path.name}", mininterval=1) as progress:
+    with tqdm(total=count, unit="samples", desc=f"writing {path.name}", mininterval=1) as progress:
         for first in range(0, count, rows):
             files.append(path / shard_name(ARRAY, len(files)))
             with atomic_path(files[-1]) as partial:
@@ -242,6 +245,7 @@ def write_store(
         source=source,
         licence=licence,
         labels=labels,
+        extra=extra,
     )
 
 

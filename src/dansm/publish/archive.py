@@ -22,7 +22,10 @@ _DATA = (".csv", ".npz")
 
 
 class Archived(Origin):
-    """How an archived file was made: versions and hardware are those of the longest job."""
+    """How an archived file was made: versions and hardware are those of the longest job.
+
+    ``migrated`` says what was done with it since, if anything.
+    """
 
     sha256: str
     command: str
@@ -30,6 +33,7 @@ class Archived(Origin):
     jobs: int
     seconds: float | None
     inputs: list[str]
+    migrated: str | None = None
 
 
 class _Index(BaseModel):
@@ -76,7 +80,7 @@ def archive(files: Sequence[Path], results: Path, reference: Path = REFERENCE) -
     for path in wanted:
         with atomic_path(reference / path.relative_to(results)) as partial:
             shutil.copyfile(path, partial)
-    write_json(reference / RUN, _Index(files=entries).model_dump())
+    write_json(reference / RUN, _Index(files=entries).model_dump(exclude_unset=True))
     return left_out
 
 

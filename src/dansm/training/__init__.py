@@ -1,1 +1,3 @@
 """Training of runs."""
+
+import dansm.models  # noqa: F401 - before diffusers

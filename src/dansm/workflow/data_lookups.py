@@ -101,7 +101,7 @@ class DataLookups:
     def image_settings(self, wildcards: Wildcards) -> dict[str, Any]:
         """Return what decides about a dataset's images.
 
-        Not where they lie or under which licence, nor the zip's checksum, which the download checks.
+        Not where they lie or under which licence, nor the zip's checksum: the download sees to it.
         """
         source = self.source(wildcards.dataset).plain()
         kept = {key: source[key] for key in source if key not in ("folder", "sha256")}
@@ -154,7 +154,7 @@ class DataLookups:
 
     def extractors(self, wildcards: Wildcards) -> list[str]:
         """Return the feature extractor asked for, or else those of the dataset."""
-        asked = wildcards.get("extractor")
+        asked = getattr(wildcards, "extractor", None)
         return self.config.dataset(wildcards.dataset).features if asked is None else [asked]
 
     def references(self, wildcards: Wildcards) -> list[str]:

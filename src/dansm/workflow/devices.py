@@ -5,9 +5,11 @@ jobs take theirs by locking a file for each, and wait while too few are free.
 """
 
 import fcntl
+import itertools
 import os
 import re
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -29,7 +31,9 @@ def gpus_asked(resources: Any) -> int:
 def visible_gpus() -> list[str]:
     """Return the names, as in CUDA_VISIBLE_DEVICES, of the GPUs that this process would see."""
     if _VISIBLE in os.environ:
-        return [name for name in os.environ[_VISIBLE].split(",") if name not in ("", "-1")]
+        # CUDA takes no notice of what follows a name that is none: -1, NoDevFiles, nothing.
+        names = map(str.strip, os.environ[_VISIBLE].split(","))
+        return list(itertools.takewhile(re.compile(r"\d+|(GPU|MIG)-.+").fullmatch, names))
     command = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
     try:
         found = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -45,16 +49,29 @@ def own_gpus(count: int, required: bool) -> Iterator[None]:
     Parameters
     ----------
     count
-        How many; with 0 nothing changes.
+        How many; with 0 it is shown none, whatever the machine has.
     required
         Whether too few are an error. Jobs at a reduced scale also run on the CPU.
 
     Raises
     ------
     InputError
-        If the machine has too few.
+        If the machine has too few, or PyTorch has already looked for GPUs that are to be hidden.
     """
-    names = visible_gpus() if count else []
+    # From here on PyTorch may ask the driver, which tells more: whether they can be used.
+    os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
+    if count == 0:
+        os.environ[_VISIBLE] = ""
+        # The driver reads this once, so it is too late after anyone has asked it for GPUs.
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available():
+            raise InputError(
+                f"this job asks for no GPU (gpu: 0), found that PyTorch already uses those of "
+                f"{os.uname().nodename}; expected {_VISIBLE} to be set before"
+            )
+        yield
+        return
+    names = visible_gpus()
     if len(names) < count and required:
         setting = f" with {_VISIBLE}={os.environ[_VISIBLE]}" if _VISIBLE in os.environ else ""
         raise InputError(

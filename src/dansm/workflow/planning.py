@@ -5,19 +5,17 @@ images, and floating-point operations an image, counted on networks without weig
 takes follows from a calibration on this machine or, without one, from a device's published peak.
 """
 
-import json
 import math
-import os
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -26,27 +24,26 @@ from diffusers.training_utils import EMAModel
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from dansm.catalogue import EXTRACTORS, SOLVERS, SOURCES
 from dansm.config import (
     INCEPTION_FILE,
     Config,
-    Experiment,
-    LatentSource,
-    LsunSource,
     Network,
     PretrainedAutoencoder,
+    Run,
     RunSettings,
-    Sampling,
     Shape,
     TrainedAutoencoder,
 )
-from dansm.data.published import files_are_there, published_files
 from dansm.errors import InputError
 from dansm.io.files import read_json, write_json
 from dansm.metrics.evaluation import GRID_IMAGES
 from dansm.metrics.statistics import KEPT_FEATURES
-from dansm.models.autoencoders import Codec, autoencoder_skeleton
+from dansm.models.autoencoders import autoencoder_skeleton
 from dansm.models.networks import make_network, tune_network
-from dansm.processes import PROCESSES
+from dansm.processes.objective import make_objective
+from dansm.processes.samplers import make_sampler
+from dansm.workflow.run_lookups import RunLookups
 
 CALIBRATION = Path("results/calibration.json")
 # Peak FLOP/s in half precision and in single precision as convolutions use it (TensorFloat-32 where
@@ -64,45 +61,31 @@ DEFAULT_GPU = "NVIDIA A100"
 SHARE_OF_PEAK = 0.1
 CPU = "CPU"
 # What follows was measured on 2 CPU cores: the rate of the digits' network on one of them, seconds
-# of a job beside its work (a notebook is no more), to compare samples with the real images, to
-# decode a pixel, to time all methods of matching in a cell of the grid.
+# of a job beside its work (a notebook is no more), to compare samples with the real images (by the
+# Fréchet distance alone, and by all metrics, of large features; others are few), to decode a pixel,
+# to time all methods of matching in a cell of the grid,
 _CPU_FLOPS = 50e9
 _JOB_SECONDS = 6.0
-# The Fréchet distance alone, and all metrics, of Inception's features; other features are few.
-_FRECHET_SECONDS = 4.0
-_METRICS_SECONDS = 40.0
+_FRECHET_SECONDS, _METRICS_SECONDS = 4.0, 40.0
 _PIXEL_SECONDS = 4e-8
 _CELL_SECONDS = 6.0
 _DISK_BYTES_PER_SECOND = 300e6
-_INCEPTION_FLOPS = 11.4e9
-_INCEPTION_FEATURES = 2048
+_INCEPTION_FLOPS, _INCEPTION_FEATURES = 11.4e9, 2048
 _FLOOR_SPLITS = 5
-_AUTOENCODER_BATCH = 64
-_DISK_BLOCKS = 256
 # An adaptive sampler evaluates the network as often as it must; about so often.
-_RK45_EVALUATIONS = 100
+_ADAPTIVE_EVALUATIONS = 100
 _KINDS_OF_NOISE = 3
-_TSNE_SECONDS = 0.1
-_PUBLISHED_IMAGES = {
-    "sklearn_digits": 1797,
-    "cifar10": 50_000,
-    "mnist": 60_000,
-    "fashion_mnist": 60_000,
-    "imagenet64": 1_281_167,
-    "bedroom_train": 3_033_042,
-    "church_outdoor_train": 126_227,
-}
+_LSUN_IMAGES = {"bedroom_train": 3_033_042, "church_outdoor_train": 126_227}
 _PUBLISHED_BYTES = {
-    "cifar10/cifar-10-python.tar.gz": 170_498_071,
+    "cifar-10-python.tar.gz": 170_498_071,
     "mnist/train-images-idx3-ubyte.gz": 9_912_422,
     "mnist/train-labels-idx1-ubyte.gz": 28_881,
     "fashion_mnist/train-images-idx3-ubyte.gz": 26_421_880,
     "fashion_mnist/train-labels-idx1-ubyte.gz": 29_515,
-    "lsun/bedroom_train_lmdb.zip": 45_900_000_000,
-    "lsun/church_outdoor_train_lmdb.zip": 2_450_000_000,
-    "autoencoder": 334_643_276,
-    "inception": 95_628_359,
+    "bedroom_train_lmdb.zip": 45_900_000_000,
+    "church_outdoor_train_lmdb.zip": 2_450_000_000,
 }
+_AUTOENCODER_BYTES, _INCEPTION_BYTES = 334_643_276, 95_628_359
 
 
 class Job(NamedTuple):
@@ -115,10 +98,9 @@ class Job(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Images that a network sees: ``kind`` is ``train`` or ``evaluate``, ``name`` says of which."""
+    """Images that a network sees; ``kind`` is ``train`` or ``evaluate``."""
 
     kind: str
-    name: str
     images: int
     flops: float  # an image
 
@@ -138,7 +120,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Plan:
-    """A table of jobs by rule and dataset, and what its figures rest on."""
+    """A table of jobs by rule and subject, and what its figures rest on."""
 
     jobs: pd.DataFrame
     basis: tuple[str, ...]
@@ -150,11 +132,12 @@ class Plan:
         """
         rows = self.jobs
         if not every_rule:
-            rows = rows.assign(
-                rule=rows["rule"].where(~rows["rule"].isin(_RESULTS), "tables, figures")
-            )
-            rows = rows.groupby(["rule", "dataset"], sort=False, as_index=False).sum()
-        shown = pd.concat([rows, total_row(self.jobs)], ignore_index=True)
+            small = ~rows["rule"].isin([*_LOADS, *_TARGETS])
+            rows = rows.assign(rule=rows["rule"].mask(small, "tables, figures"))
+            rows = rows.groupby(["rule", "subject"], sort=False, as_index=False).sum()
+        sums = self.jobs.drop(columns=["rule", "subject"]).sum()
+        total = {"rule": "total", "subject": "", **sums}
+        shown = pd.concat([rows, pd.DataFrame([total]).astype({"jobs": int})], ignore_index=True)
         for column in ("gpu_hours", "cpu_hours"):
             shown[column] = shown[column].map(_readable_hours)
         for column in ("disk", "download"):
@@ -182,56 +165,31 @@ def make_plan(
     InputError
         If the calibration cannot be read, or nothing is known of that GPU.
     """
-    measured = _read_calibration(calibration)
-    disk = measured.get("disk_bytes_per_second", _DISK_BYTES_PER_SECOND)
-    rates = {CPU: Rates(CPU, measured["devices"].get(CPU, []))}
+    look, measured = RunLookups(config), _read_calibration(calibration)
+    cpu = on_gpu = Rates(CPU, measured.get(CPU, []))
     if any(job.gpus for job in jobs):
-        name = _choose_gpu(gpu, list(measured["devices"]), config)
-        rates["GPU"] = Rates(name, measured["devices"].get(name, [])) if name else rates[CPU]
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-    unknown: Counter[str] = Counter()
+        name = _choose_gpu(gpu, list(measured), config)
+        on_gpu = Rates(name, measured.get(name, [])) if name else cpu
+    columns = ["jobs", "gpu_hours", "cpu_hours", "disk", "download"]
+    rows: dict[tuple[str, str], list[float]] = {}
     for job in jobs:
-        load = load_of(config, job)
-        if load is None:
-            unknown[job.rule] += 1
-            load = Load()
-        on_gpu = job.gpus > 0 and rates["GPU"] is not rates[CPU]
-        device = rates["GPU" if on_gpu else CPU]
-        seconds = 0.0 if job.rule in _TARGETS else _JOB_SECONDS + load.seconds + load.disk / disk
-        working = sum(device.seconds(work) for work in load.work)
-        hours = (seconds + (working / job.gpus if on_gpu else working)) / 3600
-        key = (job.rule, _subject(job))
-        row = rows.setdefault(
-            key, {"jobs": 0, "gpu_hours": 0.0, "cpu_hours": 0.0, "disk": 0.0, "download": 0.0}
-        )
-        row["jobs"] += 1
-        row["gpu_hours"] += hours * job.gpus if on_gpu else 0
-        row["cpu_hours"] += hours * job.threads
-        row["disk"] += load.disk
-        row["download"] += load.download
-    order = [*_LOADS, *unknown]
-    table = pd.DataFrame(
-        [
-            {"rule": rule, "dataset": subject, **rows[rule, subject]}
-            for rule, subject in sorted(rows, key=lambda key: (order.index(key[0]), key[1]))
-        ],
-        columns=["rule", "dataset", "jobs", "gpu_hours", "cpu_hours", "disk", "download"],
-    )
-    basis = [line for device in dict.fromkeys(rates.values()) for line in device.basis()]
-    how = "measured" if "disk_bytes_per_second" in measured else "assumed"
-    basis.append(f"a disk that writes {disk / 1e6:.0f} MB/s ({how})")
+        load = load_of(look, job)
+        device, gpus = (on_gpu, job.gpus) if job.gpus and on_gpu is not cpu else (cpu, 0)
+        started = 0.0 if job.rule in _TARGETS else _JOB_SECONDS
+        seconds = started + load.seconds + load.disk / _DISK_BYTES_PER_SECOND
+        working = sum(device.seconds(work) for work in load.work) / max(1, gpus)
+        hours = (seconds + working) / 3600
+        found = [1, hours * gpus, hours * job.threads, load.disk, load.download]
+        before = rows.get((job.rule, _subject(job)), [0] * len(columns))
+        rows[job.rule, _subject(job)] = [a + b for a, b in zip(before, found, strict=True)]
+    order = [*_LOADS, *(rule for rule, _ in rows if rule not in {*_LOADS, *_TARGETS}), *_TARGETS]
+    keys = sorted(rows, key=lambda key: (order.index(key[0]), key[1]))
+    table = pd.DataFrame([[*k, *rows[k]] for k in keys], columns=["rule", "subject", *columns])
+    basis = [line for device in dict.fromkeys((cpu, on_gpu)) for line in device.basis()]
+    basis.append(f"a disk that writes {_DISK_BYTES_PER_SECOND / 1e6:.0f} MB/s")
     basis.append("hours are what jobs hold: their time, by the GPUs or threads that they ask for")
     basis.append("matching runs beside training and is taken to cost no time of its own")
-    if unknown:
-        names = ", ".join(f"{rule} ({count})" for rule, count in unknown.items())
-        basis.append(f"not estimated but for their start: {names}")
     return Plan(table, tuple(basis))
-
-
-def total_row(jobs: pd.DataFrame) -> pd.DataFrame:
-    """Return the row of totals of a plan's table."""
-    sums = jobs[["jobs", "gpu_hours", "cpu_hours", "disk", "download"]].sum()
-    return pd.DataFrame([{"rule": "total", "dataset": "", **sums}]).astype({"jobs": int})
 
 
 def planned_jobs(
@@ -276,19 +234,13 @@ def parse_jobs(output: str) -> list[Job]:
         If they are not those that the output's own table counts.
     """
     jobs = []
-    for block in re.split(r"^(?:local)?(?:rule|checkpoint) ", output, flags=re.MULTILINE)[1:]:
+    for block in re.split(r"^(?:local)?rule ", output, flags=re.MULTILINE)[1:]:
         rule, _, rest = block.partition(":")
         fields = dict(re.findall(r"^    (\w+): (.*)$", rest, flags=re.MULTILINE))
         wildcards = dict(re.findall(r"(\w+)=([^,]*)", fields.get("wildcards", "")))
         gpus = re.search(r"\bgpu=(\d+)|\bgres=gpu:(?:[^:,]+:)?(\d+)", fields.get("resources", ""))
-        jobs.append(
-            Job(
-                rule,
-                wildcards,
-                int(fields.get("threads", 1)),
-                int(gpus[1] or gpus[2]) if gpus else 0,
-            )
-        )
+        count = int(gpus[1] or gpus[2]) if gpus else 0
+        jobs.append(Job(rule, wildcards, int(fields.get("threads", 1)), count))
     counted: dict[str, int] = {}
     if "Job stats:" in output:
         lines = output.split("Job stats:\n")[1].split("\n\n")[0].splitlines()[2:]
@@ -300,219 +252,174 @@ def parse_jobs(output: str) -> list[Job]:
     return jobs
 
 
-# What a job does, by rule.
+# What a job does, by rule; of other rules it is nothing but their start.
 
 
-def load_of(config: Config, job: Job) -> Load | None:
-    """Return what a job does; None for a rule of which nothing is known."""
-    make = _LOADS.get(job.rule)
-    return None if make is None else make(config, job.wildcards)
+def load_of(look: RunLookups, job: Job) -> Load:
+    """Return what a job does."""
+    make = _LOADS.get(job.rule, _nothing)
+    return make(look, SimpleNamespace(**job.wildcards))
 
 
-def _dataset_load(config: Config, wildcards: dict[str, str]) -> Load:
-    name = wildcards["dataset"]
-    shape, count = config.datasets[name].shape, _image_count(config, name)
-    return Load(
-        seconds=count * shape[1] * shape[2] * _PIXEL_SECONDS,
-        disk=count * math.prod(shape) + _unpacked_bytes(config, name),
-    )
+def _nothing(look: RunLookups, wildcards: Any) -> Load:
+    return Load()
 
 
-def _unpacked_bytes(config: Config, name: str) -> float:
-    """Return what LSUN's zip, which stays, takes once more when it is unpacked."""
-    source = config.scaled_source(name)
-    if not isinstance(source, LsunSource) or _has_standin(config, name):
-        return 0
-    ((file, published),) = published_files(source).items()
-    return 0 if published.unpacked.exists() else _PUBLISHED_BYTES.get(f"lsun/{file}", 0)
-
-
-def _download_load(config: Config, wildcards: dict[str, str]) -> Load:
-    source = config.scaled_source(wildcards["dataset"])
-    file = published_files(source)[wildcards["file"]]
+def _download_load(look: RunLookups, wildcards: Any) -> Load:
+    file = look.published(wildcards.dataset)[wildcards.file]
     there = file.path.exists() or file.unpacked.exists()
-    size = 0 if there else _PUBLISHED_BYTES.get(f"{source.kind}/{wildcards['file']}", 0)
+    size = 0 if there else _published_bytes(look, wildcards.dataset, wildcards.file)
     return Load(disk=size, download=size)
 
 
-def _fetch_load(config: Config, wildcards: dict[str, str]) -> Load:
-    size = _PUBLISHED_BYTES["autoencoder"]
-    local = Path(config.autoencoders[wildcards["autoencoder"]].name).is_dir()
-    return Load(disk=size, download=0 if local else size)
+def _published_bytes(look: RunLookups, dataset: str, file: str) -> int:
+    kind = look.config.dataset(dataset).source.kind
+    return _PUBLISHED_BYTES.get(file, _PUBLISHED_BYTES.get(f"{kind}/{file}", 0))
 
 
-def _inception_load(config: Config, wildcards: dict[str, str]) -> Load:
-    size = _PUBLISHED_BYTES["inception"]
+def _dataset_load(look: RunLookups, wildcards: Any) -> Load:
+    name = wildcards.dataset
+    shape, count = look.config.dataset(name).shape, _image_count(look, name)
+    disk = count * math.prod(shape)
+    # LSUN's zip, which stays, takes its size once more when it is unpacked.
+    if not look.has_standin(name):
+        packed = [f for f in look.published(name).items() if f[0].endswith(".zip")]
+        missing = [file for file, found in packed if not found.unpacked.exists()]
+        disk += sum(_published_bytes(look, name, file) for file in missing)
+    return Load(seconds=count * shape[1] * shape[2] * _PIXEL_SECONDS, disk=disk)
+
+
+def _fetch_load(look: RunLookups, wildcards: Any) -> Load:
+    local = Path(look.config.autoencoders[wildcards.autoencoder].name).is_dir()
+    return Load(disk=_AUTOENCODER_BYTES, download=0 if local else _AUTOENCODER_BYTES)
+
+
+def _inception_load(look: RunLookups, wildcards: Any) -> Load:
     cached = (Path(torch.hub.get_dir()) / "clean-fid" / INCEPTION_FILE).exists()
-    return Load(disk=size, download=0 if config.inception_weights or cached else size)
+    there = look.config.inception_weights or cached
+    return Load(disk=_INCEPTION_BYTES, download=0 if there else _INCEPTION_BYTES)
 
 
-def _encode_load(config: Config, wildcards: dict[str, str]) -> Load:
-    dataset = config.datasets[wildcards["dataset"]]
-    count = _image_count(config, wildcards["dataset"])
+def _encode_load(look: RunLookups, wildcards: Any) -> Load:
+    dataset = look.config.dataset(wildcards.dataset)
     views = 2 if dataset.horizontal_flips else 1
     parts = views * (2 if dataset.source.posterior == "sample" else 1)
-    encoding, _ = _autoencoder_work(config, wildcards["dataset"], count * views)
+    count = _image_count(look, wildcards.dataset)
+    encoding, _ = _autoencoder_work(look, wildcards.dataset, count * views)
     return Load((encoding,), disk=count * math.prod(dataset.shape) * 2 * parts)
 
 
-def _train_autoencoder_load(config: Config, wildcards: dict[str, str]) -> Load:
-    name = wildcards["autoencoder"]
-    settings = config.scaled_autoencoder(name)
-    dataset = next(iter(config.latent_shapes(name)), None)
-    if dataset is None:
-        return Load()
-    both = _autoencoder_work(config, dataset, settings.budget_images)
-    flops = 3 * sum(work.flops for work in both)
-    return Load((Work("train", f"autoencoder {name}", settings.budget_images, flops),))
+def _train_autoencoder_load(look: RunLookups, wildcards: Any) -> Load:
+    name = wildcards.autoencoder
+    images = look.config.autoencoders[name].budget_images
+    for dataset in look.config.latent_shapes(name):
+        flops = 3 * sum(work.flops for work in _autoencoder_work(look, dataset, images))
+        return Load((Work("train", images, flops),))
+    return Load()
 
 
-def _train_load(config: Config, wildcards: dict[str, str]) -> Load:
-    settings = config.run_settings(_row(config, wildcards), int(wildcards["seed"]))
-    flops, parameters = network_size(settings.network, settings.shape)
-    images = settings.steps * settings.batch_size
-    work = Work("train", _network_name(settings), images, 3 * flops)
+def _train_load(look: RunLookups, wildcards: Any) -> Load:
+    settings = look.config.run_settings(look.run(wildcards), int(wildcards.seed))
+    _, parameters = network_size(settings.network, settings.shape)
+    work = _training(settings, settings.steps)
     # The last snapshot and the model are one file.
     return Load((work,), disk=4 * parameters * settings.snapshots)
 
 
-def _evaluate_load(config: Config, wildcards: dict[str, str]) -> Load:
-    row = _row(config, wildcards)
-    settings = config.run_settings(row, int(wildcards["seed"]))
-    sampling, dataset = config.sampling(row), config.datasets[row.dataset]
-    flops, _ = network_size(settings.network, settings.shape)
-    sets, evaluations = _sets(settings, sampling)
-    last = {(sampler, steps) for sampler, steps, is_last in sets if is_last}
-    grid = min(GRID_IMAGES, sampling.n_samples)
-    images = sampling.n_samples * len(sets)
-    seen = sampling.n_samples * sum(evaluations[sampler, steps] for sampler, steps, _ in sets)
-    works = [Work("evaluate", _network_name(settings), seen, flops)]
-    if isinstance(dataset.source, LatentSource):
-        works.append(_autoencoder_work(config, row.dataset, images)[1])
-    features = config.features(row.dataset)
-    works += _feature_work(features, sampling.n_samples * len(sets))
-    last_sets = sum(is_last for _, _, is_last in sets)
-    pixels = config.datasets[_pixels_of(config, row.dataset)].shape
+def _evaluate_load(look: RunLookups, wildcards: Any) -> Load:
+    run = look.run(wildcards)
+    config, sampling = look.config, look.config.sampling(run)
+    snapshots = config.run_settings(run, int(wildcards.seed)).snapshots
+    each = [(*key, (snapshots - 1) * sets) for *key, sets in sampling.sets(last=False)]
+    last = sampling.sets(last=True)
+    seen = sum(
+        sampling.n_samples * sets * _evaluations(run, sampling.samplers[sampler], steps)
+        for sampler, steps, sets in each + last
+    )
+    few, many = (sum(sets for *_, sets in some) for some in (each, last))
+    images = sampling.n_samples * (few + many)
+    works = [_sampling(look, run, seen)]
+    pixels = config.pixels(run.dataset)
+    if pixels != run.dataset:
+        works.append(_autoencoder_work(look, run.dataset, images)[1])
+    large = _large(config.dataset(run.dataset).features)
+    grid = min(GRID_IMAGES, sampling.n_samples) * math.prod(config.dataset(pixels).shape)
     return Load(
-        tuple(works),
-        seconds=_statistics_seconds(features, len(sets) - last_sets, last_sets),
-        disk=grid * len(last) * math.prod(pixels),
+        (*works, *[_inception(images)] * large),
+        seconds=large * (few * _FRECHET_SECONDS + many * _METRICS_SECONDS),
+        disk=grid * len(last),
     )
 
 
-def _reference_load(config: Config, wildcards: dict[str, str]) -> Load:
-    count = _image_count(config, wildcards["dataset"])
-    extractors = [wildcards["extractor"]]
+def _reference_load(look: RunLookups, wildcards: Any) -> Load:
+    count, large = _image_count(look, wildcards.dataset), _large([wildcards.extractor])
     stored = 4 * min(count, KEPT_FEATURES) + 8 * _INCEPTION_FEATURES
     return Load(
-        tuple(_feature_work(extractors, count)),
-        seconds=_statistics_seconds(extractors, 0, _FLOOR_SPLITS),
-        disk=stored * _INCEPTION_FEATURES if "inception" in extractors[0] else 0,
+        (_inception(count),) * large,
+        seconds=large * _FLOOR_SPLITS * _METRICS_SECONDS,
+        disk=large * stored * _INCEPTION_FEATURES,
     )
 
 
-def _reconstruction_load(config: Config, wildcards: dict[str, str]) -> Load:
-    count = _image_count(config, wildcards["dataset"])
-    _, decoding = _autoencoder_work(config, wildcards["dataset"], count)
-    features = _feature_work([wildcards["extractor"]], count)
-    seconds = _statistics_seconds([wildcards["extractor"]], 0, 1)
-    return Load((decoding, *features), seconds=seconds)
+def _reconstruction_load(look: RunLookups, wildcards: Any) -> Load:
+    count, large = _image_count(look, wildcards.dataset), _large([wildcards.extractor])
+    _, decoding = _autoencoder_work(look, wildcards.dataset, count)
+    return Load((decoding, *[_inception(count)] * large), seconds=large * _METRICS_SECONDS)
 
 
-def _potentials_load(config: Config, wildcards: dict[str, str]) -> Load:
-    fit, dataset = config.scaled_potentials(), config.datasets[wildcards["dataset"]]
-    count = _image_count(config, wildcards["dataset"])
-    flops = 2 * count * math.prod(dataset.shape)
-    return Load((Work("evaluate", "potentials", fit.steps * fit.batch_size, flops),))
+def _potentials_load(look: RunLookups, wildcards: Any) -> Load:
+    fit, shape = look.config.potentials, look.config.dataset(wildcards.dataset).shape
+    flops = 2 * _image_count(look, wildcards.dataset) * math.prod(shape)
+    return Load((Work("evaluate", fit.steps * fit.batch_size, flops),))
 
 
-def _share_load(config: Config, wildcards: dict[str, str]) -> Load:
+def _teacher_load(look: RunLookups, wildcards: Any) -> Load:
+    teacher, how = look.teacher(wildcards), look.pairs_settings(wildcards)
+    solver = next(
+        look.config.samplers[run.coupling.options["sampler"]]
+        for run in look.config.runs_of(wildcards.dataset)
+        if run.teacher == teacher.name
+    )
+    stored = (2 + how["states"]) * math.prod(look.config.dataset(wildcards.dataset).shape)
+    seen = how["count"] * _evaluations(teacher, solver, how["steps"])
+    return Load((_sampling(look, teacher, seen),), disk=4 * how["count"] * stored)
+
+
+def _share_load(look: RunLookups, wildcards: Any) -> Load:
     """Return the training steps; what matching takes beside them is small but for the largest."""
-    settings = config.run_settings(config.rows(wildcards["dataset"])[0], 0)
-    share = config.scaled_matching_share()
-    flops, _ = network_size(settings.network, settings.shape)
+    share, run = look.config.matching_share, look.timed_run(wildcards)
     steps = 2 * share.steps * (1 + share.rounds * (1 + len(share.match_sizes)))
-    work = Work("train", _network_name(settings), steps * settings.batch_size, 3 * flops)
-    return Load((work,))
+    return Load((_training(look.config.run_settings(run, run.seeds[0]), steps),))
 
 
-def _pairs_load(config: Config, wildcards: dict[str, str]) -> Load:
+def _pairs_load(look: RunLookups, wildcards: Any) -> Load:
     """Return the generation of a dataset's pairs, or the storing of so many samples."""
-    dataset = wildcards["dataset"]
-    pairs, row = config.scaled_pairs(dataset), config.vanilla_flow(dataset)
+    pairs, runs = (
+        look.noise_sample_pairs(wildcards.dataset),
+        look.generating_runs(wildcards.dataset),
+    )
     count = pairs.draws * pairs.count
-    disk = 4 * count * math.prod(config.datasets[dataset].shape)
-    if row is None:
-        return Load(disk=disk)
-    return Load((_evaluation_work(config, row, count * _RK45_EVALUATIONS),), disk=disk)
+    works = [_sampling(look, run, count * _ADAPTIVE_EVALUATIONS) for run in runs[:1]]
+    shape = look.config.dataset(wildcards.dataset).shape
+    return Load(tuple(works), disk=4 * count * math.prod(shape))
 
 
-def _loss_load(config: Config, wildcards: dict[str, str]) -> Load:
-    pairs, dataset = config.scaled_pairs(wildcards["dataset"]), wildcards["dataset"]
-    rows = [row for row in (config.vanilla_flow(dataset), config.matched_flow(dataset)) if row]
-    images = pairs.count * (_RK45_EVALUATIONS + pairs.time_bins * _KINDS_OF_NOISE)
-    return Load(tuple(_evaluation_work(config, row, images) for row in rows))
+def _loss_load(look: RunLookups, wildcards: Any) -> Load:
+    pairs = look.noise_sample_pairs(wildcards.dataset)
+    images = pairs.count * (_ADAPTIVE_EVALUATIONS + pairs.time_bins * _KINDS_OF_NOISE)
+    runs = look.generating_runs(wildcards.dataset)
+    return Load(tuple(_sampling(look, run, images) for run in runs))
 
 
-def _evaluation_work(config: Config, row: Experiment, images: int) -> Work:
-    settings = config.run_settings(row, config.seeds(row)[0])
-    flops, _ = network_size(settings.network, settings.shape)
-    return Work("evaluate", _network_name(settings), images, flops)
-
-
-def _crossings_load(config: Config, wildcards: dict[str, str]) -> Load:
-    dataset = wildcards["dataset"]
-    pairs = config.scaled_pairs(dataset)
-    kinds = len(pairs.match_sizes) + (1 if config.vanilla_flow(dataset) is None else 2)
-    return Load(seconds=kinds * pairs.embeddings * _TSNE_SECONDS)
-
-
-def _matching_cost_load(config: Config, wildcards: dict[str, str]) -> Load:
-    grid = config.scaled_matching_cost()
+def _matching_cost_load(look: RunLookups, wildcards: Any) -> Load:
+    grid = look.config.matching_cost
     cells = len(grid.match_sizes) * len(grid.dimensions) * len(grid.batch_sizes)
     return Load(seconds=cells * _CELL_SECONDS)
 
 
-def _nothing(config: Config, wildcards: dict[str, str]) -> Load:
-    return Load()
-
-
 # Rules that only name others' results.
 _TARGETS = ("stage_data", "demo", "all")
-# Rules that make a table or a figure in seconds.
-_RESULTS = (
-    "measure_paths",
-    "measure_reproducibility",
-    "measure_best_of_k",
-    "collect_distances",
-    "collect_times",
-    "collect_ablation",
-    "measure_speed",
-    "measure_coupling_speed",
-    "measure_coupling_marginals",
-    "measure_claims",
-    "measure_coupling_claims",
-    "write_report",
-    "write_crate",
-    "distance_table",
-    "distance_curves",
-    "distance_time",
-    "saving",
-    "matching_share",
-    "claims",
-    "sample_grid",
-    "noise_sample_tsne",
-    "path_geometry",
-    "nearest_share",
-    "loss_over_time",
-    "reproducibility",
-    "best_of_k",
-    "matching_cost",
-    "coupling_ablation",
-    "coupling_saving",
-    "coupling_claims",
-)
-_LOADS: dict[str, Callable[[Config, dict[str, str]], Load]] = {
+_LOADS: dict[str, Callable[[RunLookups, Any], Load]] = {
     "download": _download_load,
     "make_smoke_dataset": _nothing,
     "build_dataset": _dataset_load,
@@ -522,100 +429,70 @@ _LOADS: dict[str, Callable[[Config, dict[str, str]], Load]] = {
     "make_smoke_inception": _nothing,
     "train_autoencoder": _train_autoencoder_load,
     "encode_latents": _encode_load,
+    "train_classifier": _nothing,
     "train_model": _train_load,
     "evaluate_run": _evaluate_load,
     "compute_reference": _reference_load,
     "measure_reconstruction": _reconstruction_load,
     "fit_potentials": _potentials_load,
+    "make_pairs": _teacher_load,
     "measure_matching_share": _share_load,
     "draw_pairs": _pairs_load,
-    "count_crossings": _crossings_load,
     "measure_loss_over_time": _loss_load,
     "measure_matching_cost": _matching_cost_load,
-    "train_classifier": _nothing,
-    **dict.fromkeys((*_RESULTS, *_TARGETS), _nothing),
 }
 
 
-def _row(config: Config, wildcards: dict[str, str]) -> Experiment:
-    names = (wildcards[key] for key in ("dataset", "process", "coupling"))
-    return config.row(*names, int(wildcards["match_size"]))
+def _evaluations(run: Run, solver: Any, steps: int) -> int:
+    """Return how often a network is evaluated for a sample."""
+    if SOLVERS[solver.name].adaptive:
+        return _ADAPTIVE_EVALUATIONS
+    sampler = make_sampler(run.process, solver)
+    return sampler.sample(lambda points, times: points, torch.zeros(1, 1), steps).nfe
 
 
-def _sets(
-    settings: RunSettings, sampling: Sampling
-) -> tuple[list[tuple[str, int, bool]], dict[tuple[str, int], int]]:
-    """Return the sets of samples of all snapshots, and network evaluations by sampler and steps."""
-    sets, evaluations = [], {}
-    for last in (False, True):
-        times = 1 if last else settings.snapshots - 1
-        for sampler, steps, ranges in sampling.sets(last):
-            sets += [(sampler, steps, last)] * (ranges * times)
-            evaluations[sampler, steps] = _evaluations(settings.process, sampler, steps)
-    return sets, evaluations
-
-
-def _evaluations(process: str, sampler: str, steps: int) -> int:
-    if sampler == "rk45":
-        return _RK45_EVALUATIONS
-    return PROCESSES[process].sample(lambda x, t: x, torch.zeros(1, 1), sampler, steps).nfe
-
-
-def _image_count(config: Config, name: str) -> int:
+def _image_count(look: RunLookups, dataset: str) -> int:
     """Return how many images a dataset has; 0 if only its files can tell."""
-    name = _pixels_of(config, name)
-    meta = Path(config.results) / "data" / name / "meta.json"
+    name = look.config.pixels(dataset)
+    meta = Path(look.results) / "data" / name / "meta.json"
     if meta.exists():
         return read_json(meta)["count"]
-    source = config.scaled_source(name)
-    count = getattr(source, "count", None)
-    if _has_standin(config, name):
-        count = config.scales[config.scale].images
-    return count or _PUBLISHED_IMAGES.get(getattr(source, "category", source.kind), 0)
+    if look.has_standin(name):
+        return look.config.scales[look.config.scale].images
+    source = look.config.dataset(name).source
+    published = SOURCES[source.kind].images or _LSUN_IMAGES.get(getattr(source, "category", ""), 0)
+    return getattr(source, "count", None) or published
 
 
-def _has_standin(config: Config, name: str) -> bool:
-    return config.scale is not None and not files_are_there(config.scaled_source(name))
+def _training(settings: RunSettings, steps: int) -> Work:
+    flops, _ = network_size(settings.network, settings.shape)
+    return Work("train", steps * settings.batch_size, 3 * flops)
 
 
-def _pixels_of(config: Config, name: str) -> str:
-    source = config.datasets[name].source
-    return source.of if isinstance(source, LatentSource) else name
+def _sampling(look: RunLookups, run: Run, images: int) -> Work:
+    settings = look.config.run_settings(run, run.seeds[0])
+    flops, _ = network_size(settings.network, settings.shape)
+    return Work("evaluate", images, flops)
 
 
-def _autoencoder_work(config: Config, dataset: str, images: int) -> tuple[Work, Work]:
+def _autoencoder_work(look: RunLookups, dataset: str, images: int) -> tuple[Work, Work]:
     """Return encoding and decoding of so many images."""
-    name = config.datasets[dataset].source.autoencoder
-    shapes = config.latent_shapes(name)[dataset]
-    folder = Path(config.results) / "autoencoders" / name
-    settings: TrainedAutoencoder | PretrainedAutoencoder | None = config.autoencoders[name]
-    if config.scale is not None and isinstance(settings, PretrainedAutoencoder):
-        settings = None
+    name = look.config.dataset(dataset).source.autoencoder
+    standin = look.config.scale is not None and name in look.published_autoencoders
+    settings = None if standin else look.config.autoencoders[name]
+    shapes = look.config.latent_shapes(name)[dataset]
+    folder = Path(look.results) / "autoencoders" / name
     encoding, decoding = autoencoder_flops(settings, shapes, folder)
-    return (
-        Work("evaluate", f"encoder of {name}", images, encoding),
-        Work("evaluate", f"decoder of {name}", images, decoding),
-    )
+    return Work("evaluate", images, encoding), Work("evaluate", images, decoding)
 
 
-def _feature_work(extractors: Iterable[str], images: int) -> list[Work]:
-    # The digits' classifier and the stand-ins are too small to matter.
-    return [
-        Work("evaluate", "Inception", images, _INCEPTION_FLOPS)
-        for name in extractors
-        if name.startswith("inception")
-    ]
+def _large(extractors: Iterable[str]) -> int:
+    """Return how many extractors are Inception; the others are too small to matter."""
+    return sum(EXTRACTORS[name].fid for name in extractors)
 
 
-def _statistics_seconds(extractors: Iterable[str], frechet: int, everything: int) -> float:
-    """Return how long it takes to compare sets by the Fréchet distance, and by all metrics."""
-    large = sum(name.startswith("inception") for name in extractors)
-    return large * (frechet * _FRECHET_SECONDS + everything * _METRICS_SECONDS)
-
-
-def _network_name(settings: RunSettings) -> str:
-    content = settings.network.model_dump(mode="json") | {"shape": list(settings.shape)}
-    return json.dumps(content, sort_keys=True)
+def _inception(images: int) -> Work:
+    return Work("evaluate", images, _INCEPTION_FLOPS)
 
 
 @cache
@@ -654,47 +531,41 @@ def autoencoder_flops(
 
 
 class Rates:
-    """How fast a device works.
+    """How fast a device works: as the network that was measured on it and is nearest in size.
 
-    A network runs as it was measured; one that was not runs at the FLOP/s of the measured one that
-    is nearest in size; if there is none, at the assumed share of the device's peak.
+    If there is none, at the assumed share of the device's peak.
 
     Parameters
     ----------
     device
         Its name.
     measured
-        What `calibrate` found on it: ``kind`` and ``name`` as in `Work`, ``flops`` an image,
+        What `calibrate` found on it: ``kind`` as in `Work`, ``flops`` an image,
         ``images_per_second``.
     """
 
     def __init__(self, device: str, measured: list[dict[str, Any]]) -> None:
         self.device = device
         self._measured = measured
-        self._used: dict[str, set[str]] = defaultdict(set)
+        self._asked: set[str] = set()
 
     def seconds(self, work: Work) -> float:
         """Return how long some work takes on one device."""
         alike = [m for m in self._measured if m["kind"] == work.kind]
+        self._asked.add("measured" if alike else "assumed")
         if not alike:
-            self._used["assumed"].add(work.name)
             return work.images * work.flops / self._assumed(work.kind)
-        exact = [m for m in alike if m["name"] == work.name]
-        self._used["measured" if exact else "scaled"].add(work.name)
-        nearest = min(exact or alike, key=lambda m: abs(math.log(m["flops"] / work.flops)))
+        nearest = min(alike, key=lambda m: abs(math.log(m["flops"] / work.flops)))
         return work.images * work.flops / (nearest["flops"] * nearest["images_per_second"])
 
     def basis(self) -> list[str]:
         """Return what the seconds asked for so far rest on."""
         lines = []
-        if self._used["measured"]:
-            lines.append(f"{self.device}: {len(self._used['measured'])} networks as measured on it")
-        if self._used["scaled"]:
+        if "measured" in self._asked:
             lines.append(
-                f"{self.device}: {len(self._used['scaled'])} networks by their operations, at the "
-                "rate of the measured network nearest in size"
+                f"{self.device}: networks at the rate of the nearest in size measured on it"
             )
-        if self._used["assumed"]:
+        if "assumed" in self._asked:
             rates = (f"{self._assumed(kind) / 1e12:.3g}" for kind in ("train", "evaluate"))
             lines.append(
                 f"{self.device}, not measured: {' and '.join(rates)} TFLOP/s assumed in training "
@@ -725,17 +596,16 @@ def _choose_gpu(asked: str | None, calibrated: list[str], config: Config) -> str
     return gpus[0] if gpus else DEFAULT_GPU
 
 
-def _read_calibration(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {"devices": {}}
-    content = read_json(path)
-    if not isinstance(content, dict) or "devices" not in content:
+def _read_calibration(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return what was measured, by device."""
+    content = read_json(path) if path.exists() else {"devices": {}}
+    if not isinstance(content, dict) or not isinstance(content.get("devices"), dict):
         raise InputError(f"{path}: expected a calibration, found none; delete it to go on without")
-    return content
+    return content["devices"]
 
 
 def calibrate(config: Config, path: Path = CALIBRATION, seconds: float = 2.0) -> None:
-    """Time training and sampling of every network of the configuration, and the disk.
+    """Time training and sampling of every network of the configuration.
 
     Networks of recipes that ask for a GPU are timed on this machine's, if it has one; without one
     they are left out, except at a reduced scale. Earlier results of other devices and networks are
@@ -744,47 +614,31 @@ def calibrate(config: Config, path: Path = CALIBRATION, seconds: float = 2.0) ->
     Parameters
     ----------
     path
-        File to write; the disk is that of its folder.
+        File to write.
     seconds
         Spent on each measurement, about.
     """
-    content = _read_calibration(path)
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for settings, sampling_batch, gpus, threads in _presets(config):
-        device = "cuda" if gpus and torch.cuda.is_available() else "cpu"
-        if gpus and device == "cpu" and config.scale is None:
+    devices, found = _read_calibration(path), defaultdict(list)
+    networks: dict[tuple[int, bool], tuple[Run, RunSettings]] = {}
+    for run in config.runs:
+        settings = config.run_settings(run, run.seeds[0])
+        flops, _ = network_size(settings.network, settings.shape)
+        gpu = config.recipes[run.recipe].hardware.gpu > 0
+        networks.setdefault((flops, gpu), (run, settings))
+    for (_, gpu), (run, settings) in networks.items():
+        device = "cuda" if gpu and torch.cuda.is_available() else "cpu"
+        if gpu and device == "cpu" and config.scale is None:
             continue
         if device == "cpu":
-            torch.set_num_threads(min(threads, os.cpu_count() or 1))
+            torch.set_num_threads(config.recipes[run.recipe].hardware.threads)
         name = torch.cuda.get_device_name() if device == "cuda" else CPU
-        found[name] += _measure_network(settings, sampling_batch, device, seconds)
-    if torch.cuda.is_available() and config.scale is None:
-        for name, settings in config.autoencoders.items():
-            if isinstance(settings, PretrainedAutoencoder):
-                measured = _measure_autoencoder(config, name, "cuda", seconds)
-                found[torch.cuda.get_device_name()] += measured
+        batch = config.sampling(run).batch_size
+        found[name] += _measure_network(settings, batch, device, seconds)
     for device, measured in found.items():
-        names = {(m["kind"], m["name"]) for m in measured}
-        kept = [
-            m for m in content["devices"].get(device, []) if (m["kind"], m["name"]) not in names
-        ]
-        content["devices"][device] = kept + measured
-    content["disk_bytes_per_second"] = _measure_disk(path.parent)
-    write_json(path, content)
-
-
-def _presets(config: Config) -> list[tuple[RunSettings, int, int, int]]:
-    """Return a run of each network, its batch size of sampling, GPUs and threads of its jobs."""
-    rows = [*config.experiments]
-    for ablation in config.coupling_ablations:
-        rows += config.ablation(ablation)
-    presets = {}
-    for row in rows:
-        settings, hardware = config.run_settings(row, 0), config.recipes[row.recipe].hardware
-        batch = config.sampling(row).batch_size
-        preset = (settings, batch, hardware.gpu, hardware.threads)
-        presets.setdefault((_network_name(settings), hardware.gpu), preset)
-    return list(presets.values())
+        sizes = {(m["kind"], m["flops"]) for m in measured}
+        kept = [m for m in devices.get(device, []) if (m["kind"], m["flops"]) not in sizes]
+        devices[device] = kept + measured
+    write_json(path, {"devices": devices})
 
 
 def _measure_network(
@@ -793,18 +647,19 @@ def _measure_network(
     flops, _ = network_size(settings.network, settings.shape)
     network = make_network(settings.network, settings.shape, seed=0).to(device)
     tune_network(network, channels_last=settings.channels_last, compiled=settings.compile)
+    objective = make_objective(settings.process, settings.times, settings.loss)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     average = EMAModel(network.parameters(), decay=0.999, foreach=True)
     half = device == "cuda" and settings.mixed_precision == "bf16"
-    batch = _batch_size(settings.batch_size, 3 * flops, device)
-    samples = torch.randn(batch, *settings.shape, device=device)
     stream = torch.Generator().manual_seed(0)
+    # On a CPU a step takes no longer than a measurement should.
+    most = math.inf if device == "cuda" else max(1, int(_CPU_FLOPS / (3 * flops)))
+    batch = int(min(settings.batch_size, most))
+    samples = torch.randn(batch, *settings.shape, device=device)
 
     def train() -> None:
         with torch.autocast(device, dtype=torch.bfloat16, enabled=half):
-            loss = PROCESSES[settings.process].loss(
-                lambda points, times: network(points, times).sample, samples, samples, stream
-            )
+            loss = objective.loss(lambda x, t: network(x, t).sample, samples, samples, stream)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_clip)
         optimizer.step()
@@ -812,60 +667,19 @@ def _measure_network(
         average.step(network.parameters())
 
     trained = batch * _per_second(train, device, seconds)
-    batch = _batch_size(sampling_batch, flops, device)
+    batch = int(min(sampling_batch, most))
     noise = torch.randn(batch, *settings.shape, device=device)
-    times = torch.zeros(batch, device=device)
     sampled_from = make_network(settings.network, settings.shape).to(device).eval()
 
     def evaluate() -> None:
         with torch.inference_mode():
-            sampled_from(noise, times)
+            sampled_from(noise, torch.zeros(batch, device=device))
 
     sampled = batch * _per_second(evaluate, device, seconds)
-    name = _network_name(settings)
     return [
-        {"kind": "train", "name": name, "flops": 3 * flops, "images_per_second": trained},
-        {"kind": "evaluate", "name": name, "flops": flops, "images_per_second": sampled},
+        {"kind": "train", "flops": 3 * flops, "images_per_second": trained},
+        {"kind": "evaluate", "flops": flops, "images_per_second": sampled},
     ]
-
-
-def _measure_autoencoder(
-    config: Config, name: str, device: str, seconds: float
-) -> list[dict[str, Any]]:
-    found = []
-    for dataset, shapes in list(config.latent_shapes(name).items())[:1]:
-        settings = config.autoencoders[name]
-        folder = Path(config.results) / "autoencoders" / name
-        model = autoencoder_skeleton(settings, shapes, folder).model.to_empty(device=device)
-        for parameter in model.parameters():
-            nn.init.normal_(parameter, std=0.02)
-        codec = Codec(model, {"mixed_precision": settings.mixed_precision}, device)
-        works = _autoencoder_work(config, dataset, 1)
-        for shape, call, work in zip(shapes, (codec.encode, codec.decode), works, strict=True):
-            size = _batch_size(_AUTOENCODER_BATCH, work.flops, device)
-            batch = torch.randn(size, *shape, device=device)
-            rate = size * _per_second(partial(call, batch), device, seconds)
-            measured = {"name": work.name, "flops": work.flops, "images_per_second": rate}
-            found.append({"kind": "evaluate", **measured})
-    return found
-
-
-def _measure_disk(folder: Path) -> float:
-    """Return how many bytes a second reach the disk of a folder."""
-    block = os.urandom(2**20)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder) as file:
-        started = time.perf_counter()
-        for _ in range(_DISK_BLOCKS):
-            file.write(block)
-        file.flush()
-        os.fsync(file.fileno())
-        return _DISK_BLOCKS * len(block) / (time.perf_counter() - started)
-
-
-def _batch_size(wanted: int, flops: float, device: str) -> int:
-    """Return a batch size of which a step takes no longer than a measurement should."""
-    return wanted if device == "cuda" else max(1, min(wanted, int(_CPU_FLOPS / flops)))
 
 
 def _per_second(step: Callable[[], Any], device: str, seconds: float) -> float:
@@ -888,8 +702,8 @@ def _per_second(step: Callable[[], Any], device: str, seconds: float) -> float:
 
 
 def _subject(job: Job) -> str:
-    names = (job.wildcards.get(key) for key in ("dataset", "ablation", "autoencoder"))
-    return next(filter(None, names), "")
+    names = (job.wildcards.get(key) for key in ("dataset", "comparison", "autoencoder", "subject"))
+    return next(filter(None, names), "").removeprefix("_")
 
 
 def _readable_hours(hours: float) -> str:

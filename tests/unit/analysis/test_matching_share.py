@@ -5,26 +5,12 @@ import pytest
 
 from dansm.analysis import matching_share
 from dansm.analysis.matching_share import measure_matching_share
-from dansm.config import MatchingShare, Network, RunSettings
+from dansm.config import MatchingShare
 from dansm.io.tables import MATCHING_SHARE_COLUMNS, read_table
 
-RUN = RunSettings(
-    dataset="toy",
-    shape=(1, 8, 8),
-    horizontal_flips=False,
-    process="rectified_flow",
-    coupling="greedy",
-    match_size=4,
-    seed=0,
-    network=Network(channels=[8], layers_per_block=1, attention_at=[], dropout=0, norm_groups=4),
-    batch_size=8,
-    learning_rate=1e-3,
-    ema_decay=0.9,
-    gradient_clip=1.0,
-    mixed_precision="no",
-    budget_images=80,
-    snapshots=2,
-)
+from ..factories import make_settings
+
+RUN = make_settings(shape=(1, 8, 8), coupling={"greedy": {"match_size": 4}}, start="other")
 SETTINGS = MatchingShare(match_sizes=[4, 100, 5000], rounds=2, steps=2, memory_mb=1, seed=0)
 
 
@@ -61,7 +47,7 @@ def test_a_pools_drawing_is_shared_among_its_batches(store, tmp_path, monkeypatc
             now[0] += 11 if self.left == self.size else 1
             self.left -= len(samples)
 
-    trainer = matching_share.Trainer(RUN, store, tmp_path)
+    trainer = matching_share.Trainer(make_settings(shape=(1, 8, 8)), store, tmp_path)
     monkeypatch.setattr(matching_share, "Greedy", Clocked)
     monkeypatch.setattr(matching_share.time, "perf_counter", lambda: now[0])
     # 10 batches of 8 from a pool of 80: one second each, and a tenth of the drawing.

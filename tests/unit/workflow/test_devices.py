@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+import torch
 
 from dansm.errors import InputError
 from dansm.workflow.devices import gpus_asked, own_gpus, visible_gpus
@@ -77,7 +78,17 @@ def test_gpus_are_asked_for_in_either_form(resources, count):
 
 
 @pytest.mark.parametrize(
-    ("value", "names"), [("0,2", ["0", "2"]), ("", []), ("-1", []), ("GPU-5c", ["GPU-5c"])]
+    ("value", "names"),
+    [
+        ("0,2", ["0", "2"]),
+        (" 1, 3", ["1", "3"]),
+        ("", []),
+        ("-1", []),
+        ("0,-1,1", ["0"]),
+        ("NoDevFiles", []),
+        ("none", []),
+        ("GPU-5c,MIG-7a", ["GPU-5c", "MIG-7a"]),
+    ],
 )
 def test_cuda_visible_devices_says_what_there_is(machine, value, names):
     machine(value)
@@ -147,5 +158,39 @@ def test_too_few_gpus_are_an_error_unless_the_cpu_will_do(machine):
     machine("")
     with own_gpus(1, required=False):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+
+
+@pytest.mark.parametrize("value", ["0,1", "NoDevFiles", None])
+def test_a_job_that_asks_for_none_sees_none(machine, monkeypatch, value):
+    machine("0,1")
+    if value is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    else:
+        machine(value)
     with own_gpus(0, required=True):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+        assert visible_gpus() == []
+
+
+def test_hiding_gpus_that_pytorch_has_already_found_is_refused(machine, monkeypatch):
+    machine("0,1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with (
+        pytest.raises(InputError, match=r"no GPU \(gpu: 0\), found that PyTorch already uses"),
+        own_gpus(0, required=False),
+    ):
+        pass
+
+
+def test_importing_what_jobs_import_does_not_settle_which_gpus_they_see():
+    code = """
+import torch
+
+def asked(*arguments):
+    raise SystemExit("asked the driver for GPUs")
+
+torch._C._cuda_getDeviceCount = torch.cuda._lazy_init = asked
+torch.cuda._device_count_nvml = lambda: 1
+import dansm.data.latents, dansm.metrics.extractors, dansm.training.launching
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

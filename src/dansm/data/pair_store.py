@@ -1,0 +1,201 @@
+"""Teacher pairs: noises and the samples that a finished model makes of them.
+
+A store whose rows are trajectories: the noise, the states between where they are kept, and the
+sample. Its ``meta.json`` says under ``pairs`` who made them and how.
+"""
+
+import shutil
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from dansm.config import RunSettings
+from dansm.data.shards import ShardFolder
+from dansm.data.store import ARRAY, open_store, write_store
+from dansm.errors import InputError
+from dansm.io.files import check_free_space
+
+_NFE = "nfe"
+
+
+class Trajectories(NamedTuple):
+    """Trajectories of some pairs, and the network evaluations that each of them took.
+
+    Attributes
+    ----------
+    points
+        Shape ``(n, 2 + states, *shape)``: noise, states between, sample.
+    nfe
+        Network evaluations.
+    """
+
+    points: Tensor
+    nfe: int
+
+
+@dataclass(frozen=True)
+class PairStore:
+    """Opened teacher pairs; pair k is row k of every tensor.
+
+    The tensors are memory-mapped and must not be written to.
+
+    Attributes
+    ----------
+    path
+        Folder of the store.
+    points
+        Shape ``(n, 2 + states, *shape)``, float32: noise, states between, sample.
+    meta
+        What the pairs are: settings of the teacher's run, SHA-256 of its weights, sampler, steps,
+        count, states and their times, and network evaluations a pair.
+    sha256
+        Of the pairs.
+    """
+
+    path: Path
+    points: Tensor
+    meta: dict[str, Any]
+    sha256: str
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @property
+    def noise(self) -> Tensor:
+        """Noises, shape ``(n, *shape)``."""
+        return self.points[:, 0]
+
+    @property
+    def samples(self) -> Tensor:
+        """Samples, shape ``(n, *shape)``."""
+        return self.points[:, -1]
+
+    @property
+    def states(self) -> Tensor | None:
+        """States between, shape ``(n, states, *shape)``, at `times`; None where none were kept."""
+        return self.points[:, 1:-1] if self.times else None
+
+    @property
+    def times(self) -> list[float]:
+        """Times of the states, between 0 (noise) and 1 (sample)."""
+        return self.meta["times"]
+
+    def check(self, student: RunSettings) -> None:
+        """Check that the pairs are those that a run's coupling asks for.
+
+        Raises
+        ------
+        InputError
+            If they are of another dataset, seed or shape than the student's, or of other steps,
+            states or number than its coupling's options say.
+        """
+        teacher, options = self.meta["teacher"], student.coupling.options
+        for what, expected, found in (
+            ("dataset", student.dataset, teacher["dataset"]),
+            ("seed", student.seed, teacher["seed"]),
+            ("shape", list(student.shape), list(self.noise.shape[1:])),
+            *((key, options.get(key, 0), self.meta[key]) for key in ("count", "steps", "states")),
+        ):
+            if expected != found:
+                raise InputError(
+                    f"{self.path}: expected pairs of {what} {expected} as the student's settings "
+                    f"say, found {found}"
+                )
+
+
+def open_pairs(folder: Path) -> PairStore:
+    """Open teacher pairs after checking everything about them, checksums and values included.
+
+    Raises
+    ------
+    InputError
+        If the store is missing, unfinished, truncated, altered, not finite, or holds no pairs.
+    """
+    store = open_store(folder)
+    pairs = store.meta.get("pairs")
+    if not isinstance(pairs, dict) or not isinstance(store.array, np.ndarray):
+        raise InputError(
+            f"{store.path / 'meta.json'}: expected a store of teacher pairs, found one of "
+            f"{store.meta['source']}"
+        )
+    expected = (pairs["count"], 2 + pairs["states"], *pairs["teacher"]["shape"])
+    if store.array.shape != expected:
+        raise InputError(
+            f"{store.path}: expected pairs of shape {expected} as their teacher makes them, found "
+            f"{store.array.shape}"
+        )
+    with warnings.catch_warnings():  # that the mapped file cannot be written to
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        points = torch.from_numpy(store.array)
+    return PairStore(store.path, points, pairs, store.meta["sha256"])
+
+
+def write_pairs(
+    path: Path,
+    work: Path,
+    make: Callable[[range], Trajectories],
+    identity: dict[str, Any],
+    times: list[float],
+    batch_size: int,
+) -> None:
+    """Write teacher pairs, batch by batch; one that was interrupted goes on where it stopped.
+
+    Parameters
+    ----------
+    path
+        Folder of the store.
+    work
+        Folder of the batches that are done, until all are.
+    make
+        Makes some pairs, by their numbers. It is always asked for whole batches, so that a pair
+        does not depend on how many there are.
+    identity
+        What the pairs depend on: ``teacher`` (settings of its run), ``count``, ``states`` and
+        whatever else; it becomes `PairStore.meta`.
+    times
+        Times of the states.
+
+    Raises
+    ------
+    InputError
+        If the pairs are not finite, or the disk is too full.
+    """
+    count = identity["count"]
+    shape = (2 + identity["states"], *identity["teacher"]["shape"])
+    done = ShardFolder(work, [ARRAY, _NFE], count, batch_size)
+    missing = done.take_up(identity)
+    # Both the batches and the store that they are joined to.
+    check_free_space(work, 4 * prod(shape) * (count + len(missing) * batch_size), path)
+    left = sum(len(done.rows_of(batch)) for batch in missing)
+    with tqdm(
+        total=count, initial=count - left, unit="pairs", desc=f"pairs of {path}", mininterval=1
+    ) as progress:
+        for batch in missing:
+            rows = done.rows_of(batch)
+            points, nfe = make(range(rows.start, rows.start + batch_size))
+            points = points[: len(rows)].to("cpu", torch.float32).numpy()
+            done.write(batch, {ARRAY: points, _NFE: np.full(len(rows), nfe)}, f"{path}, pairs")
+            progress.update(len(rows))
+    evaluations = np.concatenate([np.load(file) for file in done.files(_NFE)])
+    write_store(
+        path,
+        (np.load(file) for file in done.files(ARRAY)),
+        count=count,
+        shape=shape,
+        dtype="float32",
+        value_range=None,
+        source=f"a teacher trained on {identity['teacher']['dataset']}",
+        licence="that of what its teacher was trained on",
+        # One file, that it can be mapped into memory as one tensor.
+        shard_bytes=4 * prod(shape) * count,
+        extra={"pairs": {**identity, "times": times, "nfe": float(evaluations.mean())}},
+    )
+    shutil.rmtree(work)

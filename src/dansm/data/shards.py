@@ -1,0 +1,89 @@
+"""Shards of a store in the making, which outlive an interruption.
+
+They are finished one by one in a folder of their own, which is no declared output: Snakemake
+deletes those of interrupted jobs.
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dansm.data.store import check_values, shard_name
+from dansm.io.files import atomic_path, read_json, write_json
+
+_IDENTITY = "identity.json"
+
+
+@dataclass(frozen=True)
+class ShardFolder:
+    """Folder of the shards that are finished.
+
+    Attributes
+    ----------
+    path
+        The folder.
+    parts
+        Names of the arrays that each shard consists of.
+    count
+        Rows of all shards.
+    rows
+        Rows of a shard; the last may have fewer.
+    """
+
+    path: Path
+    parts: list[str]
+    count: int
+    rows: int
+
+    def take_up(self, identity: dict[str, Any]) -> list[int]:
+        """Return the numbers of the shards to make; keep the others, if they are of this identity.
+
+        Parameters
+        ----------
+        identity
+            What the shards depend on.
+        """
+        note = self.path / _IDENTITY
+        identity = {**identity, "parts": self.parts, "count": self.count, "rows": self.rows}
+        identity = json.loads(json.dumps(identity))  # which has no tuples
+        if not note.exists() or read_json(note) != identity:
+            if self.path.exists():
+                print(f"{self.path}: of something else, starting anew", flush=True)
+                shutil.rmtree(self.path)
+            write_json(note, identity)
+        return [
+            shard
+            for shard in range(math.ceil(self.count / self.rows))
+            if not all((self.path / shard_name(part, shard)).exists() for part in self.parts)
+        ]
+
+    def rows_of(self, shard: int) -> range:
+        """Return the rows of a shard."""
+        return range(shard * self.rows, min((shard + 1) * self.rows, self.count))
+
+    def files(self, part: str) -> list[Path]:
+        """Return a part's files, in order."""
+        shards = range(math.ceil(self.count / self.rows))
+        return [self.path / shard_name(part, shard) for shard in shards]
+
+    def write(self, shard: int, arrays: Mapping[str, np.ndarray], what: str) -> None:
+        """Write a shard's parts.
+
+        Raises
+        ------
+        InputError
+            Naming ``what`` it is, if a part is not finite.
+        """
+        rows = self.rows_of(shard)
+        for part in self.parts:
+            check_values(arrays[part], None, f"{what} {rows[0]} to {rows[-1]}, {part}")
+        for part in self.parts:
+            file = self.path / shard_name(part, shard)
+            with atomic_path(file) as partial, open(partial, "wb") as content:
+                np.save(content, arrays[part])

@@ -1,0 +1,55 @@
+"""Single steps on files of one's own; the command line's tests go further."""
+
+import numpy as np
+import pytest
+import torch
+
+from dansm.catalogue import Pick
+from dansm.couplings import make_coupling
+from dansm.errors import InputError
+from dansm.single_steps import match_file, sample_run
+
+from .factories import make_settings, write_run
+
+
+def test_a_file_is_matched_by_a_coupling_with_options(tmp_path):
+    samples = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    np.save(tmp_path / "x.npy", samples.numpy())
+    pick = Pick("minibatch_ot", {"method": "sinkhorn", "regularisation": 2.0})
+    options = {"coupling": pick, "seed": 1, "batch_size": 20}
+    assert match_file(tmp_path / "x.npy", tmp_path / "pairs.npz", **options) == 40
+    with np.load(tmp_path / "pairs.npz") as pairs:
+        np.testing.assert_array_equal(pairs["samples"], samples[pairs["index"]])
+        noise = make_coupling("minibatch_ot", seed=1, **pick.options).match(samples[:20])
+        np.testing.assert_array_equal(pairs["noise"][:20], noise)
+    with pytest.raises(InputError, match=r"x\.npy: .*match_size"):
+        match_file(
+            tmp_path / "x.npy", tmp_path / "no.npz", **options | {"coupling": Pick("greedy")}
+        )
+
+
+@pytest.mark.parametrize(
+    ("sampler", "nfe"),
+    [
+        (Pick("euler"), 4),
+        (Pick("heun"), 8),
+        (Pick("euler", {"times": [0, 0.5, 1]}), 2),
+        (Pick("rk45"), None),
+    ],
+)
+def test_a_run_is_sampled_by_any_sampler(tmp_path, make_store, sampler, nfe):
+    store = make_store(np.zeros((4, 1, 4, 4), np.uint8), (0, 16))
+    folder = write_run(tmp_path / "run", "vanilla", make_settings())
+    options = {"sampler": sampler, "steps": 4, "first": 2, "count": 3}
+    (batch,) = sample_run(folder, store, lambda x: x, **options)
+    assert batch.images.shape == (3, 1, 4, 4)
+    assert batch.nfe == nfe if nfe else batch.nfe > 6
+
+
+def test_a_sampler_that_does_not_suit_the_process_is_named(tmp_path, make_store):
+    store = make_store(np.zeros((4, 1, 4, 4), np.uint8), (0, 16))
+    folder = write_run(tmp_path / "run", "vanilla", make_settings())
+    sampler = Pick("euler", {"grid": "original"})
+    options = {"sampler": sampler, "steps": 4, "first": 0, "count": 3}
+    with pytest.raises(InputError, match=r"run: rectified_flow: .*original"):
+        list(sample_run(folder, store, lambda x: x, **options))
