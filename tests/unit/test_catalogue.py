@@ -21,9 +21,8 @@ def test_every_entry_has_an_implementation_and_words_for_it(name, entry):
     assert entry.name == name
     assert callable(entry.load())
     assert entry.summary and not entry.summary.endswith(".")
-    needed = {
-        f.name: 7 for f in dataclasses.fields(entry.options) if f.default is f.default_factory
-    }
+    options = dataclasses.fields(entry.options)
+    needed = {f.name: 7 for f in options if f.default is dataclasses.MISSING}
     assert entry.label(needed) and "{" not in entry.label(needed)
 
 

@@ -30,16 +30,7 @@ def test_all_wrong_references_are_listed_at_once(problems):
     assert all(name in problems(changes) for name in ("'moon'", "'fast'", "'sun'"))
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "experiments",
-        "couplings",
-        "coupling_ablations",
-        "demo_couplings",
-        "pairs_without_experiments",
-    ],
-)
+@pytest.mark.parametrize("key", ["experiments", "couplings", "coupling_ablations"])
 def test_keys_of_the_old_shape_are_unknown(problems, key):
     text = problems({key: []})
     assert f"{key}: unknown key (value []); expected one of ['autoencoders', 'best_of_k'" in text
@@ -70,15 +61,13 @@ def test_a_file_that_is_no_configuration_is_named(tmp_path, text, message):
     assert str(path) in str(caught.value) and message in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "line", ["{previous}: &{name} [*{below}, *{below}]", "{previous}: &{name} {{<<: [*{below}, *{below}]}}"]
-)  # fmt: skip
-def test_anchors_that_unfold_without_end_are_refused(tmp_path, line):
+@pytest.mark.parametrize("value", ["[*{0}, *{0}]", "{{<<: [*{0}, *{0}]}}", "{{a: *{0}, b: *{0}}}"])
+def test_anchors_that_unfold_without_end_are_refused(tmp_path, value):
     lines = ["k0: &a0 {x: 1, y: 2}"]
-    lines += [line.format(previous=f"k{i}", name=f"a{i}", below=f"a{i - 1}") for i in range(1, 60)]
+    lines += [f"k{i}: &a{i} {value.format(f'a{i - 1}')}" for i in range(1, 60)]
     path = tmp_path / "bomb.yaml"
     path.write_text("\n".join([*lines, "runs: *a59"]))
-    with pytest.raises(InputError, match="too many|more|valid") as caught:
+    with pytest.raises(InputError, match=r"expected at most|merges of too many keys") as caught:
         load_config(path)
     assert len(str(caught.value)) < 20_000
 
