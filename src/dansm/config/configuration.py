@@ -147,7 +147,8 @@ class Config(Model):
         InputError
             If there is none, or the run does not have that seed.
         """
-        runs = {run.name: run for run in self.runs_of(dataset)}
+        self.runs_of(dataset)
+        runs = self._runs[dataset]
         if name not in runs:
             raise InputError(f"{dataset} has no run {name!r}; expected one of {sorted(runs)}")
         if seed is not None and seed not in runs[name].seeds:

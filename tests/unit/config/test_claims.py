@@ -24,6 +24,9 @@ PAIRS = "noise_sample_pairs.toy"
         ({"claims.0.comparisons": ["nowhere"]}, "claims.better.comparisons: unknown 'nowhere'"),
         ({f"{MEASURE}.run": "short"},
          "claims.better.comparisons: 'students' does not compare ['short']"),
+        ({"claims.0.comparisons": ..., "comparisons.toy.runs": ["vanilla", "noisy"],
+          "comparisons.students.runs": ["vanilla", "student"]},
+         "claims.better: expected a comparison of ['greedy_100', 'vanilla'], found none"),
         ({"claims.1.name": "better"}, "claims: a second claim 'better'"),
         # what else is measured
         ({"coupling_marginals.comparison": "moon"}, "coupling_marginals.comparison: unknown 'moon"),
@@ -56,7 +59,3 @@ def test_claims_belong_to_comparisons_that_have_their_runs(parsed):
     without = parsed({"claims.0.comparisons": ..., "comparisons.students.runs": ["student"],
                       "comparisons.students.baseline": ...})  # fmt: skip
     assert without.claims_of("students") == []
-
-
-def test_the_shown_batch_size_is_near_the_papers(parsed):
-    assert parsed().matching_cost.shown_batch_size == 200
