@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictBool, StrictInt, ValidationError, model_validator
 
-from dansm.catalogue import COUPLINGS, SOLVERS, Pick
+from dansm.catalogue import SOLVERS, Pick
 from dansm.config.base import (
     Count,
     Counts,
@@ -258,11 +258,6 @@ class RunSettings(Method, Training):
     def match_size(self) -> int:
         """The coupling's match size; 0 without one."""
         return self.coupling.options.get("match_size", 0)
-
-    @property
-    def title(self) -> str:
-        """The coupling as figures write it."""
-        return COUPLINGS[self.coupling.name].label(self.coupling.options)
 
     @property
     def steps(self) -> int:
