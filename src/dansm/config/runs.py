@@ -221,7 +221,7 @@ def expand_runs(entries: Any) -> Any:
             problems.append(f"{where}: expected {expected}, found {shown(entry)}")
             continue
         shared = {key: value for key, value in entry.items() if key != "grid"}
-        grid = entry.get("grid", {entry.get("name"): {}})
+        grid = entry.get("grid", {"": None})
         if not isinstance(grid, dict) or not grid:
             problems.append(f"{where}.grid: expected runs by their names, found {shown(grid)}")
             continue
@@ -232,7 +232,7 @@ def expand_runs(entries: Any) -> Any:
                 problems.append(f"{cell}: expected {expected}, found {shown(own)}")
                 continue
             try:
-                runs.append(Run.model_validate(shared | (own or {}) | {"name": name}))
+                runs.append(Run.model_validate({"name": name} | shared | (own or {})))
             except ValidationError as error:
                 for key, line in describe(error, Run):
                     of_cell = "grid" in entry and key.split(".")[0] in {"name", *(own or {})}

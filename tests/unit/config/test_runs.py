@@ -44,6 +44,8 @@ TEACHER = f"{GRID}.student.coupling.teacher_pairs"
         ({"runs": []}, "runs: List should have at least 1 item after validation, not 0, found []"),
         ({"runs.1": "short"}, "runs[1]: expected either a name, or a grid of runs by their names"),
         ({"runs.1.name": ...}, "runs[1]: expected either a name, or a grid"),
+        ({"runs.1.name": {"x": 1}}, "runs[1].name: Input should be a valid string, found {'x': 1}"),
+        ({GRID: {1: None}}, "runs[0].grid.1.name: Input should be a valid string, found 1"),
         ({"runs.1.grid": {"x": None}}, "runs[1]: expected either a name, or a grid"),
         ({GRID: {}}, "runs[0].grid: expected runs by their names, found {}"),
         ({f"{GRID}.vanilla": {"dataset": "rooms"}},
