@@ -178,7 +178,9 @@ def test_a_cell_over_the_time_is_foretold_from_a_smaller_one(cell, smaller, expe
     ],
 )
 def test_other_cells_and_short_times_foretell_nothing(other, seconds):
-    row = measure_cell(Cell("greedy", 30, 3, 8), SETTINGS, 1, other._asdict() | {"seconds": seconds})
+    row = measure_cell(
+        Cell("greedy", 30, 3, 8), SETTINGS, 1, other._asdict() | {"seconds": seconds}
+    )
     assert row["microseconds_per_sample"] > 0
 
 
