@@ -4,8 +4,10 @@ Couplings and processes have their entries beside their code; those of extractor
 sources of datasets are here.
 """
 
+import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import ModuleType
 
 from dansm.couplings.registry import COUPLINGS, CouplingEntry, Entry, Options, Pick, by_name
 from dansm.processes.registry import GRIDS, LOSSES, PROCESSES, SOLVERS, TIMES
@@ -176,70 +178,112 @@ METRICS: Mapping[str, MetricEntry] = by_name(
 class SourceEntry(Entry):
     """Where the images of a dataset come from.
 
+    Its implementation is a module with ``read(source, shape, workers)``, which returns
+    `dansm.data.sources.images.Images`; where files are published, it has ``write_standin(source,
+    shape, images)`` too, which makes up such files for reduced scales.
+
     Attributes
     ----------
     files
-        Whether it has published files that can be downloaded.
+        Published files by name, in which fields of the source may stand: what they unpack to, which
+        makes them unnecessary, and their checksum, ``md5:…`` or ``sha256:…``; without one, the
+        source's own ``sha256``.
+    home
+        Address of the folder that holds them.
     images
         How many images it holds, where that is known beforehand.
     """
 
-    files: bool = False
+    files: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
+    home: str = ""
     images: int | None = None
 
+    def load(self) -> ModuleType:
+        """Import and return the module."""
+        return importlib.import_module(self.implementation)
 
+
+# The checksums are those that torchvision checks; LSUN's authors publish none.
 SOURCES: Mapping[str, SourceEntry] = by_name(
     [
         SourceEntry(
             "sklearn_digits",
-            "dansm.data.sources.digits:read",
+            "dansm.data.sources.digits",
             "Digits",
             "scikit-learn's handwritten digits, inside the package",
             images=1797,
         ),
         SourceEntry(
             "cifar10",
-            "dansm.data.sources.cifar10:read",
+            "dansm.data.sources.cifar10",
             "CIFAR-10",
             "its training images, from the published archive",
-            files=True,
+            files={
+                "cifar-10-python.tar.gz": (
+                    "cifar-10-batches-py",
+                    "md5:c58f30108f718f92721af3b95e74349a",
+                )
+            },
+            home="https://www.cs.toronto.edu/~kriz",
             images=50_000,
         ),
         SourceEntry(
             "mnist",
-            "dansm.data.sources.mnist:read",
+            "dansm.data.sources.mnist",
             "MNIST",
             "its training images, from idx files",
-            files=True,
+            files={
+                "train-images-idx3-ubyte.gz": (
+                    "train-images-idx3-ubyte",
+                    "md5:f68b3c2dcbeaaa9fbdd348bbdeb94873",
+                ),
+                "train-labels-idx1-ubyte.gz": (
+                    "train-labels-idx1-ubyte",
+                    "md5:d53e105ee54ea40749a09fcbcd1e9432",
+                ),
+            },
+            home="https://ossci-datasets.s3.amazonaws.com/mnist",
             images=60_000,
         ),
         SourceEntry(
             "fashion_mnist",
-            "dansm.data.sources.mnist:read",
+            "dansm.data.sources.mnist",
             "Fashion-MNIST",
             "its training images, from idx files",
-            files=True,
+            files={
+                "train-images-idx3-ubyte.gz": (
+                    "train-images-idx3-ubyte",
+                    "md5:8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+                ),
+                "train-labels-idx1-ubyte.gz": (
+                    "train-labels-idx1-ubyte",
+                    "md5:25c81989df183df01b3e8a0aad5dffbe",
+                ),
+            },
+            home="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
             images=60_000,
         ),
         SourceEntry(
             "lsun",
-            "dansm.data.sources.lsun:read",
+            "dansm.data.sources.lsun",
             "LSUN",
             "one category, from its zip or LMDB",
-            files=True,
+            files={"{category}_lmdb.zip": ("{category}_lmdb/data.mdb", None)},
+            home="http://dl.yf.io/lsun/scenes",
         ),
         SourceEntry(
             "image_folder",
-            "dansm.data.sources.image_folder:read",
+            "dansm.data.sources.image_folder",
             "Folder of images",
             "every image in a folder or below",
         ),
         SourceEntry(
             "imagenet64",
-            "dansm.data.sources.imagenet64:read",
+            "dansm.data.sources.imagenet64",
             "ImageNet 64×64",
             "its training images, as published",
             images=1_281_167,
         ),
     ]
 )
+"""Every kind of source by its name; `dansm.config.datasets` has what each is told."""

@@ -5,7 +5,6 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from dansm.processes.samplers import make_sampler
 from scipy.stats import kstest
 from torch import nn
 
@@ -20,6 +19,7 @@ from dansm.models.weights import save_weights
 from dansm.pairs import teacher
 from dansm.pairs.teacher import make_pairs, pair_noises
 from dansm.processes.rectified_flow import TIME_SCALE
+from dansm.processes.samplers import make_sampler
 from dansm.randomness import generator, image_noises
 
 from ..factories import make_settings

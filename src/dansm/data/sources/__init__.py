@@ -1,24 +1,12 @@
 """Where pixel datasets come from: one module a kind of source; every one becomes a store."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from dansm.catalogue import SOURCES
 from dansm.config import PixelSource
-from dansm.data.sources import cifar10, digits, image_folder, imagenet64, lsun, mnist
 from dansm.data.sources.images import Images
 from dansm.data.store import write_store
 from dansm.io.files import write_json
-
-_READERS: dict[str, Callable[[Any, tuple[int, int, int], int], Images]] = {
-    "sklearn_digits": digits.read,
-    "cifar10": cifar10.read,
-    "mnist": mnist.read,
-    "fashion_mnist": mnist.read,
-    "lsun": lsun.read,
-    "image_folder": image_folder.read,
-    "imagenet64": imagenet64.read,
-}
 
 
 def build_pixel_store(
@@ -38,7 +26,7 @@ def build_pixel_store(
     InputError
         If the source's files are missing or damaged, or do not give images of the shape.
     """
-    images = _READERS[source.kind](source, shape, workers)
+    images: Images = SOURCES[source.kind].load().read(source, shape, workers)
     if images.classes is not None:
         write_json(path / "classes.json", images.classes)
     write_store(

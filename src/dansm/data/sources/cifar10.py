@@ -1,5 +1,6 @@
 """CIFAR-10."""
 
+import pickle
 import shutil
 import tarfile
 import zlib
@@ -8,8 +9,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from dansm.config import Cifar10Source
+from dansm.config import Cifar10Source, Shape
 from dansm.data.sources.images import Images
+from dansm.data.standins import smooth_images
 from dansm.errors import InputError
 
 _ARCHIVE = "cifar-10-python.tar.gz"
@@ -18,7 +20,7 @@ _FOLDER = "cifar-10-batches-py"
 _SAFELY = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
 
 
-def read(source: Cifar10Source, shape: tuple[int, int, int], workers: int) -> Images:
+def read(source: Cifar10Source, shape: Shape, workers: int) -> Images:
     """Return the 50 000 training images.
 
     Raises
@@ -64,3 +66,26 @@ def _read(root: Path, where: Path, published: bool) -> Images:
         labels=np.asarray(images.targets),
         classes=images.classes,
     )
+
+
+def write_standin(source: Cifar10Source, shape: Shape, images: int) -> None:
+    """Write an archive of made-up images; see `dansm.data.standins.write_standin`."""
+    from torchvision.datasets import CIFAR10
+
+    rows = (
+        np.stack(list(smooth_images(images, 3, 32, 32))).transpose(0, 3, 1, 2).reshape(images, -1)
+    )
+    labels = np.arange(images) % 10
+    names = [name for name, _ in (*CIFAR10.train_list, *CIFAR10.test_list)]
+    with TemporaryDirectory() as folder:
+        batches = Path(folder) / CIFAR10.base_folder
+        batches.mkdir()
+        for k, name in enumerate(names):
+            share = slice(k, None, len(CIFAR10.train_list))
+            batch = {"data": rows[share], "labels": labels[share].tolist()}
+            (batches / name).write_bytes(pickle.dumps(batch, protocol=2))
+        meta = {"label_names": [f"class {k}" for k in range(10)]}
+        (batches / CIFAR10.meta["filename"]).write_bytes(pickle.dumps(meta, protocol=2))
+        source.folder.mkdir(parents=True)
+        archive = source.folder / CIFAR10.filename.removesuffix(".tar.gz")
+        shutil.make_archive(str(archive), "gztar", folder)

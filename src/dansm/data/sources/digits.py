@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from dansm.config import DigitsSource
+from dansm.config import DigitsSource, Shape
 from dansm.data.sources.images import Images
 
 
-def read(source: DigitsSource, shape: tuple[int, int, int], workers: int) -> Images:
+def read(source: DigitsSource, shape: Shape, workers: int) -> Images:
     """Return the 1 797 digits; their values go to 16."""
     from sklearn.datasets import load_digits
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dansm.config import ImageFolderSource
+from dansm.config import ImageFolderSource, Shape
 from dansm.data.sources.images import (
     PREPARATION,
     Images,
@@ -20,7 +20,7 @@ ENDINGS = frozenset(
 )
 
 
-def read(source: ImageFolderSource, shape: tuple[int, int, int], workers: int) -> Images:
+def read(source: ImageFolderSource, shape: Shape, workers: int) -> Images:
     """Return every image below a folder, in the order of their paths.
 
     If all of them lie in folders, those of the first level are the classes, in the order of their

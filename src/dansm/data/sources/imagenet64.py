@@ -9,7 +9,7 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.lib import format as npy
 
-from dansm.config import ImageNet64Source
+from dansm.config import ImageNet64Source, Shape
 from dansm.data.sources.images import Images
 from dansm.errors import InputError
 
@@ -19,7 +19,7 @@ _ROW = 3 * 64 * 64
 _BLOCK_ROWS = 4096
 
 
-def read(source: ImageNet64Source, shape: tuple[int, int, int], workers: int) -> Images:
+def read(source: ImageNet64Source, shape: Shape, workers: int) -> Images:
     """Return the first training images, batch by batch; labels, published from 1, are from 0.
 
     Raises

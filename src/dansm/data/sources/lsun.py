@@ -3,14 +3,16 @@
 import shutil
 import zlib
 from collections.abc import Iterator
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
 import lmdb
 import numpy as np
+from PIL import Image
 
-from dansm.config import LsunSource
+from dansm.config import LsunSource, Shape
 from dansm.data.sources.images import (
     PREPARATION,
     Images,
@@ -18,11 +20,12 @@ from dansm.data.sources.images import (
     decode_image,
     parallel_blocks,
 )
+from dansm.data.standins import smooth_images
 from dansm.errors import InputError
 from dansm.io.files import check_free_space, locked, publish_partial
 
 
-def read(source: LsunSource, shape: tuple[int, int, int], workers: int) -> Images:
+def read(source: LsunSource, shape: Shape, workers: int) -> Images:
     """Return the first images of a category, in the order of their keys.
 
     The zip, if there is no LMDB yet, is unpacked beside itself, once.
@@ -97,3 +100,20 @@ def _items(folder: Path) -> Iterator[tuple[bytes, bytes]]:
             yield from transaction.cursor()
     except lmdb.Error as error:
         raise InputError(f"{folder}: expected a complete LMDB, found {error}") from error
+
+
+def write_standin(source: LsunSource, shape: Shape, images: int) -> None:
+    """Write an LMDB of made-up images; see `dansm.data.standins.write_standin`."""
+    files = {}
+    # As published: the shorter side has 256 pixels, the other more.
+    for k, image in enumerate(smooth_images(images, 3, shape[1], 4 * shape[2] // 3)):
+        file = BytesIO()
+        Image.fromarray(image).save(file, "WEBP")
+        files[f"{k:040x}".encode()] = file.getvalue()
+    folder = source.folder / f"{source.category}_lmdb"
+    folder.mkdir(parents=True)
+    # Each value takes whole pages, each key a part of one.
+    size = 2**20 + sum(len(value) + 2**13 for value in files.values())
+    with lmdb.open(str(folder), map_size=size) as database, database.begin(write=True) as content:
+        for key, value in files.items():
+            content.put(key, value)

@@ -7,14 +7,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dansm.config import MnistSource
+from dansm.catalogue import SOURCES
+from dansm.config import MnistSource, Shape
 from dansm.data.sources.images import PREPARATION, Images, centre_crop
+from dansm.data.standins import smooth_images
 from dansm.errors import InputError
 
 _UINT8 = 8  # idx's code of the type
 
 
-def read(source: MnistSource, shape: tuple[int, int, int], workers: int) -> Images:
+def read(source: MnistSource, shape: Shape, workers: int) -> Images:
     """Return the training images, framed evenly in black or scaled down to the shape.
 
     Raises
@@ -22,7 +24,7 @@ def read(source: MnistSource, shape: tuple[int, int, int], workers: int) -> Imag
     InputError
         If a file is missing or is not the idx file that it should be.
     """
-    from torchvision.datasets import MNIST, FashionMNIST
+    from torchvision import datasets
 
     images = _read_idx(source.folder, "train-images-idx3-ubyte", dimensions=3)
     labels = _read_idx(source.folder, "train-labels-idx1-ubyte", dimensions=1)
@@ -38,16 +40,13 @@ def read(source: MnistSource, shape: tuple[int, int, int], workers: int) -> Imag
             for n, m in zip((height, width), images.shape[1:], strict=True)
         ]
         framed, done = np.pad(images, [(0, 0), *frame]), ""
-    name, dataset = {
-        "mnist": ("MNIST", MNIST),
-        "fashion_mnist": ("Fashion-MNIST", FashionMNIST),
-    }[source.kind]
+    name = SOURCES[source.kind].title
     return Images(
         count=len(images),
         blocks=[framed[:, None]],
         description=f"{name}, training images{done}",
         labels=labels,
-        classes=dataset.classes,
+        classes=getattr(datasets, name.replace("-", "")).classes,
     )
 
 
@@ -82,3 +81,14 @@ def _read_idx(folder: Path, name: str, dimensions: int) -> np.ndarray:
             f"found {len(content)}"
         )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+
+
+def write_standin(source: MnistSource, shape: Shape, images: int) -> None:
+    """Write idx files of made-up images; see `dansm.data.standins.write_standin`."""
+    pixels = np.stack(list(smooth_images(images, 1, 28, 28)))[..., 0]
+    labels = (np.arange(images) % 10).astype(np.uint8)
+    source.folder.mkdir(parents=True)
+    for name, array in (("images-idx3", pixels), ("labels-idx1", labels)):
+        header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+        path = source.folder / f"train-{name}-ubyte.gz"
+        path.write_bytes(gzip.compress(header + array.tobytes(), mtime=0))
