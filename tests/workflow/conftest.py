@@ -1,17 +1,26 @@
 """A copy of the project, and Snakemake run in it as a user would."""
 
+import functools
 import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
+
+from dansm.config import Config, parse_config, read_yaml
+from dansm.workflow.planning import Job, parse_jobs
+
+sys.path.insert(0, str(Path(__file__).parent))  # from where forked processes import it, too
+from warm_snakemake import snakemake as warm_snakemake
 
 ROOT = Path(__file__).parents[2]
 _LEFT_BEHIND = shutil.ignore_patterns(
     ".git", ".venv", ".snakemake", "results", "resources", "__pycache__", ".*_cache", ".whl"
 )
+_NO_JOBS = {"--dry-run", "-n", "--lint"}
 
 
 class Project:
@@ -21,6 +30,7 @@ class Project:
         shutil.copytree(ROOT, folder, ignore=_LEFT_BEHIND)
         self.folder = folder
         self.config = folder / "config" / "config.yaml"
+        self.has_own_library = False
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "snakemake", *arguments]
@@ -29,6 +39,8 @@ class Project:
         return {k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE_PROFILE")}
 
     def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        if _NO_JOBS & set(arguments) and not self.has_own_library:
+            return warm_snakemake(self.folder, arguments)
         return self.run(*self.command(*arguments)[1:])
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -52,24 +64,46 @@ class Project:
         assert done.returncode != 0, done.stdout[-6000:]
         return done.stdout
 
+    def dry_run(self, *arguments: str) -> str:
+        return self.succeeds("--dry-run", "--quiet", "host", "--cores", "1000", *arguments)
+
+    def jobs(self, *arguments: str) -> list[Job]:
+        """Return the jobs that a dry run plans."""
+        return parse_jobs(self.dry_run(*arguments))
+
     def planned(self, *arguments: str) -> dict[str, int]:
-        """Return the jobs that a dry run plans, by rule."""
-        output = self.succeeds(*arguments, "--dry-run", "--quiet", "host")
-        if "Job stats:" not in output:
-            assert "Nothing to be done" in output, output[-3000:]
-            return {}
-        table = output.split("Job stats:\n")[1].split("\n\n")[0].splitlines()[2:]
-        jobs = {rule: int(count) for rule, count in (line.split() for line in table)}
-        del jobs["total"]
-        return jobs
+        """Return how many jobs a dry run plans, by rule."""
+        return dict(Counter(job.rule for job in self.jobs(*arguments)))
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        path = self.folder / file
+        text = path.read_text()
+        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {file}"
+        path.write_text(text.replace(old, new))
+        self.has_own_library |= file.startswith("src/")
 
     def edit_config(self, old: str, new: str) -> None:
-        text = self.config.read_text()
-        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in the config"
-        self.config.write_text(text.replace(old, new))
+        self.edit("config/config.yaml", old, new)
+
+    def parsed_config(self, **changes: str) -> Config:
+        return parse_config(read_yaml(self.config) | changes)
+
+
+class Shipped(Project):
+    """The project as it is, to look at only: each dry run is made once."""
+
+    @functools.cache  # noqa: B019
+    def dry_run(self, *arguments: str) -> str:
+        return super().dry_run(*arguments)
 
 
 @pytest.fixture
 def project(tmp_path) -> Project:
     """A fresh copy of the project."""
     return Project(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def shipped(tmp_path_factory) -> Shipped:
+    """A copy that no test changes."""
+    return Shipped(tmp_path_factory.mktemp("shipped") / "project")

@@ -5,86 +5,82 @@ from collections import Counter
 
 import pytest
 
-RUNS = {"digits": 12, "digits_latent": 2, "mnist16": 20, "cifar10": 8, "bedroom": 8}
-COUPLINGS = 14  # compared on the digits, with 5 seeds each
-DEMO_COUPLINGS = 7  # of them, with one seed each, in the demo
-ROW = (
-    "{dataset: digits, process: rectified_flow, coupling: greedy, match_size: 100, seeds: [0, 1], "
-    "recipe: digits_flow}"
-)
+from dansm.workflow.planning import parse_jobs
+
+SMOKE = ("--config", "scale=smoke")
+# An entry of runs as the shipped configuration has it.
+REFLOW = "name: reflow"
+GREEDY = "      dansm_100: {coupling: {greedy: {match_size: 100}}}\n      dansm_1000: "
 
 
-def test_all_resolves_for_every_dataset_of_the_paper(project):
-    jobs = project.planned("all")
-    # Vanilla and three match sizes of greedy are rows too, with two seeds of the digits; MNIST's
-    # comparison adds three runs of one coupling to its rows.
-    ablation = 5 * COUPLINGS - 4 * 2 + 3
-    assert jobs["train_model"] == jobs["evaluate_run"] == sum(RUNS.values()) + ablation
-    assert jobs["fit_potentials"] == 2
-    assert jobs["collect_ablation"] == jobs["coupling_ablation"] == 3  # the demo's is one of them
-    assert jobs["measure_coupling_speed"] == jobs["measure_coupling_claims"] == 3
-    assert jobs["collect_distances"] == jobs["collect_times"] == jobs["measure_speed"] == len(RUNS)
-    for figure in ("distance_table", "distance_curves", "distance_time", "saving", "claims"):
-        assert jobs[figure] == len(RUNS)
-    assert jobs["measure_matching_share"] == jobs["measure_claims"] == len(RUNS)
-    assert jobs["measure_coupling_marginals"] == 1
+def runs_of(jobs, rule="train_model"):
+    """Return dataset, run and seed of a rule's jobs."""
+    keys = ("dataset", "run", "seed")
+    return [tuple(job.wildcards[key] for key in keys) for job in jobs if job.rule == rule]
 
 
-def test_the_demo_has_a_small_comparison_of_couplings(project):
-    jobs = project.planned("demo")
-    runs = RUNS["digits"] + RUNS["digits_latent"]
-    assert jobs["train_model"] == runs + DEMO_COUPLINGS - 4  # four of them are rows too
-    assert jobs["collect_ablation"] == jobs["coupling_ablation"] == 1
-    assert jobs["measure_coupling_speed"] == jobs["measure_coupling_marginals"] == 1
-    assert jobs["fit_potentials"] == 2
-    assert jobs["measure_matching_share"] == jobs["measure_claims"] == 2
-    assert "coupling_ablation_digits.csv" not in project.succeeds("--dry-run", "demo")
-
-
-def test_a_comparison_of_couplings_is_made_by_name(project):
-    jobs = project.planned("results/coupling_speed_digits.csv")
-    assert jobs["train_model"] == 5 * COUPLINGS
-    output = project.fails("--dry-run", "results/coupling_speed_cifar10.csv")
-    assert "no entry 'cifar10'; expected one of ['digits', 'digits_demo', 'mnist16']" in output
-
-
-def test_the_cost_of_matching_needs_no_runs(project):
-    assert project.planned("results/figures/matching_share_digits.png") == {
-        "build_dataset": 1,
-        "measure_matching_share": 1,
-        "matching_share": 1,
+def compared(config, names):
+    """Return the same of all runs of comparisons."""
+    return {
+        (one.dataset, run, str(seed))
+        for one in map(config.comparison, names)
+        for run in one.runs
+        for seed in one.seeds[run]
     }
 
 
-def test_the_cost_of_all_matchings_is_no_part_of_the_demo(project):
-    jobs = project.planned("all")
-    assert jobs["measure_matching_cost"] == jobs["matching_cost"] == 1
+def subjects(jobs, rule, key):
+    return [job.wildcards[key] for job in jobs if job.rule == rule]
+
+
+# What there is.
+
+
+@pytest.mark.parametrize("target", ["all", "demo"])
+def test_a_target_trains_and_evaluates_the_runs_of_its_comparisons_once(shipped, target):
+    config, jobs = shipped.parsed_config(), shipped.jobs(target)
+    names = config.demo if target == "demo" else [*config.all_comparisons]
+    runs = compared(config, names)
+    assert sorted(runs_of(jobs)) == sorted(runs)
+    assert sorted(runs_of(jobs, "evaluate_run")) == sorted(runs)
+    for rule in ("collect_distances", "summarise"):
+        assert sorted(subjects(jobs, rule, "comparison")) == sorted(names)
+
+
+def test_all_has_every_result_that_is_named_after_something(shipped):
+    config, jobs = shipped.parsed_config(), shipped.jobs("all")
+    comparisons = config.all_comparisons
+    claimed = [name for name in comparisons if config.claims_of(name)]
+    assert sorted(subjects(jobs, "measure_claims", "comparison")) == sorted(claimed)
+    assert sorted(subjects(jobs, "write_fid", "comparison")) == ["bedroom", "cifar10"]
+    with_runs = [one.dataset for one in comparisons.values() if one.is_default]
+    assert sorted(subjects(jobs, "measure_matching_share", "dataset")) == sorted(with_runs)
+    pairs = config.noise_sample_pairs
+    for rule in ("draw_pairs", "measure_paths", "count_crossings"):
+        assert sorted(subjects(jobs, rule, "dataset")) == sorted(pairs)
     # Bedroom's pixels and a second latent space have no model, so no loss either.
-    pairs = ("draw_pairs", "measure_paths", "count_crossings")
-    assert {jobs[rule] for rule in pairs} == {len(RUNS) + 2}
-    assert jobs["noise_sample_tsne"] == jobs["path_geometry"] == len(RUNS) + 2
-    assert jobs["measure_loss_over_time"] == jobs["measure_reproducibility"] == len(RUNS)
-    assert jobs["measure_best_of_k"] == jobs["best_of_k"] == 1
+    generated = [name for name in pairs if pairs[name].run]
+    assert sorted(subjects(jobs, "measure_loss_over_time", "dataset")) == sorted(generated)
+    figures = Counter(job.wildcards["figure"] for job in jobs if job.rule == "draw_figure")
+    assert {path.stem for path in (shipped.folder / "notebooks").glob("*.ipynb")} == set(figures)
+    for name, one in comparisons.items():
+        drawn = {
+            job.wildcards["figure"]
+            for job in jobs
+            if job.rule == "draw_figure" and job.wildcards["subject"] == f"_{name}"
+        }
+        assert one.figures is None or set(one.figures) <= drawn
 
 
-def test_samples_without_a_model_are_the_datasets(project):
-    assert project.planned("results/figures/noise_sample_tsne_bedroom_pixels.png") == {
-        "download": 1,
-        "build_dataset": 1,
-        "draw_pairs": 1,
-        "count_crossings": 1,
-        "noise_sample_tsne": 1,
-    }
-    vanilla = project.planned("results/figures/path_geometry_digits.png")
-    assert vanilla["train_model"] == 1 and "evaluate_run" not in vanilla
-    output = project.fails("--dry-run", "results/figures/loss_over_time_church.png")
-    assert "no row of vanilla rectified flow for church" in output
-    output = project.fails("--dry-run", "results/paths_ffhq.csv")
-    assert "noise_sample_pairs: no entry for 'ffhq'" in output
+def test_what_takes_long_is_no_part_of_the_demo(shipped):
+    rules = shipped.planned("demo")
+    assert not {"measure_matching_cost", "download", "fetch_inception", "make_pairs"} & set(rules)
+    assert rules["measure_coupling_marginals"] == rules["measure_best_of_k"] == 1
+    assert shipped.planned() == shipped.planned("all")
 
 
-def test_the_paper_table_of_bedroom_resolves_by_name(project):
-    assert project.planned("results/fid_bedroom.csv") == {
+def test_the_paper_table_of_bedroom_resolves_by_name(shipped):
+    assert shipped.planned("results/fid_bedroom.csv") == {
         "download": 1,
         "build_dataset": 1,
         "fetch_autoencoder": 1,
@@ -95,19 +91,48 @@ def test_the_paper_table_of_bedroom_resolves_by_name(project):
         "train_model": 8,
         "evaluate_run": 8,
         "collect_distances": 1,
+        "write_fid": 1,
     }
 
 
-def test_the_cost_of_matching_needs_no_data(project):
-    assert project.planned("results/figures/matching_cost.png") == {
-        "measure_matching_cost": 1,
-        "matching_cost": 1,
-    }
-    assert not {"measure_matching_cost", "matching_cost"} & set(project.planned("demo"))
+def test_a_run_brings_what_it_is_trained_on(shipped):
+    folder = "results/runs/digits"
+    jobs = shipped.jobs(f"{folder}/reflow/seed1/run.json", f"{folder}/semidiscrete/seed2/run.json")
+    assert sorted(runs_of(jobs)) == [
+        ("digits", "reflow", "1"),
+        ("digits", "semidiscrete", "2"),
+        ("digits", "vanilla", "1"),
+    ]
+    (pairs,) = [job.wildcards for job in jobs if job.rule == "make_pairs"]
+    expected = {"dataset": "digits", "teacher": "vanilla", "seed": "1", "pairs": "rk45-8192"}
+    assert pairs == expected
+    (fit,) = [job.wildcards for job in jobs if job.rule == "fit_potentials"]
+    assert fit == {"dataset": "digits", "potentials": "semidiscrete"}
 
 
-def test_what_all_needs_can_be_staged(project):
-    assert project.planned("stage_data") == {
+def test_what_needs_no_run_needs_none(shipped):
+    for target, rules in {
+        "results/figures/matching_cost.png": {"measure_matching_cost", "draw_figure"},
+        "results/figures/matching_share_digits.png": {
+            "build_dataset",
+            "measure_matching_share",
+            "draw_figure",
+        },
+        "results/figures/noise_sample_tsne_bedroom_pixels.png": {
+            "download",
+            "build_dataset",
+            "draw_pairs",
+            "count_crossings",
+            "draw_figure",
+        },
+    }.items():
+        assert shipped.planned(target) == dict.fromkeys(rules, 1)
+    drawn = shipped.planned("results/figures/path_geometry_digits.png")
+    assert drawn["train_model"] == 1 and "evaluate_run" not in drawn
+
+
+def test_what_all_needs_can_be_staged(shipped):
+    assert shipped.planned("stage_data") == {
         "download": 5,
         "fetch_autoencoder": 1,
         "fetch_inception": 1,
@@ -115,85 +140,70 @@ def test_what_all_needs_can_be_staged(project):
     }
 
 
+def test_a_dataset_without_runs_can_be_built(shipped):
+    for dataset, downloads in {"mnist": 2, "church_pixels": 1, "ffhq": 0, "imagenet64": 0}.items():
+        jobs = shipped.planned(f"results/data/{dataset}")
+        assert jobs == {"build_dataset": 1} | ({"download": downloads} if downloads else {})
+
+
 def test_a_reduced_scale_makes_up_what_is_published_and_full_scale_cannot(project):
-    smoke = project.planned("results/smoke/fid_bedroom.csv", "--config", "scale=smoke")
+    smoke = project.planned("results/smoke/fid_bedroom.csv", *SMOKE)
     made = {rule for rule in smoke if rule.startswith("make_smoke")}
     assert made == {"make_smoke_dataset", "make_smoke_autoencoder", "make_smoke_inception"}
     assert not {"download", "fetch_autoencoder", "fetch_inception"} & set(smoke)
     (project.folder / "resources" / "lsun" / "bedroom_train_lmdb").mkdir(parents=True)
     (project.folder / "resources" / "lsun" / "bedroom_train_lmdb" / "data.mdb").touch()
-    there = project.planned("results/smoke/fid_bedroom.csv", "--config", "scale=smoke")
+    there = project.planned("results/smoke/fid_bedroom.csv", *SMOKE)
     assert "make_smoke_dataset" not in there and there["download"] == 1  # which finds it
     assert "No rule to produce" in project.fails("--dry-run", "results/standins/bedroom_pixels")
 
 
-def test_a_dataset_without_experiments_can_be_built(project):
-    for dataset, downloads in {"mnist": 2, "church_pixels": 1, "ffhq": 0, "imagenet64": 0}.items():
-        jobs = project.planned(f"results/data/{dataset}")
-        assert jobs == {"build_dataset": 1} | ({"download": downloads} if downloads else {})
+# What is refused.
 
 
-def test_an_unknown_download_names_what_is_known(project):
-    output = project.fails("--dry-run", "resources/downloads/cifar10/cifar.zip.json")
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("runs/digits/vanilla/seed7/run.json", "digits vanilla declares the seeds [0, 1, 2, 3, 4]"),
+        ("runs/digits/vanila/seed0/run.json", "digits has no run 'vanila'; expected one of ["),
+        ("runs/mnist/vanilla/seed0/run.json", "'mnist' has no runs; expected one of ['bedroom'"),
+        ("distances_imagenet.csv", "unknown comparison 'imagenet'; expected one of ['bedroom'"),
+        ("fid_digits.csv", "No rule to produce results/fid_digits.csv"),
+        ("data/imagenet", "No rule to produce results/data/imagenet"),
+        ("figures/best_of_k_digits.png", "expected results/figures/best_of_k.png"),
+        ("figures/saving_imagenet.png", "unknown comparison 'imagenet'"),
+        ("figures/loss_over_time_church.png", "noise_sample_pairs.church: no run, so there is no"),
+        ("paths_ffhq.csv", "noise_sample_pairs: no entry for 'ffhq'"),
+        ("pairs/digits/vanilla/seed0/rk45-7", "expected one of ['rk45-8192']"),
+        ("potentials/digits/greedy.npz", "no run needs potentials 'greedy'; expected one of ['sem"),
+    ],
+)
+def test_what_is_not_declared_is_refused(shipped, target, message):
+    output = shipped.fails("--dry-run", f"results/{target}")
+    (line,) = {line.strip() for line in output.splitlines() if message in line}
+    assert "Traceback" not in line
+
+
+def test_an_unknown_download_names_what_is_known(shipped):
+    output = shipped.fails("--dry-run", "resources/downloads/cifar10/cifar.zip.json")
     assert "cifar10 has no published file 'cifar.zip'" in output
     assert "expected one of ['cifar-10-python.tar.gz']" in output
-
-
-def test_semidiscrete_brings_the_fit_of_its_potentials(project):
-    row = ROW.replace("greedy, match_size: 100", "semidiscrete, match_size: 0")
-    project.edit_config(ROW, row)
-    assert project.planned("results/fid_digits.csv")["fit_potentials"] == 1
-    assert project.planned("results/times_digits.csv")["fit_potentials"] == 1
-
-
-@pytest.mark.parametrize("arguments", [["demo"], ["results/fid_bedroom.csv"]])
-def test_the_plan_counts_the_jobs_that_snakemake_would_run(project, arguments):
-    done = project.run("-m", "dansm.cli", "plan", "--every-rule", *arguments)
-    assert done.returncode == 0, done.stdout
-    jobs = Counter()
-    for line in done.stdout.split("\n---")[0].splitlines()[1:]:
-        rule, *_, count = re.match(r" *(\w+)( +[a-z]\w*)? +(\d+) ", line).groups()
-        jobs[rule] += int(count)
-    assert jobs == project.planned(*arguments)
-    assert "The estimate rests on:" in done.stdout
-
-
-def test_snakemake_prints_the_plan_of_everything(project):
-    output = project.succeeds("plan")
-    total = sum(project.planned("all").values())
-    assert re.search(rf"^ *total +{total} ", output, flags=re.MULTILINE), output
-    assert re.search(r"train_model +bedroom +8 +\d+ ", output)
-    assert "NVIDIA" in output and "not measured" in output
-
-
-def test_the_plan_is_that_of_the_whole_configuration(project):
-    vanilla = ROW.replace("greedy, match_size: 100", "independent, match_size: 0")
-    (project.folder / "site.yaml").write_text(
-        f"demo: [digits]\nexperiments: [{vanilla}]\npairs_without_experiments: []\n"
-    )
-    output = project.succeeds("plan", "--configfile", "site.yaml")
-    assert re.search(r"train_model +digits +\d+ ", output), output
-    assert "bedroom" not in output and "cifar10" not in output
-
-
-def test_the_plan_of_an_unknown_target_says_what_snakemake_says(project):
-    done = project.run("-m", "dansm.cli", "plan", "results/fid_imagenet.csv")
-    assert done.returncode == 1
-    assert "expected a list of jobs, found" in done.stdout
-    assert "unknown dataset 'imagenet'" in done.stdout
-
-
-def test_without_a_target_everything_is_planned(project):
-    assert project.planned() == project.planned("all")
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (ROW, ROW.replace("}", ", match_sise: 3}"), r"match_sise: unknown key \(value 3\)"),
-        (ROW, ROW.replace("100", "-100"), r"match_size: .*greater than or equal to 0, found -100"),
-        (ROW, ROW.replace("100", "10.5"), r"match_size: .*valid integer.*found 10\.5"),
-        (ROW, ROW.replace("digits,", "digit,", 1), r"unknown 'digit'; expected one of .*'digits'"),
+        (REFLOW, "name: reflow\n    match_sise: 3", r"match_sise: unknown key \(value 3\)"),
+        (REFLOW, "name: vanilla", r"a second run 'digits vanilla'"),
+        ("start: vanilla", "start: reflow", r"a circle of teachers and starts, digits reflow → digits reflow"),
+        ("teacher: vanilla", "teacher: tutor", r"teacher: unknown 'tutor'; expected one of \["),
+        ("count: 8192", "count: 8192, steps: 4", r"sampler 'rk45' takes no step counts, found \[4\]"),
+        (GREEDY, GREEDY.replace("greedy: {", "gready: {", 1), r"unknown coupling 'gready'"),
+        (
+            GREEDY,
+            GREEDY.replace("match_size: 100}}", "match_size: 100}}, n_samples: 200"),
+            r"comparisons\.digits: runs differ in n_samples, vanilla has 500 and dansm_100 200",
+        ),
         (
             "{channels: [16, 32], layers",
             "{channels: [16, 32, 32, 32, 32], layers",
@@ -202,17 +212,12 @@ def test_without_a_target_everything_is_planned(project):
     ],
 )
 def test_a_wrong_config_is_refused_before_any_job(project, old, new, message):
-    project.edit_config(old, new)
-    output = project.fails("demo")
+    text = project.config.read_text()
+    project.config.write_text(text.replace(old, new, 1))
+    output = project.fails("demo", "--dry-run")
     assert re.search(message, output), output
     assert "config/config.yaml is not valid" in output
     assert not (project.folder / "results").exists()
-
-
-def test_an_unknown_target_names_what_is_known(project):
-    output = project.fails("--dry-run", "results/fid_imagenet.csv")
-    assert "unknown dataset 'imagenet'" in output
-    assert "'bedroom', 'cifar10', 'digits', 'digits_latent'" in output
 
 
 @pytest.mark.parametrize("name", ["fid_digits.csv", "fid_imagenet.csv", "runs/x/model.safetensors"])
@@ -220,22 +225,56 @@ def test_a_result_placed_by_hand_is_refused(project, name):
     path = project.folder / "results" / name
     path.parent.mkdir(parents=True)
     path.write_text("dataset,value\ndigits,0.1\n")
-    output = project.fails("demo")
+    output = project.fails("--dry-run", "demo")
     assert f"results/{name}" in output
-    assert "no run made" in output
+    assert "no job made" in output
     path.unlink()
-    assert project.planned("demo")["train_model"] == 17
-
-
-def test_lint_finds_nothing(project):
-    assert "in a good condition" in project.succeeds("--lint")
+    assert "train_model" in project.planned("demo")
 
 
 def test_a_results_folder_that_cannot_be_written_is_named(project):
     (project.folder / "results").write_text("a file where the folder should be")
-    output = project.fails("demo")
+    output = project.fails("--dry-run", "demo")
     assert re.search(r"results: the results folder must be writable", output), output
 
+
+def test_lint_finds_nothing(shipped):
+    assert "in a good condition" in shipped.succeeds("--lint")
+
+
+# What it costs.
+
+
+def test_the_plan_counts_the_jobs_that_snakemake_would_run(shipped):
+    done = shipped.run("-m", "dansm.cli", "plan", "--every-rule", "results/fid_bedroom.csv", "demo")
+    assert done.returncode == 0, done.stdout
+    jobs = Counter()
+    for line in done.stdout.split("\n---")[0].splitlines()[1:]:
+        rule, *_, count = re.match(r" *(\w+)( +[a-z]\w*)? +(\d+) ", line).groups()
+        jobs[rule] += int(count)
+    assert jobs == shipped.planned("results/fid_bedroom.csv", "demo")
+    assert "The estimate rests on:" in done.stdout
+
+
+def test_snakemake_prints_the_plan_of_the_whole_configuration(project):
+    """Also from files whose names a shell would take for something else."""
+    name = "a site; touch PWNED.yaml"
+    (project.folder / name).write_text("matching_share: {rounds: 2}\n")
+    output = project.succeeds("plan", "--configfile", name, *SMOKE)
+    config = project.parsed_config(scale="smoke")
+    trained = [run for run in compared(config, config.all_comparisons) if run[0] == "bedroom"]
+    assert re.search(rf"train_model +bedroom +{len(trained)} +", output), output
+    assert not list(project.folder.glob("PWNED*"))
+
+
+def test_the_plan_of_an_unknown_target_says_what_snakemake_says(shipped):
+    done = shipped.run("-m", "dansm.cli", "plan", "results/distances_imagenet.csv")
+    assert done.returncode == 1
+    assert "expected a list of jobs, found" in done.stdout
+    assert "unknown comparison 'imagenet'" in done.stdout
+
+
+# What jobs ask for.
 
 SLURM = ("--profile", "slurm", "--dry-run", "--quiet", "host", "--")
 
@@ -251,20 +290,21 @@ def resources_of(output, rule):
     return jobs
 
 
-def test_the_slurm_profile_plans_every_job_with_its_resources(project):
-    output = project.succeeds(*SLURM, "all")
+def test_the_slurm_profile_plans_every_job_with_its_resources(shipped):
+    output = shipped.succeeds(*SLURM, "all")
     training = resources_of(output, "train_model")
     paper = [job for job in training if job["runtime"] == "2880"]
-    assert len(paper) == RUNS["cifar10"] + RUNS["bedroom"]
+    large = shipped.parsed_config()
+    assert len(paper) == len(compared(large, ["cifar10", "bedroom"]))
     for job in paper:
         # Not capped by the cores of this machine.
         assert (job["threads"], job["gpu"], job["mem_mb"]) == ("8", "1", "32000")
     for job in training:
         assert job["slurm_extra"] == "--signal=TERM@120 --open-mode=append"
     assert {job["gpu"] for job in resources_of(output, "build_dataset")} == {"0"}
-    for rule in ("encode_latents", "compute_reference", "evaluate_run", "collect_distances"):
+    for rule in {job.rule for job in parse_jobs(output)} - {"all", "download"}:
         for job in resources_of(output, rule):
-            assert {"mem_mb", "runtime", "gpu", "nodes"} <= set(job)
+            assert {"mem_mb", "runtime", "gpu", "nodes"} <= set(job), rule
 
 
 def test_gpus_of_a_type_as_gres_by_one_setting(project):

@@ -2,6 +2,7 @@
 # the configuration are methods of `dansm.workflow.lookups.Lookups`, as `look.NAME`.
 
 import functools
+import inspect
 import os
 import sys
 from pathlib import Path
@@ -40,6 +41,8 @@ def in_one_line(value):
         except InputError as error:
             raise WorkflowError(str(error)) from None
 
+    # Snakemake asks for it thousands of times, and looks it up only if it is not here.
+    function.__signature__ = inspect.signature(value)
     return function
 
 
@@ -70,6 +73,14 @@ SMALL = {"mem_mb": 2000, "runtime": 30, "gpu": 0}
 
 def archived_file(wildcards):
     return in_one_line(archived_path)(wildcards.file)
+
+
+def plan_options():
+    """The configuration of this call, for the command that it makes."""
+    base = Path("config/config.yaml").resolve()
+    more = [path for path in workflow.configfiles if Path(path).resolve() != base]
+    options = [f"--configfile={path}" for path in more]
+    return options + ([f"--scale={CONFIG.scale}"] if CONFIG.scale else [])
 
 
 def one_of(names):

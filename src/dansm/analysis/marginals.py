@@ -7,10 +7,9 @@ that it has in 99.9 % of streams of independent Gaussian noises. The intervals a
 of the spread of ‖z‖² is a gamma distribution's with the right mean and variance.
 """
 
-import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,48 +22,39 @@ from scipy.stats import chi2, gamma, kstwo, norm
 from scipy.stats import t as student_t
 from torch import Tensor
 
-from dansm.couplings import Batch, make_coupling
+from dansm.catalogue import COUPLINGS, Pick
+from dansm.couplings import Batch
+from dansm.couplings.registry import options_text
 from dansm.data.store import Store
 from dansm.errors import InputError
 from dansm.io.files import atomic_path
 from dansm.io.tables import MARGINAL_COLUMNS
 from dansm.randomness import generator, stream_seed
-from dansm.training.trainer import dataset_options
+from dansm.training.inputs import coupling_inputs, make_run_coupling
 
 CONFIDENCE = 0.999
-# Over what a coupling says that its noise is exactly Gaussian: each batch, pool or set, nothing,
-# or, of the whole stream, a fixed set of noises.
-_CLAIMS = {
-    "independent": "batch",
-    "greedy": "pool",
-    "hungarian": "set",
-    "immiscible": "batch",
-    "knn": "none",
-    "minibatch_ot": "batch",
-    "semidiscrete": "batch",
-    "loom": "fixed set",
-}
 
 
 class Method(NamedTuple):
-    """A coupling, its match size and its options but for those that describe the dataset.
+    """A coupling, and the file of potentials that it may need."""
 
-    ``potentials`` is the file that ``semidiscrete`` needs, ``name`` what rows of the configuration
-    call the coupling with its options.
-    """
-
-    coupling: str
-    match_size: int
-    options: Mapping[str, Any]
+    coupling: Pick
     potentials: Path | None = None
-    name: str = ""
 
     @property
     def claim(self) -> str:
-        """Over what its noise is Gaussian, as it says itself."""
-        if self.options.get("method") == "sinkhorn":  # draws a batch's noises with replacement
-            return "none"
-        return _CLAIMS[self.coupling]
+        """Over what its noise is Gaussian, as its entry says."""
+        return COUPLINGS[self.coupling.name].gaussian_over(self.coupling.options)
+
+    @property
+    def match_size(self) -> int:
+        """Its match size, 0 without."""
+        return self.coupling.options.get("match_size", 0)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Its other options."""
+        return {k: v for k, v in self.coupling.options.items() if k != "match_size"}
 
     @property
     def pool(self) -> int:
@@ -114,10 +104,10 @@ def measure_coupling_marginals(
 ) -> None:
     """Write a table with one row for each method, window and statistic.
 
-    Columns: ``dataset``, ``coupling``, ``match_size``, ``options`` (JSON), ``claim`` (over what
+    Columns: ``dataset``, ``coupling``, ``match_size``, ``options``, ``claim`` (over what
     the noise is Gaussian, as the method says), ``window``, ``window_size``, ``statistic``,
-    ``value``, ``theory_low``, ``theory_high``, ``within`` (theory's interval), ``n`` (the pairs
-    measured) and ``name``. The statistics of a window are those of `noise_statistics`, and the
+    ``value``, ``theory_low``, ``theory_high``, ``within`` (theory's interval) and ``n`` (the pairs
+    measured). The statistics of a window are those of `noise_statistics`, and the
     whole stream also has those of `pair_statistics`.
 
     Parameters
@@ -157,9 +147,9 @@ def measure_coupling_marginals(
                 table.append(
                     {
                         "dataset": dataset,
-                        "coupling": method.coupling,
+                        "coupling": method.coupling.name,
                         "match_size": method.match_size,
-                        "options": json.dumps(dict(method.options), sort_keys=True),
+                        "options": options_text(method.options) or None,
                         "claim": method.claim,
                         "window": window.name,
                         "window_size": window.size,
@@ -169,10 +159,11 @@ def measure_coupling_marginals(
                         "theory_high": high,
                         "within": None if math.isnan(low) else low <= value <= high,
                         "n": n // window.every * window.size,
-                        "name": method.name,
                     }
                 )
-        print(f"{method}: {n} pairs, {time.perf_counter() - started:.1f} s", flush=True)
+        print(
+            f"{method.coupling.text}: {n} pairs, {time.perf_counter() - started:.1f} s", flush=True
+        )
     with atomic_path(path) as partial:
         pd.DataFrame(table).astype(MARGINAL_COLUMNS).to_csv(partial, index=False)
 
@@ -190,15 +181,12 @@ def draw_stream(
     The samples come as in training, each epoch in an order of its own, batches running on across
     epochs; they are not flipped. For the parameters see `measure_coupling_marginals`.
     """
-    own = stream_seed(seed, f"marginals {method[:3]}")
+    own = stream_seed(
+        seed, f"marginals {(method.coupling.name, method.match_size, method.options)}"
+    )
     batches = _Timed(_batches(store, batch_size, own))
-    pairs = make_coupling(
-        method.coupling,
-        match_size=method.match_size,
-        seed=own,
-        **method.options,
-        **dataset_options(store, method.coupling, method.options, method.potentials),
-    ).pairs(batches)
+    inputs = coupling_inputs(method.coupling, store, method.potentials)
+    pairs = make_run_coupling(method.coupling, own, inputs).pairs(batches)
     if method.pool:
         count = math.ceil(count / method.pool) * method.pool
     taken: list[tuple[Tensor, Tensor, Tensor]] = []

@@ -238,10 +238,16 @@ def _claims(config: "Config") -> Problems:
         steps = [claim.measure.steps] if claim.measure.steps else []
         for problem in _steps_misfits(config, claim.measure.sampler, steps):
             yield f"{where}.measure: {problem}"
+        runs = {*claim.measure.runs_named}
+        missing = {
+            name: sorted(runs - {run.name for run in config.compared(name)})
+            for name in claim.comparisons or config.comparison_names
+        }
+        if claim.comparisons is None and all(missing.values()):
+            yield f"{where}: expected a comparison of {sorted(runs)}, found none"
         for name in claim.comparisons or []:
-            missing = {*claim.measure.runs_named} - {run.name for run in config.compared(name)}
-            if missing:
-                yield f"{where}.comparisons: {name!r} does not compare {sorted(missing)}"
+            if missing[name]:
+                yield f"{where}.comparisons: {name!r} does not compare {missing[name]}"
 
 
 def _comparisons(config: "Config") -> Problems:

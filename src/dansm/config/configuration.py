@@ -63,7 +63,7 @@ class Config(Model):
         description="Solvers with their time grids, by the names that sampling plans use"
     )
     recipes: dict[Name, Recipe]
-    runs: Annotated[list[Run], BeforeValidator(expand_runs), Field(min_length=1)]
+    runs: Annotated[list[Run], Field(min_length=1), BeforeValidator(expand_runs)]
     comparisons: dict[Name, ComparisonEntry] = Field(
         default={}, description="Beside one for each dataset with runs, of its name"
     )
@@ -147,7 +147,8 @@ class Config(Model):
         InputError
             If there is none, or the run does not have that seed.
         """
-        runs = {run.name: run for run in self.runs_of(dataset)}
+        self.runs_of(dataset)
+        runs = self._runs[dataset]
         if name not in runs:
             raise InputError(f"{dataset} has no run {name!r}; expected one of {sorted(runs)}")
         if seed is not None and seed not in runs[name].seeds:

@@ -22,62 +22,64 @@ from dansm.config.base import (
 )
 
 
+class _Files(Model):
+    """A source that reads files."""
+
+    folder: Folder
+
+
+class _FirstFiles(_Files):
+    """A source whose first images can do."""
+
+    count: Count | None = Field(default=None, description="The first so many images; none: all")
+
+
 class DigitsSource(Model):
     """scikit-learn's 1 797 handwritten digits, which ship inside the package."""
 
     kind: Literal["sklearn_digits"]
 
 
-class Cifar10Source(Model):
+class Cifar10Source(_Files):
     """CIFAR-10's 50 000 training images, from the archive in ``folder`` or what it unpacks to."""
 
     kind: Literal["cifar10"]
-    folder: Folder
     published: StrictBool = Field(
         default=True, description="Whether the files must be the published ones, by checksum"
     )
 
 
-class MnistSource(Model):
+class MnistSource(_Files):
     """The 60 000 training images of MNIST or Fashion-MNIST, from idx files, gzipped or not."""
 
     kind: Literal["mnist", "fashion_mnist"]
-    folder: Folder
 
 
-class LsunSource(Model):
+class LsunSource(_FirstFiles):
     """One LSUN category from its published zip in ``folder`` or the LMDB in it, centre-cropped."""
 
     kind: Literal["lsun"]
-    folder: Folder
     category: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")] = Field(
         description="LMDB name without its ending, e.g. bedroom_train"
-    )
-    count: Count | None = Field(
-        default=None, description="The first so many images of the database; none: all"
     )
     sha256: Sha256 | None = Field(
         default=None, description="Of the zip; LSUN publishes none, the download records it"
     )
 
 
-class ImageFolderSource(Model):
+class ImageFolderSource(_FirstFiles):
     """Every image below ``folder``, at any depth, in the order of their paths, centre-cropped."""
 
     kind: Literal["image_folder"]
-    folder: Folder
     labels: StrictBool = Field(
         default=True, description="Whether the folders in it, where there are any, are classes"
     )
-    count: Count | None = Field(default=None, description="The first so many images; none: all")
 
 
-class ImageNet64Source(Model):
+class ImageNet64Source(_FirstFiles):
     """ImageNet's training images at 64×64, as published: ``train_data_batch_{1..10}.npz``."""
 
     kind: Literal["imagenet64"]
-    folder: Folder
-    count: Count | None = Field(default=None, description="The first so many images; none: all")
 
 
 class LatentSource(Model):

@@ -96,11 +96,6 @@ class MatchingCost(Model):
     threads: Count
     seed: Seed
 
-    @property
-    def shown_batch_size(self) -> int:
-        """The batch size that the figure shows: the one nearest to the paper's 250."""
-        return min(self.batch_sizes, key=lambda size: abs(size - 250))
-
 
 class MatchingShare(Model):
     """What ``results/matching_share_{dataset}.csv`` measures: steps and matches, in turn."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictBool, StrictInt, ValidationError, model_validator
 
-from dansm.catalogue import COUPLINGS, SOLVERS, Pick
+from dansm.catalogue import SOLVERS, Pick
 from dansm.config.base import (
     Count,
     Counts,
@@ -221,7 +221,7 @@ def expand_runs(entries: Any) -> Any:
             problems.append(f"{where}: expected {expected}, found {shown(entry)}")
             continue
         shared = {key: value for key, value in entry.items() if key != "grid"}
-        grid = entry.get("grid", {entry.get("name"): {}})
+        grid = entry.get("grid", {"": None})
         if not isinstance(grid, dict) or not grid:
             problems.append(f"{where}.grid: expected runs by their names, found {shown(grid)}")
             continue
@@ -232,7 +232,7 @@ def expand_runs(entries: Any) -> Any:
                 problems.append(f"{cell}: expected {expected}, found {shown(own)}")
                 continue
             try:
-                runs.append(Run.model_validate(shared | (own or {}) | {"name": name}))
+                runs.append(Run.model_validate({"name": name} | shared | (own or {})))
             except ValidationError as error:
                 for key, line in describe(error, Run):
                     of_cell = "grid" in entry and key.split(".")[0] in {"name", *(own or {})}
@@ -258,11 +258,6 @@ class RunSettings(Method, Training):
     def match_size(self) -> int:
         """The coupling's match size; 0 without one."""
         return self.coupling.options.get("match_size", 0)
-
-    @property
-    def title(self) -> str:
-        """The coupling as figures write it."""
-        return COUPLINGS[self.coupling.name].label(self.coupling.options)
 
     @property
     def steps(self) -> int:

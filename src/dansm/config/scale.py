@@ -147,6 +147,6 @@ def _what_follows(less: Model, scale: Scale) -> dict[str, Any]:
             return {
                 "count": count,
                 "batch_sizes": _at_most(less.batch_sizes, count),
-                "embeddings": min(less.embeddings, less.draws),
+                "embeddings": min(less.embeddings, less.draws * (count // less.pairs)),
             }
     return {}

@@ -119,6 +119,8 @@ class CouplingEntry(Entry):
         What is said of the noise, in words.
     gaussian
         Over what the noise is exactly Gaussian: each batch, pool or set, a fixed set, or nothing.
+    not_gaussian_with
+        Options with which the noise is not Gaussian over anything.
     needs
         Arguments of the implementation that describe the dataset: ``count``, ``shape``,
         ``samples``, ``potentials``, ``noise``.
@@ -130,9 +132,15 @@ class CouplingEntry(Entry):
 
     noise: str = ""
     gaussian: Literal["batch", "pool", "set", "fixed set", "none"] = "batch"
+    not_gaussian_with: Mapping[str, Any] = field(default_factory=dict)
     needs: frozenset[str] = frozenset()
     chooses_samples: bool = False
     configurable: bool = True
+
+    def gaussian_over(self, options: Mapping[str, Any]) -> str:
+        """Return over what the noise is exactly Gaussian with these options."""
+        spoilt = self.not_gaussian_with.items() & options.items()
+        return "none" if spoilt else self.gaussian
 
 
 def _check_match_size(match_size: int) -> None:
@@ -250,6 +258,7 @@ COUPLINGS: Mapping[str, CouplingEntry] = by_name(
             "optimal-transport plan of the batch, exact or Sinkhorn (OT-CFM)",
             MinibatchOptions,
             noise="Gaussian; Sinkhorn draws with replacement",
+            not_gaussian_with={"method": "sinkhorn"},
         ),
         CouplingEntry(
             "knn",

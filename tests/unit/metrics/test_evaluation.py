@@ -5,7 +5,6 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from dansm.processes.samplers import make_sampler
 from PIL import Image
 
 from dansm.catalogue import Pick
@@ -18,6 +17,7 @@ from dansm.metrics.extractors import Extractor, Features
 from dansm.metrics.statistics import ReferenceFeatures
 from dansm.models.networks import make_network
 from dansm.models.weights import load_weights
+from dansm.processes.samplers import make_sampler
 from dansm.randomness import image_noises
 
 from ..factories import make_sampling, make_settings, write_run

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from dansm.processes.samplers import make_sampler
 
 from dansm.catalogue import Pick
 from dansm.config import Network
 from dansm.metrics.sampling import DECODED_AT_ONCE, generate
 from dansm.models.networks import make_network
+from dansm.processes.samplers import make_sampler
 
 NETWORK = Network(channels=[4], layers_per_block=1, attention_at=[], dropout=0, norm_groups=2)
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from dansm.processes.samplers import make_sampler
 
 from dansm.catalogue import Pick
 from dansm.errors import InputError
@@ -11,6 +10,7 @@ from dansm.models.networks import make_network
 from dansm.models.weights import load_weights
 from dansm.pairs.draws import TrainedRun, draw_pairs
 from dansm.pairs.paths import FIRST_IMAGE, PREFERABLE, RANDOM, Kind, read_pairs
+from dansm.processes.samplers import make_sampler
 from dansm.randomness import generator
 
 from ..factories import make_settings, write_run

@@ -12,7 +12,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from dansm.errors import InputError
-from dansm.figures import save_figure
+from dansm.figures.base import save_figure
 from dansm.io.files import sha256, write_json, write_text
 from dansm.io.records import Content, Record, Records
 from dansm.publish import report as module

@@ -28,8 +28,9 @@ from dansm.workflow.planning import (
     network_size,
     parse_jobs,
 )
+from dansm.workflow.run_lookups import RunLookups
 
-RUN = {"process": "rectified_flow", "coupling": "greedy", "match_size": "10", "seed": "1"}
+RUN = {"run": "matched", "seed": "1"}
 
 
 @pytest.fixture
@@ -47,17 +48,19 @@ def config(tmp_path, monkeypatch):
         "budget_images": 1050,
         "snapshots": 4,
         "sampling": {
-            "every_snapshot": {"euler": [3]},
-            "last_snapshot": {"euler": [3, 5], "heun": [2]},
+            "each_snapshot": {"euler": [3]},
+            "final": {"euler": [3, 5], "heun": [2]},
             "n_samples": 50,
             "batch_size": 25,
-            "last_seed_ranges": 2,
+            "image_sets": 2,
         },
         "hardware": {"threads": 4, "mem_mb": 1000, "runtime": 10, "gpu": 2},
     }
-    seed = {"coupling": "greedy", "match_size": 10, "seeds": [1], "recipe": "flow"}
-    rows = [
-        {"dataset": name, "process": "rectified_flow", **seed} for name in ("rooms", "room_latents")
+    one = {"process": "rectified_flow", "recipe": "flow", "seeds": [1]}
+    matched = {"matched": {"coupling": {"greedy": {"match_size": 10}}}}
+    runs = [
+        {"dataset": "rooms", **one, "grid": {**matched, "vanilla": None}},
+        {"dataset": "room_latents", **one, "grid": matched},
     ]
     images = {"licence": "none", "features": ["inception_clean", "inception_legacy_tensorflow"]}
     lsun = {"kind": "lsun", "folder": "lsun", "category": "bedroom_train", "count": 600}
@@ -124,17 +127,14 @@ def config(tmp_path, monkeypatch):
                 }
             },
             "recipes": {"flow": recipe},
-            "experiments": rows,
-            "coupling_ablations": {
-                "rooms": {
-                    "dataset": "rooms",
-                    "process": "rectified_flow",
-                    "recipe": "flow",
-                    "seeds": [0],
-                    "methods": [{"coupling": "knn", "match_size": 4}],
-                }
+            "samplers": {"euler": "euler", "heun": "heun", "rk45": "rk45"},
+            "runs": runs,
+            "coupling_marginals": {
+                "comparison": "rooms",
+                "count": 100,
+                "batch_size": 10,
+                "seed": 0,
             },
-            "coupling_marginals": {"dataset": "rooms", "count": 100, "batch_size": 10, "seed": 0},
             "matching_cost": {
                 "match_sizes": [10],
                 "dimensions": [4],
@@ -194,7 +194,7 @@ def operations(model, *inputs):
 
 @pytest.mark.parametrize("dataset", ["rooms", "room_latents"])
 def test_a_networks_size_is_that_of_its_layers(config, dataset):
-    settings = config.run_settings(config.rows(dataset)[0], 1)
+    settings = config.run_settings(config.run(dataset, "matched"), 1)
     network = make_network(settings.network, settings.shape)
     flops, parameters = network_size(settings.network, settings.shape)
     assert flops == operations(network, torch.zeros(1, *settings.shape), torch.zeros(1))
@@ -213,7 +213,7 @@ def test_an_autoencoders_size_is_that_of_its_layers(config, tmp_path):
 
 
 def test_training_is_three_passes_over_the_images_and_weights_for_each_snapshot(config):
-    load = load_of(config, Job("train_model", {"dataset": "rooms", **RUN}, 4, 2))
+    load = load_of(RunLookups(config), Job("train_model", {"dataset": "rooms", **RUN}, 4, 2))
     flops, parameters = network_size(config.networks["net"], (3, 16, 16))
     (work,) = load.work
     # 1 050 images are 11 batches of 100.
@@ -222,7 +222,7 @@ def test_training_is_three_passes_over_the_images_and_weights_for_each_snapshot(
 
 
 def test_evaluation_counts_every_evaluation_decoding_and_feature(config):
-    load = load_of(config, Job("evaluate_run", {"dataset": "room_latents", **RUN}, 4, 2))
+    load = load_of(RunLookups(config), Job("evaluate_run", {"dataset": "room_latents", **RUN}, 4, 2))
     flops, _ = network_size(config.networks["net"], (4, 2, 2))
     shapes = ((3, 16, 16), (4, 2, 2))
     _, decoding = autoencoder_flops(config.autoencoders["vae"], shapes, Path("none"))
@@ -241,7 +241,7 @@ def test_evaluation_counts_every_evaluation_decoding_and_feature(config):
 
 
 def test_the_share_of_matching_takes_the_training_steps_of_all_its_turns(config):
-    load = load_of(config, Job("measure_matching_share", {"dataset": "rooms"}, 4, 1))
+    load = load_of(RunLookups(config), Job("measure_matching_share", {"dataset": "rooms"}, 4, 1))
     flops, _ = network_size(config.networks["net"], (3, 16, 16))
     (work,) = load.work
     # To warm up, and in 3 rounds vanilla and 2 match sizes: 2 steps, and as many before them.
@@ -249,12 +249,12 @@ def test_the_share_of_matching_takes_the_training_steps_of_all_its_turns(config)
     assert (work.kind, work.images, work.flops) == ("train", 100 * steps, 3 * flops)
     assert (
         work.name
-        == load_of(config, Job("train_model", {"dataset": "rooms", **RUN}, 4, 2)).work[0].name
+        == load_of(RunLookups(config), Job("train_model", {"dataset": "rooms", **RUN}, 4, 2)).work[0].name
     )
 
 
 def test_latents_are_stored_for_all_that_is_asked(config):
-    load = load_of(config, Job("encode_latents", {"dataset": "room_latents"}, 1, 1))
+    load = load_of(RunLookups(config), Job("encode_latents", {"dataset": "room_latents"}, 1, 1))
     (work,) = load.work
     assert work.images == 2 * 600  # the mirrored images too
     assert load.disk == 600 * (4 * 2 * 2) * 2 * (2 * 2)  # half precision, with deviations
@@ -263,17 +263,17 @@ def test_latents_are_stored_for_all_that_is_asked(config):
 def test_downloads_and_data_sets_take_their_bytes(config, tmp_path):
     job = Job("download", {"dataset": "rooms", "file": "bedroom_train_lmdb.zip"}, 1, 0)
     build = Job("build_dataset", {"dataset": "rooms"}, 1, 0)
-    download = load_of(config, job).download
+    download = load_of(RunLookups(config), job).download
     assert 45e9 < download < 46e9  # LSUN publishes the whole category only
-    assert load_of(config, job).disk == download
+    assert load_of(RunLookups(config), job).disk == download
     # The zip is unpacked beside itself.
-    assert load_of(config, build).disk == 600 * 3 * 16 * 16 + download
+    assert load_of(RunLookups(config), build).disk == 600 * 3 * 16 * 16 + download
     lmdb = tmp_path / "lsun" / "bedroom_train_lmdb"
     lmdb.mkdir(parents=True)
     (lmdb / "data.mdb").touch()
-    assert load_of(config, job).download == load_of(config, job).disk == 0
-    assert load_of(config, build).disk == 600 * 3 * 16 * 16
-    digits = load_of(config, Job("build_dataset", {"dataset": "digits"}, 1, 0))
+    assert load_of(RunLookups(config), job).download == load_of(RunLookups(config), job).disk == 0
+    assert load_of(RunLookups(config), build).disk == 600 * 3 * 16 * 16
+    digits = load_of(RunLookups(config), Job("build_dataset", {"dataset": "digits"}, 1, 0))
     assert digits.disk == 1797 * 64 and digits.download == 0
 
 
@@ -281,7 +281,7 @@ def test_a_finished_data_set_knows_how_many_images_it_has(config, tmp_path):
     meta = tmp_path / "results" / "data" / "rooms" / "meta.json"
     meta.parent.mkdir(parents=True)
     meta.write_text(json.dumps({"count": 77}))
-    load = load_of(config, Job("encode_latents", {"dataset": "room_latents"}, 1, 1))
+    load = load_of(RunLookups(config), Job("encode_latents", {"dataset": "room_latents"}, 1, 1))
     assert load.work[0].images == 2 * 77
 
 
@@ -289,51 +289,50 @@ def test_a_reduced_scale_makes_do_with_standins(config):
     bounds = ("batch_size", "batches", "channels", "layers_per_block", "snapshots")
     bounds += ("n_samples", "images", "epochs", "seeds")
     scales = {"smoke": dict.fromkeys(bounds, 4)}
-    smoke = parse_config(config.model_dump(by_alias=True) | {"scales": scales, "scale": "smoke"})
+    smoke = parse_config(dump(config) | {"scales": scales, "scale": "smoke"})
     job = Job("encode_latents", {"dataset": "room_latents"}, 1, 0)
-    small, large = (load_of(c, job).work[0] for c in (smoke, config))
+    small, large = (load_of(RunLookups(c), job).work[0] for c in (smoke, config))
     assert small.images == 2 * 4 and small.flops < large.flops / 100
-    evaluation = load_of(smoke, Job("evaluate_run", {"dataset": "rooms", **RUN}, 1, 0))
+    evaluation = load_of(RunLookups(smoke), Job("evaluate_run", {"dataset": "rooms", **RUN}, 1, 0))
     assert [work.name for work in evaluation.work if "nception" in work.name] == []
-    build = load_of(smoke, Job("build_dataset", {"dataset": "rooms"}, 1, 0))
+    build = load_of(RunLookups(smoke), Job("build_dataset", {"dataset": "rooms"}, 1, 0))
     assert build.disk == 4 * 3 * 16 * 16
-    assert load_of(smoke, Job("make_smoke_dataset", {"dataset": "rooms"}, 1, 0)).disk == 0
+    assert load_of(RunLookups(smoke), Job("make_smoke_dataset", {"dataset": "rooms"}, 1, 0)).disk == 0
 
 
 def test_weights_are_downloaded_unless_they_are_here(config, tmp_path):
     job = Job("fetch_autoencoder", {"autoencoder": "vae"}, 1, 0)
-    assert load_of(config, job).download == load_of(config, job).disk > 3e8
+    assert load_of(RunLookups(config), job).download == load_of(RunLookups(config), job).disk > 3e8
     (tmp_path / "somebody" / "vae").mkdir(parents=True)
-    assert load_of(config, job).download == 0 and load_of(config, job).disk > 3e8
+    assert load_of(RunLookups(config), job).download == 0 and load_of(RunLookups(config), job).disk > 3e8
     job = Job("fetch_inception", {}, 1, 0)
-    assert load_of(config, job).download == load_of(config, job).disk == 95_628_359
-    named = parse_config(config.model_dump(by_alias=True) | {"inception_weights": "folder"})
-    assert load_of(named, job).download == 0
+    assert load_of(RunLookups(config), job).download == load_of(RunLookups(config), job).disk == 95_628_359
+    named = parse_config(dump(config) | {"inception_weights": "folder"})
+    assert load_of(RunLookups(named), job).download == 0
     (tmp_path / "no cache" / "clean-fid").mkdir(parents=True)
     (tmp_path / "no cache" / "clean-fid" / "inception-2015-12-05.pt").touch()
-    assert load_of(config, job).download == 0 and load_of(config, job).disk == 95_628_359
+    assert load_of(RunLookups(config), job).download == 0 and load_of(RunLookups(config), job).disk == 95_628_359
 
 
 def test_the_autoencoder_trained_here_sees_its_budget(config):
-    load = load_of(config, Job("train_autoencoder", {"autoencoder": "kl"}, 1, 0))
+    load = load_of(RunLookups(config), Job("train_autoencoder", {"autoencoder": "kl"}, 1, 0))
     (work,) = load.work
     both = autoencoder_flops(config.autoencoders["kl"], ((1, 8, 8), (2, 4, 4)), Path("x"))
     assert (work.kind, work.images, work.flops) == ("train", 5000, 3 * sum(both))
 
 
 def test_references_reconstructions_and_potentials(config):
-    reference = load_of(
-        config, Job("compute_reference", {"dataset": "rooms", "extractor": "inception_clean"}, 1, 1)
+    reference = load_of(RunLookups(config), Job("compute_reference", {"dataset": "rooms", "extractor": "inception_clean"}, 1, 1)
     )
     assert [(w.name, w.images) for w in reference.work] == [("Inception", 600)]
     # All 600 images' features are kept, in single precision, with their covariance in double.
     assert reference.disk == 600 * 2048 * 4 + 2048 * 2048 * 8 and reference.seconds == 5 * 40
     digits = {"dataset": "digits", "extractor": "digit_classifier"}
-    assert load_of(config, Job("compute_reference", digits, 1, 0)) == planning.Load()
+    assert load_of(RunLookups(config), Job("compute_reference", digits, 1, 0)) == planning.Load()
     latents = {"dataset": "room_latents", "extractor": "inception_clean"}
-    works = load_of(config, Job("measure_reconstruction", latents, 1, 1)).work
+    works = load_of(RunLookups(config), Job("measure_reconstruction", latents, 1, 1)).work
     assert [(w.name, w.images) for w in works] == [("decoder of vae", 600), ("Inception", 600)]
-    (fit,) = load_of(config, Job("fit_potentials", {"dataset": "digits"}, 1, 0)).work
+    (fit,) = load_of(RunLookups(config), Job("fit_potentials", {"dataset": "digits"}, 1, 0)).work
     assert fit.images * fit.flops == 7 * 8 * 2 * 1797 * 64  # a matrix product a step
 
 
@@ -342,13 +341,13 @@ def test_pairs_are_generated_where_there_is_a_model_and_stored_elsewhere(config)
         Job(rule, {"dataset": "rooms"}, 1, 0)
         for rule in ("draw_pairs", "count_crossings", "measure_loss_over_time")
     ]
-    draw, cross, _ = (load_of(config, job) for job in jobs)
+    draw, cross, _ = (load_of(RunLookups(config), job) for job in jobs)
     assert draw == planning.Load(disk=4 * 60 * 3 * 16 * 16)
     assert cross.seconds == pytest.approx(3 * 6 * 0.1)  # random and two match sizes
-    content = config.model_dump(by_alias=True)
+    content = dump(config)
     vanilla = content["experiments"][0] | {"coupling": "independent", "match_size": 0}
     trained = parse_config(content | {"experiments": [*content["experiments"], vanilla]})
-    draw, cross, loss = (load_of(trained, job) for job in jobs)
+    draw, cross, loss = (load_of(RunLookups(trained), job) for job in jobs)
     flops, _ = network_size(config.networks["net"], (3, 16, 16))
     (work,) = draw.work
     assert (work.kind, work.images, work.flops) == ("evaluate", 60 * 100, flops)
@@ -478,7 +477,7 @@ def test_the_gpu_is_the_one_asked_for_or_there_or_calibrated(
         bounds = ("batch_size", "batches", "channels", "layers_per_block", "snapshots")
         bounds += ("n_samples", "images", "epochs", "seeds")
         scales = {"smoke": dict.fromkeys(bounds, 4)}
-        config = parse_config(config.model_dump(by_alias=True) | {"scales": scales, "scale": scale})
+        config = parse_config(dump(config) | {"scales": scales, "scale": scale})
     if asked == "mine":
         asked = "my gpu"
         write_calibration(tmp_path / "c.json", **{"My GPU": MEASURED})
@@ -510,7 +509,7 @@ def test_a_damaged_calibration_is_named(config, tmp_path):
 def test_a_calibration_times_what_the_plan_asks_for(config, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     hardware = {"threads": 1, "mem_mb": 1, "runtime": 1, "gpu": 0}
-    content = config.model_dump(by_alias=True)
+    content = dump(config)
     content["recipes"]["flow"]["hardware"] = hardware
     config = parse_config(content)
     path = tmp_path / "results" / "c.json"
@@ -539,7 +538,7 @@ def test_an_autoencoder_is_timed_under_the_names_that_the_plan_asks_for(config):
         "measure_reconstruction", {**latents, "extractor": "inception_clean"}, 1, 1
     )
     works = [
-        load_of(config, job).work[0]
+        load_of(RunLookups(config), job).work[0]
         for job in (Job("encode_latents", latents, 1, 1), reconstruction)
     ]
     found = planning._measure_autoencoder(config, "vae", "cpu", seconds=0.01)

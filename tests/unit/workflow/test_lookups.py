@@ -1,0 +1,208 @@
+"""What rules ask of the shipped configuration, and of changes to it."""
+
+from pathlib import Path
+from types import SimpleNamespace as Wildcards
+
+import pytest
+
+from dansm.catalogue import Pick
+from dansm.config import parse_config, read_yaml
+from dansm.errors import InputError
+from dansm.figures.notebooks import read_notebooks
+from dansm.workflow.lookups import Lookups
+from dansm.workflow.run_lookups import pairs_name
+
+from ..test_project import ROOT
+
+NOTEBOOKS = read_notebooks(ROOT / "notebooks")
+
+
+def look_up(**changes):
+    content = read_yaml(ROOT / "config/config.yaml") | changes
+    return Lookups(parse_config(content), NOTEBOOKS)
+
+
+@pytest.fixture(scope="module")
+def look():
+    return look_up()
+
+
+def run(dataset, name, seed=0, **more):
+    return Wildcards(dataset=dataset, run=name, seed=str(seed), **more)
+
+
+def test_a_run_is_told_without_what_equals_a_default(look):
+    settings = look.settings(run("digits", "vanilla"))
+    assert settings["process"] == "rectified_flow" and settings["seed"] == 0
+    assert not {"coupling", "times", "loss", "start", "compile"} & set(settings)
+    assert look.settings(run("digits", "knn_64"))["coupling"] == {"knn": {"match_size": 64}}
+
+
+def test_a_run_is_trained_on_what_its_coupling_needs(look):
+    assert look.training_inputs(run("digits", "dansm_100")) == {}
+    assert look.training_inputs(run("digits", "semidiscrete_covariance")) == {
+        "potentials": "results/potentials/digits/semidiscrete-covariance.npz"
+    }
+    assert look.training_inputs(run("digits", "reflow", 1)) == {
+        "pairs": "results/pairs/digits/vanilla/seed1/rk45-8192",
+        "start": "results/runs/digits/vanilla/seed1/model.safetensors",
+    }
+
+
+def test_pairs_are_named_by_all_that_makes_them():
+    options = {"teacher": "vanilla", "sampler": "euler", "count": 100, "steps": 10, "states": 2}
+    assert pairs_name(Pick("teacher_pairs", options)) == "euler-10-100-states2"
+    options = {"teacher": "other", "sampler": "rk45", "count": 100}
+    assert pairs_name(Pick("teacher_pairs", options)) == "rk45-100"
+
+
+def test_pairs_and_potentials_are_made_as_the_runs_say_that_need_them(look):
+    wildcards = Wildcards(dataset="digits", teacher="vanilla", seed="1", pairs="rk45-8192")
+    sampler = {"name": "rk45", "options": {}}
+    expected = {"sampler": sampler, "steps": 0, "count": 8192, "states": 0}
+    assert look.pairs_settings(wildcards) == expected
+    assert look.teacher_settings(wildcards) == look.settings(run("digits", "vanilla", 1))
+    found = look.potentials_settings(
+        Wildcards(dataset="digits", potentials="semidiscrete-covariance")
+    )
+    assert found == look.config.potentials.plain() | {"metric": "covariance"}
+
+
+@pytest.mark.parametrize(
+    ("method", "wildcards", "message"),
+    [
+        ("settings", run("digits", "vanilla", 9), "declares the seeds"),
+        ("settings", run("digits", "x"), "digits has no run 'x'"),
+        ("potentials_settings", Wildcards(dataset="digits", potentials="x"), "no run needs"),
+        (
+            "pairs_settings",
+            Wildcards(dataset="digits", teacher="vanilla", seed="4", pairs="rk45-8192"),
+            "digits vanilla, seed 4: no run is taught by its pairs 'rk45-8192'",
+        ),
+        ("conditions", Wildcards(comparison="x"), "unknown comparison 'x'"),
+        ("claims", Wildcards(comparison="mnist16_couplings"), "none is about the runs of"),
+        ("loss_models", Wildcards(dataset="church"), "church: no run"),
+        ("draw_settings", Wildcards(dataset="ffhq"), "no entry for 'ffhq'"),
+        ("figure_tables", Wildcards(figure="best_of_k", subject="_digits"), "is of no dataset"),
+        ("figure_tables", Wildcards(figure="saving", subject=""), "unknown comparison ''"),
+        ("checksum", Wildcards(dataset="cifar10", file="x"), "no published file 'x'"),
+    ],
+)
+def test_what_is_not_declared_is_refused(look, method, wildcards, message):
+    with pytest.raises(InputError, match=message):
+        getattr(look, method)(wildcards)
+
+
+def test_licence_folder_and_mirrors_are_no_parameters():
+    datasets = read_yaml(ROOT / "config/config.yaml")["datasets"]
+    moved = {
+        name: dataset
+        | {"licence": "another"}
+        | (
+            {"source": dataset["source"] | {"folder": "elsewhere"}}
+            if "folder" in dataset["source"]
+            else {}
+        )
+        for name, dataset in datasets.items()
+    }
+    one, other = look_up(), look_up(datasets=moved, mirrors={"cifar10": ["file:/elsewhere"]})
+    for name in one.pixel_datasets:
+        wildcards = Wildcards(dataset=name)
+        assert one.image_settings(wildcards) == other.image_settings(wildcards)
+        assert one.downloads(wildcards) == other.downloads(wildcards)
+    file = Wildcards(dataset="cifar10", file="cifar-10-python.tar.gz")
+    assert one.checksum(file) == other.checksum(file)
+
+
+def test_a_reduced_scale_has_standins_where_files_are_missing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    look = look_up(scale="smoke")
+    assert look.downloads(Wildcards(dataset="digits")) == []
+    assert look.downloads(Wildcards(dataset="cifar10")) == ["results/smoke/standins/cifar10"]
+    source = look.source("cifar10")
+    assert source.folder == Path("results/smoke/standins/cifar10") and not source.published
+    Path("resources/cifar10").mkdir(parents=True)
+    Path("resources/cifar10/cifar-10-python.tar.gz").touch()
+    assert look.source("cifar10").published
+    assert look.downloads(Wildcards(dataset="cifar10"))[0].startswith("resources/downloads/")
+
+
+def test_weights_are_those_of_the_extractors_asked_for(look):
+    assert look.weights(Wildcards(dataset="digits_latent")) == {
+        "classifier": "results/classifiers/digits"
+    }
+    bedroom = Wildcards(dataset="bedroom")
+    inception = "results/inception/inception-2015-12-05.pt"
+    assert look.weights(bedroom) == {"inception": inception}
+    assert look.references(bedroom) == [
+        f"results/features/bedroom_pixels/{name}.npz" for name in look.extractors(bedroom)
+    ]
+
+
+def test_only_comparisons_over_inception_have_a_fid(look):
+    assert sorted(look.with_fid) == ["bedroom", "cifar10"]
+    assert sorted(look_up(scale="smoke").with_fid) == ["bedroom", "cifar10"]
+
+
+def test_a_datasets_claims_are_judged_by_its_own_comparison(look):
+    own = look.claim_inputs(Wildcards(comparison="digits"))
+    assert {"paths", "crossings", "matching_share", "reproducibility"} <= set(own)
+    other = look.claim_inputs(Wildcards(comparison="digits_couplings"))
+    assert other == {
+        "distances": "results/distances_digits_couplings.csv",
+        "speed": "results/speed_digits_couplings.csv",
+    }
+
+
+def test_a_figure_takes_the_tables_that_its_notebook_names(look):
+    def tables(comparison):
+        return look.figure_tables(Wildcards(figure="comparison", subject=f"_{comparison}"))
+
+    assert tables("digits_demo")["distances"] == "results/distances_digits_demo.csv"
+    # What couplings do to the noise is measured on the digits.
+    assert tables("digits_demo")["marginals"] == "results/coupling_marginals.csv"
+    assert "marginals" not in tables("bedroom")
+    grid = Wildcards(figure="sample_grid", subject="_digits")
+    runs = look.config.comparison("digits").runs
+    assert [shown["run"] for shown in look.figure_runs(grid)] == runs
+    folder = "results/runs/digits"
+    assert look.figure_samples(grid)[0] == f"{folder}/{runs[0]}/seed0/samples.npz"
+    assert look.figure_samples(Wildcards(figure="saving", subject="_digits")) == []
+
+
+def test_targets_ask_for_what_results_are_made_from(look):
+    files = set(look.all_results())
+    for name in (
+        "pairs/digits/vanilla/seed0/rk45-8192",
+        "potentials/digits/semidiscrete.npz",
+        "runs/digits/reflow/seed1/samples.npz",
+        "data/bedroom_pixels",
+        "classifiers/mnist16",
+        "autoencoders/stable_diffusion_2_1",
+        "noise_sample_pairs/church.npz",
+        "fid_cifar10.csv",
+        "figures/matching_cost.pdf",
+    ):
+        assert f"results/{name}" in files
+    assert set(look.reported_results(None)) <= set(look.demo_results()) <= files
+    archived = look_up(**{"from": "reference"}).all_results()
+    assert not any("/runs/" in name or "/data/" in name for name in archived)
+
+
+def test_what_is_made_of_comparisons_of_one_run_says_nothing_of_others():
+    alone = {"dataset": "digits", "runs": ["vanilla"], "seeds": [0]}
+    look = look_up(comparisons={"digits": alone}, demo=["digits"])
+    tables = look.tables_of_comparison(look.config.comparison("digits"))
+    assert tables == ["results/distances_digits.csv", "results/summary_digits.csv"] + (
+        ["results/claims_digits.csv"] if look.config.claims_of("digits") else []
+    )
+    figures = [name for name in look.demo_results() if "/figures/saving_" in name]
+    assert figures == []
+
+
+def test_hardware_is_that_of_the_recipe(look):
+    resources = look.resources(look.run)
+    wildcards = run("cifar10", "vanilla", 20241115)
+    found = {name: value(wildcards) for name, value in resources.items()}
+    assert (found["gpu"], found["mem_mb"], found["runtime"]) == (1, 32_000, 2880)
+    assert look.timed_threads(Wildcards(dataset="digits")) == 2
