@@ -1,5 +1,6 @@
 """What docs/extending.md says is done to a copy of the repository, and run."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -95,8 +96,6 @@ def results(project):
 
 
 def _environment(project):
-    import os
-
     own = {k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE_PROFILE")}
     return own | {"PYTHONPATH": str(project / "src")}
 
@@ -142,7 +141,7 @@ def test_what_is_added_is_trained_sampled_and_measured(results):
     table = pd.read_csv(results / "distances_mine.csv").dropna(subset=["run"])
     chosen = table.drop_duplicates("run").set_index("run")[["coupling", "times", "loss"]]
     assert chosen.loc["brightness"].tolist() == ["brightness", "uniform", "squared_error"]
-    assert chosen.loc["rooted"].tolist() == ["independent", "rooted(degree=3)", "log_cosh"]
+    assert chosen.loc["rooted"].tolist() == ["independent", "rooted(degree=3.0)", "log_cosh"]
     assert chosen.loc["straight", "coupling"] == "teacher_pairs"
     # Two evaluations in each of three steps.
     assert set(table.loc[table["sampler"] == "ralston_late", "nfe"]) == {6}
@@ -174,4 +173,7 @@ def test_the_page_names_what_there_is(project):
         assert (project / name).exists(), name
     # `a`, `b` … have one line.
     lines = re.findall(r"^\| (`\w+.*?) \|", PAGE, flags=re.MULTILINE)
-    assert {kind for line in lines for kind in re.findall(r"`(\w+)", line)} == {*_KINDS, *_CATALOGUE}
+    assert {kind for line in lines for kind in re.findall(r"`(\w+)", line)} == {
+        *_KINDS,
+        *_CATALOGUE,
+    }
