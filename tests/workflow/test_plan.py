@@ -195,9 +195,17 @@ def test_an_unknown_download_names_what_is_known(shipped):
     [
         (REFLOW, "name: reflow\n    match_sise: 3", r"match_sise: unknown key \(value 3\)"),
         (REFLOW, "name: vanilla", r"a second run 'digits vanilla'"),
-        ("start: vanilla", "start: reflow", r"a circle of teachers and starts, digits reflow → digits reflow"),
+        (
+            "start: vanilla",
+            "start: reflow",
+            r"a circle of teachers and starts, digits reflow → digits reflow",
+        ),
         ("teacher: vanilla", "teacher: tutor", r"teacher: unknown 'tutor'; expected one of \["),
-        ("count: 8192", "count: 8192, steps: 4", r"sampler 'rk45' takes no step counts, found \[4\]"),
+        (
+            "count: 8192",
+            "count: 8192, steps: 4",
+            r"sampler 'rk45' takes no step counts, found \[4\]",
+        ),
         (GREEDY, GREEDY.replace("greedy: {", "gready: {", 1), r"unknown coupling 'gready'"),
         (
             GREEDY,

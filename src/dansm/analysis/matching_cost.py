@@ -20,6 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -28,15 +29,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import ot
 import pandas as pd
-import psutil
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-from torchcfm.optimal_transport import OTPlanSampler
 from tqdm import tqdm
 
 from dansm.config import MatchingCost
 from dansm.couplings import Batch, Coupling, Greedy, Potentials, make_coupling
+from dansm.couplings.base import free_memory
 from dansm.couplings.potentials import Evenness, dataset_sha256
 from dansm.io.files import atomic_path
 from dansm.io.notes import append_note, read_notes
@@ -80,6 +80,8 @@ class Method:
         The time of a long repetition grows at least with this power of the match size or batch.
     remark
         What a reader of the numbers must know.
+    library
+        What it needs and an installation may lack; it is not measured then.
     """
 
     repetitions: Callable[[Cell, int], Iterator[Repetition]]
@@ -88,6 +90,7 @@ class Method:
     memory: Callable[[int, int], int] = lambda match_size, dimensions: 0
     growth: int = 1
     remark: str = ""
+    library: str | None = None
 
 
 def match_one_by_one(samples: Tensor, pool: Tensor) -> tuple[Tensor, Tensor]:
@@ -173,6 +176,8 @@ def _of_coupling(name: str, **options: Any) -> Callable[[Cell, int], Iterator[Re
 
 
 def _torchcfm_exact(cell: Cell, seed: int) -> Iterator[Repetition]:
+    from torchcfm.optimal_transport import OTPlanSampler
+
     sampler = OTPlanSampler(method="exact")
     for samples in _samples(cell, seed):
         seconds, _ = _timed(lambda x: sampler.sample_plan(torch.randn_like(x), x), samples)
@@ -268,7 +273,7 @@ METHODS = {
         _of_coupling("minibatch_ot", method="sinkhorn"), sized=False, growth=2
     ),
     "loom": Method(_loom, sized=False, remark=f"{_LOOM_SAMPLES:,} samples in the dataset"),
-    "torchcfm_exact": Method(_torchcfm_exact, sized=False),
+    "torchcfm_exact": Method(_torchcfm_exact, sized=False, library="torchcfm"),
     "pot_emd": Method(_pot_emd, sized=False, remark="the plan alone, costs ready"),
 }
 
@@ -287,7 +292,8 @@ def cells(settings: MatchingCost) -> list[Cell]:
 def measure_matching_cost(settings: MatchingCost, path: Path, threads: int) -> None:
     """Measure every cell and write the table of `MATCHING_COST_COLUMNS`.
 
-    A cell that would exceed the limits has a row with a note that says so, and no numbers. Cells
+    A cell that would exceed the limits, or whose library is not installed, has a row with a note
+    that says so, and no numbers. Cells
     that are done are noted beside the table until it is complete, so an interrupted measurement
     continues. ``times_matmul`` is the ratio to the matrix product of the same three sizes.
 
@@ -314,7 +320,7 @@ def measure_matching_cost(settings: MatchingCost, path: Path, threads: int) -> N
     for cell in tqdm(cells(settings), unit="cells", desc="matching cost", mininterval=1):
         key = " ".join(str(part) for part in cell)
         if key not in done:
-            done[key] = [measure(cell, settings, threads, smaller)]
+            done[key] = [measure_cell(cell, settings, threads, smaller)]
             append_note(notes, identity, key, done[key])
         rows += done[key]
         smaller = done[key][0]
@@ -330,7 +336,7 @@ def measure_matching_cost(settings: MatchingCost, path: Path, threads: int) -> N
     notes.unlink(missing_ok=True)
 
 
-def measure(
+def measure_cell(
     cell: Cell, settings: MatchingCost, threads: int, smaller: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Measure one cell in a child process.
@@ -356,9 +362,11 @@ def measure(
     """
     method = METHODS[cell.method]
     row = cell._asdict() | {"seconds": None, "note": method.remark}
+    if method.library and find_spec(method.library) is None:
+        return row | {"note": f"{method.library} is not installed"}
     if method.sized:
         needed = method.memory(cell.match_size, cell.dimensions) / 1e6
-        limit = min(settings.memory_mb, psutil.virtual_memory().available / 1e6)
+        limit = min(settings.memory_mb, free_memory(torch.device("cpu")) / 1e6)
         if needed > limit:
             return row | {"note": f"needs about {needed:,.0f} MB of memory; limit {limit:,.0f} MB"}
     # Short times say nothing about larger sizes.

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -15,7 +16,7 @@ from dansm.analysis.matching_cost import (
     Method,
     Repetition,
     match_one_by_one,
-    measure,
+    measure_cell,
     measure_matching_cost,
 )
 from dansm.config import MatchingCost
@@ -45,7 +46,7 @@ def table(tmp_path_factory):
     path = tmp_path_factory.mktemp("cost") / "matching_cost.csv"
     measure_matching_cost(SETTINGS, path, threads=1)
     assert not list(path.parent.rglob("*.jsonl"))
-    return read_table(path, MATCHING_COST_COLUMNS, "what matching costs")
+    return read_table(path, MATCHING_COST_COLUMNS)
 
 
 def test_every_method_has_every_cell_that_it_can_have(table):
@@ -60,7 +61,14 @@ def test_every_method_has_every_cell_that_it_can_have(table):
 
 def test_every_coupling_is_measured():
     measured = {name for name in COUPLINGS for method in METHODS if method.startswith(name)}
-    assert measured == set(COUPLINGS) - {"paired"}  # looks its pairs up and matches nothing
+    assert measured == {name for name, entry in COUPLINGS.items() if "noise" not in entry.needs}
+
+
+def test_without_a_library_its_method_is_left_out_with_a_note(monkeypatch):
+    monkeypatch.setitem(METHODS, "other", replace(METHODS["loom"], library="no_such_library"))
+    row = measure_cell(Cell("other", None, 3, 8), SETTINGS, 1)
+    assert row["note"] == "no_such_library is not installed"
+    assert "microseconds_per_sample" not in row
 
 
 def test_the_numbers_fit_each_other(table):
@@ -136,7 +144,7 @@ def test_a_cell_over_the_memory_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(matching_cost, "METHODS", {name: METHODS[name] for name in SIZED[:2]})
     settings = SETTINGS.model_copy(update={"match_sizes": [4, 100_000], "memory_mb": 1})
     measure_matching_cost(settings, tmp_path / "cost.csv", threads=1)
-    table = read_table(tmp_path / "cost.csv", MATCHING_COST_COLUMNS, "what matching costs")
+    table = read_table(tmp_path / "cost.csv", MATCHING_COST_COLUMNS)
     over = table[table["match_size"] == 100_000]
     assert set(over["note"]) == {"needs about 1 MB of memory; limit 1 MB"}  # 1.2
     numbers = ["samples_timed", "microseconds_per_sample", "low", "high", "peak_memory_mib"]
@@ -154,7 +162,7 @@ def test_a_cell_over_the_memory_says_so(tmp_path, monkeypatch):
     ],
 )
 def test_a_cell_over_the_time_is_foretold_from_a_smaller_one(cell, smaller, expected):
-    row = measure(cell, SETTINGS, 1, smaller._asdict() | {"seconds": 9.0})
+    row = measure_cell(cell, SETTINGS, 1, smaller._asdict() | {"seconds": 9.0})
     assert row["note"] == f"would take {expected}"
     assert "microseconds_per_sample" not in row
 
@@ -170,7 +178,9 @@ def test_a_cell_over_the_time_is_foretold_from_a_smaller_one(cell, smaller, expe
     ],
 )
 def test_other_cells_and_short_times_foretell_nothing(other, seconds):
-    row = measure(Cell("greedy", 30, 3, 8), SETTINGS, 1, other._asdict() | {"seconds": seconds})
+    row = measure_cell(
+        Cell("greedy", 30, 3, 8), SETTINGS, 1, other._asdict() | {"seconds": seconds}
+    )
     assert row["microseconds_per_sample"] > 0
 
 
@@ -187,23 +197,23 @@ def test_a_cell_that_does_not_end_or_dies_says_so(monkeypatch, capfd):
     cell = Cell("failing", None, 3, 8)
     short = SETTINGS.model_copy(update={"limit_seconds": 0.3, "seconds": 0.1})
     monkeypatch.setitem(METHODS, "failing", failing(lambda: time.sleep(60)))
-    assert measure(cell, short, 1)["note"] == "no result after 0.4 s; limit 0.3 s"
+    assert measure_cell(cell, short, 1)["note"] == "no result after 0.4 s; limit 0.3 s"
     kill = failing(lambda: os.kill(os.getpid(), signal.SIGKILL))
     monkeypatch.setitem(METHODS, "failing", kill)
-    note = measure(cell, SETTINGS, 1)["note"]
+    note = measure_cell(cell, SETTINGS, 1)["note"]
     assert note == "ended by signal 9, as when memory runs out"
     monkeypatch.setitem(METHODS, "failing", failing(lambda: 1 // 0))
     with pytest.raises(RuntimeError, match=r"Cell\(method='failing'.*traceback"):
-        measure(cell, SETTINGS, 1)
+        measure_cell(cell, SETTINGS, 1)
     assert "ZeroDivisionError" in capfd.readouterr().err
 
 
 def test_peak_memory_is_that_of_the_cell_alone(monkeypatch):
     held = torch.ones(2**26)  # 256 MiB of this process
     monkeypatch.setitem(METHODS, "failing", failing(lambda: torch.ones(2**24).sum()))
-    large = measure(Cell("failing", None, 3, 8), SETTINGS, 1)["peak_memory_mib"]
+    large = measure_cell(Cell("failing", None, 3, 8), SETTINGS, 1)["peak_memory_mib"]
     monkeypatch.setitem(METHODS, "failing", failing(lambda: None))
-    small = measure(Cell("failing", None, 3, 8), SETTINGS, 1)["peak_memory_mib"]
+    small = measure_cell(Cell("failing", None, 3, 8), SETTINGS, 1)["peak_memory_mib"]
     assert 60 < large < 128
     assert small < 32
     assert len(held) == 2**26
@@ -218,9 +228,9 @@ def test_an_interrupted_measurement_goes_on(tmp_path, monkeypatch):
         if len(measured) == 5:
             raise KeyboardInterrupt
         measured.append(cell)
-        return measure(cell, *arguments)
+        return measure_cell(cell, *arguments)
 
-    monkeypatch.setattr(matching_cost, "measure", counted)
+    monkeypatch.setattr(matching_cost, "measure_cell", counted)
     with pytest.raises(KeyboardInterrupt):
         measure_matching_cost(SETTINGS, path, threads=1)
     assert not path.exists()

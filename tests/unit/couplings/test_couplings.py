@@ -20,12 +20,14 @@ NEEDED = {
     "semidiscrete": ["potentials", "samples"],
     "loom": ["count", "shape"],
     "paired": ["noise", "samples"],
+    "teacher_pairs": ["noise", "samples"],
 }
+GIVEN = {"paired", "teacher_pairs"}  # whose pairs are not matched
 ROWS = torch.randperm(24, generator=torch.Generator().manual_seed(1))
 LABELS = torch.tensor([0, 0, 0, 7, 7, 2]).repeat(4)
 KINDS = {name: (name, {}) for name in COUPLINGS}
 KINDS |= {
-    f"{name} per class": (name, {"labels": "label"}) for name in COUPLINGS if name != "paired"
+    f"{name} per class": (name, {"labels": "label"}) for name in COUPLINGS if name not in GIVEN
 }
 KINDS |= {
     "quantized": ("immiscible", {"quantized": True}),
@@ -49,7 +51,7 @@ def made(kind, shape=(2, 3), seed=3):
         options = {**options, "samples": x, "potentials": potentials, "classes": classes}
     if name == "loom":
         options = {**options, "count": 24, "shape": shape}
-    if name == "paired":
+    if name in GIVEN:
         options = {"noise": x.flip(0), "samples": x}
     return make_coupling(name, match_size=MATCH_SIZES.get(name, 0), seed=seed, **options)
 
@@ -114,7 +116,7 @@ def test_noise_depends_on_the_seed(kind):
     one, same, other = (list(made(kind, seed=s).pairs(batches())) for s in (3, 3, 4))
     assert_same(one, same)
     differ = [not torch.equal(a.noise, b.noise) for a, b in zip(one, other, strict=True)]
-    assert all(differ) if kind != "paired" else not any(differ)
+    assert all(differ) if kind not in GIVEN else not any(differ)
 
 
 @each_kind
@@ -133,7 +135,7 @@ def test_a_loaded_state_continues_identically(kind, handed_out):
 
 @each_kind
 def test_a_state_of_any_other_coupling_is_refused(kind):
-    others = [made(other) for other in KINDS if other != kind]
+    others = [made(other) for other in KINDS if other != kind and not {kind, other} <= GIVEN]
     others.append(made(kind, seed=4))
     for other in others:
         with pytest.raises(ValueError, match=r"state of another coupling: expected .*, found"):
@@ -189,21 +191,33 @@ def test_unsuitable_labels_are_refused(kind, label, found):
 @pytest.mark.parametrize("name", COUPLINGS)
 def test_couplings_are_made_by_name(name):
     coupling = made(name)
-    assert type(coupling) is COUPLINGS[name] and coupling.name == name
+    kind = COUPLINGS[name].load()
+    assert type(coupling) is kind
     state = coupling.state_dict()
-    assert (state["name"], state["match_size"], state["seed"]) == (
-        name,
-        MATCH_SIZES.get(name, 0),
-        3,
-    )
-    if name == "paired":
-        with pytest.raises(ValueError, match="labels 'label': paired looks its pairs up"):
-            make_coupling("paired", labels="label")
+    assert state["name"] == ("paired" if name in GIVEN else name)
+    assert (state["match_size"], state["seed"]) == (MATCH_SIZES.get(name, 0), 3)
+    if name in GIVEN:
+        with pytest.raises(ValueError, match=f"labels 'label': {name} looks its pairs up"):
+            make_coupling(name, labels="label")
     else:
         within = made(f"{name} per class")
-        online = issubclass(COUPLINGS[name], OnlineCoupling)
-        assert type(within) is (PerClass if online else COUPLINGS[name])
+        online = issubclass(kind, OnlineCoupling)
+        assert type(within) is (PerClass if online else kind)
         assert within.state_dict()["labels"] == "label"
+
+
+def test_entries_say_what_their_couplings_must_be_given():
+    assert {name: sorted(e.needs) for name, e in COUPLINGS.items() if e.needs} == NEEDED
+
+
+def test_every_public_name_can_be_imported():
+    from dansm import couplings
+
+    assert {"make_coupling", "Greedy", "Potentials", "fit_potentials"} <= set(couplings.__all__)
+    assert set(couplings.__all__) <= set(dir(couplings))
+    assert all(hasattr(couplings, name) for name in couplings.__all__)
+    with pytest.raises(AttributeError, match=r"'dansm\.couplings' has no attribute 'Nearest'"):
+        _ = couplings.Nearest
 
 
 @pytest.mark.parametrize("name", NEEDED)

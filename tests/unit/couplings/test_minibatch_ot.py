@@ -107,3 +107,12 @@ def test_unsuitable_options_are_refused(options, found):
 def test_the_regularisation_of_sinkhorn_has_a_default():
     assert MinibatchOT(method="sinkhorn").regularisation == 0.01
     assert MinibatchOT().regularisation is None
+
+
+def test_sinkhorn_without_its_library_names_the_extra(monkeypatch):
+    monkeypatch.setattr("dansm.couplings.minibatch_ot.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"sinkhorn.*pip install \"dansm\[ot\]\""):
+        MinibatchOT(0, SEED, method="sinkhorn")
+    with pytest.raises(ImportError, match=r"dansm\[ot\]"):
+        sinkhorn_plan(torch.ones(2, 2), 0.1)
+    assert MinibatchOT(0, SEED).match(samples(3)).shape == (3, 2, 3)

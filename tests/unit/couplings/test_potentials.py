@@ -13,7 +13,6 @@ from dansm.couplings.potentials import (
     fit_potentials,
     measure_evenness,
 )
-from dansm.errors import InputError
 
 SEED = 5
 
@@ -154,12 +153,22 @@ def test_potentials_survive_a_file(fitted, tmp_path):
         assert getattr(found, field) == getattr(fitted, field)
 
 
+def test_a_file_that_cannot_be_written_leaves_the_old_one(fitted, tmp_path, monkeypatch):
+    path = tmp_path / "potentials.npz"
+    fitted.save(path)
+    before = path.read_bytes()
+    monkeypatch.setattr("os.fsync", lambda descriptor: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        fitted.save(path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
 def test_a_file_tells_the_classes_of_the_fit(tmp_path):
     x, classes, path = samples(6), torch.arange(6) % 2, tmp_path / "potentials.npz"
     fit_potentials(x, seed=0, steps=2, batch_size=8, progress=False, classes=classes).save(path)
     assert Potentials.load(path, x, classes).classes_sha256 == classes_sha256(classes)
     for other in (None, classes.flip(0)):
-        with pytest.raises(InputError, match=r"potentials\.npz: .*found within the classes"):
+        with pytest.raises(ValueError, match=r"potentials\.npz: .*found within the classes"):
             Potentials.load(path, x, other)
 
 
@@ -186,7 +195,7 @@ def written(path, **changes):
 def test_unsuitable_files_are_refused_by_name(tmp_path, changes, found):
     path = tmp_path / "potentials.npz"
     written(path, **changes)
-    with pytest.raises(InputError, match=rf"potentials\.npz: .*{found}"):
+    with pytest.raises(ValueError, match=rf"potentials\.npz: .*{found}"):
         Potentials.load(path, samples(3))
 
 
@@ -198,7 +207,7 @@ def test_missing_and_cut_files_are_refused_by_name(tmp_path, content):
         content = path.read_bytes()[:200]
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(InputError, match=r"potentials\.npz: expected .*found"):
+    with pytest.raises(ValueError, match=r"potentials\.npz: expected .*found"):
         Potentials.load(path)
 
 

@@ -12,7 +12,6 @@ from dansm.couplings.potentials import (
     fit_potentials,
 )
 from dansm.couplings.semidiscrete import Semidiscrete
-from dansm.errors import InputError
 from dansm.randomness import generator
 
 SEED = 5
@@ -162,7 +161,7 @@ def test_a_metric_is_one_that_exists_and_that_of_the_potentials(tmp_path):
     fitted = fit_potentials(x, seed=0, steps=1, metric="covariance", progress=False)
     fitted.save(tmp_path / "potentials.npz")
     message = "expected those of the metric 'euclidean', found those of 'covariance'"
-    with pytest.raises(InputError, match=rf"potentials\.npz: .*{message}"):
+    with pytest.raises(ValueError, match=rf"potentials\.npz: .*{message}"):
         Potentials.load(tmp_path / "potentials.npz", x)
     with pytest.raises(ValueError, match=message):
         Semidiscrete(samples=x, potentials=fitted)

@@ -75,7 +75,7 @@ def test_heun_averages_both_ends_of_each_step(steps):
 
 def test_all_times_of_steps_are_what_the_published_formula_rounds_to():
     """The grid holds fractions; the numbers that a network sees are those of floating point."""
-    for steps in (*range(1, 130), 999, 1000):
+    for steps in (*range(1, 50), 100, 999, 1000):
         times = [(1 - EPSILON) * i / steps + EPSILON for i in range(steps + 1)]
         network = Toy(lambda x, time: 0 * x)
         flow("heun", network, steps, START[:1])

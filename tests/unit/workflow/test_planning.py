@@ -222,7 +222,9 @@ def test_training_is_three_passes_over_the_images_and_weights_for_each_snapshot(
 
 
 def test_evaluation_counts_every_evaluation_decoding_and_feature(config):
-    load = load_of(RunLookups(config), Job("evaluate_run", {"dataset": "room_latents", **RUN}, 4, 2))
+    load = load_of(
+        RunLookups(config), Job("evaluate_run", {"dataset": "room_latents", **RUN}, 4, 2)
+    )
     flops, _ = network_size(config.networks["net"], (4, 2, 2))
     shapes = ((3, 16, 16), (4, 2, 2))
     _, decoding = autoencoder_flops(config.autoencoders["vae"], shapes, Path("none"))
@@ -249,7 +251,9 @@ def test_the_share_of_matching_takes_the_training_steps_of_all_its_turns(config)
     assert (work.kind, work.images, work.flops) == ("train", 100 * steps, 3 * flops)
     assert (
         work.name
-        == load_of(RunLookups(config), Job("train_model", {"dataset": "rooms", **RUN}, 4, 2)).work[0].name
+        == load_of(RunLookups(config), Job("train_model", {"dataset": "rooms", **RUN}, 4, 2))
+        .work[0]
+        .name
     )
 
 
@@ -297,21 +301,33 @@ def test_a_reduced_scale_makes_do_with_standins(config):
     assert [work.name for work in evaluation.work if "nception" in work.name] == []
     build = load_of(RunLookups(smoke), Job("build_dataset", {"dataset": "rooms"}, 1, 0))
     assert build.disk == 4 * 3 * 16 * 16
-    assert load_of(RunLookups(smoke), Job("make_smoke_dataset", {"dataset": "rooms"}, 1, 0)).disk == 0
+    assert (
+        load_of(RunLookups(smoke), Job("make_smoke_dataset", {"dataset": "rooms"}, 1, 0)).disk == 0
+    )
 
 
 def test_weights_are_downloaded_unless_they_are_here(config, tmp_path):
     job = Job("fetch_autoencoder", {"autoencoder": "vae"}, 1, 0)
     assert load_of(RunLookups(config), job).download == load_of(RunLookups(config), job).disk > 3e8
     (tmp_path / "somebody" / "vae").mkdir(parents=True)
-    assert load_of(RunLookups(config), job).download == 0 and load_of(RunLookups(config), job).disk > 3e8
+    assert (
+        load_of(RunLookups(config), job).download == 0
+        and load_of(RunLookups(config), job).disk > 3e8
+    )
     job = Job("fetch_inception", {}, 1, 0)
-    assert load_of(RunLookups(config), job).download == load_of(RunLookups(config), job).disk == 95_628_359
+    assert (
+        load_of(RunLookups(config), job).download
+        == load_of(RunLookups(config), job).disk
+        == 95_628_359
+    )
     named = parse_config(dump(config) | {"inception_weights": "folder"})
     assert load_of(RunLookups(named), job).download == 0
     (tmp_path / "no cache" / "clean-fid").mkdir(parents=True)
     (tmp_path / "no cache" / "clean-fid" / "inception-2015-12-05.pt").touch()
-    assert load_of(RunLookups(config), job).download == 0 and load_of(RunLookups(config), job).disk == 95_628_359
+    assert (
+        load_of(RunLookups(config), job).download == 0
+        and load_of(RunLookups(config), job).disk == 95_628_359
+    )
 
 
 def test_the_autoencoder_trained_here_sees_its_budget(config):
@@ -322,7 +338,9 @@ def test_the_autoencoder_trained_here_sees_its_budget(config):
 
 
 def test_references_reconstructions_and_potentials(config):
-    reference = load_of(RunLookups(config), Job("compute_reference", {"dataset": "rooms", "extractor": "inception_clean"}, 1, 1)
+    reference = load_of(
+        RunLookups(config),
+        Job("compute_reference", {"dataset": "rooms", "extractor": "inception_clean"}, 1, 1),
     )
     assert [(w.name, w.images) for w in reference.work] == [("Inception", 600)]
     # All 600 images' features are kept, in single precision, with their covariance in double.
