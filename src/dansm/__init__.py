@@ -6,7 +6,7 @@ A reproduction of *Easing Training Process of Rectified Flow Models Via Lengthen
 Distance* (ICLR 2025). A room imports only from rooms before it, in this order: ``errors``,
 ``randomness``, ``geometry``, ``couplings``, ``processes``, ``catalogue``, ``config``, ``io``,
 ``data``, ``models``, ``training``, ``metrics``, ``pairs``, ``analysis``, ``figures``,
-``workflow``, ``publish``, ``single_steps``, ``cli``.
+``publish``, ``workflow``, ``single_steps``, ``cli``.
 """
 
 __version__ = "0.1.0"

@@ -1,5 +1,6 @@
 """Files that must agree with each other: dependencies, lock, environment, schema, Makefile."""
 
+import ast
 import hashlib
 import importlib.util
 import os
@@ -21,7 +22,8 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text()
 PINS = re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", LOCK, flags=re.MULTILINE)
-DECLARED = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+EXTRAS = [one for extra in PROJECT["optional-dependencies"].values() for one in extra]
+DECLARED = [one for one in (*PROJECT["dependencies"], *EXTRAS) if not one.startswith("dansm[")]
 
 
 @pytest.mark.parametrize("declared", DECLARED)
@@ -80,14 +82,6 @@ def test_the_shipped_config_holds_the_demo_and_the_paper():
         }
 
 
-def test_every_rule_asks_for_gpus_in_the_clusters_form():
-    rules = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
-    asked = re.findall(r"^ +gpu=(.*),$", rules, flags=re.MULTILINE)
-    assert len(asked) > 5
-    assert set(asked) == {"0"}, "expected gpu=0 or **gpus(...), which knows of --gres"
-    assert len(re.findall(r"^ +\*\*gpus\(\w+\),$", rules, flags=re.MULTILINE)) >= 5
-
-
 def test_the_makefile_has_the_entries_of_the_readme():
     makefile = (ROOT / "Makefile").read_text()
     entries = re.findall(r"^([a-z]+):", makefile, flags=re.MULTILINE)
@@ -97,20 +91,64 @@ def test_the_makefile_has_the_entries_of_the_readme():
     )
 
 
-def test_modules_import_only_from_those_before_them():
-    order = re.findall(r"``(\w+)``", (ROOT / "src" / "dansm" / "__init__.py").read_text())
-    assert len(order) > 10
-    for path in (ROOT / "src" / "dansm").rglob("*.py"):
-        module = path.relative_to(ROOT / "src" / "dansm").parts[0].removesuffix(".py")
-        if module == "__init__":
-            continue
-        imported = re.findall(r"from dansm\.(\w+)", path.read_text())
-        late = [name for name in imported if order.index(name) > order.index(module)]
-        assert not late, f"{path} imports {late}"
+LIBRARY = ROOT / "src" / "dansm"
 
 
-@pytest.mark.parametrize("module", ["figures", "evaluation.claims", "report", "pages", "jobs"])
-def test_what_reads_result_files_only_does_not_wait_for_torch(module):
+def imports_of(path):
+    """What a module imports of ours, wherever it does, as dotted names below dansm."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "dansm":
+            yield from (".".join([*node.module.split(".")[1:], alias.name]) for alias in node.names)
+        elif isinstance(node, ast.Import):
+            names = (alias.name.split(".") for alias in node.names)
+            yield from (".".join(parts[1:]) for parts in names if parts[0] == "dansm")
+
+
+def test_rooms_import_only_from_those_before_them():
+    order = re.findall(r"``(\w+)``", (LIBRARY / "__init__.py").read_text())
+    paths = [path for path in LIBRARY.rglob("*.py") if path not in OUTSIDE]
+    rooms = {path.relative_to(LIBRARY).parts[0].removesuffix(".py") for path in paths}
+    assert rooms == set(order)
+    late = [
+        f"{path.relative_to(LIBRARY)} imports {name}"
+        for path in paths
+        for name in imports_of(path)
+        if order.index(name.split(".")[0])
+        > order.index(path.relative_to(LIBRARY).parts[0].removesuffix(".py"))
+    ]
+    assert late == []
+
+
+OUTSIDE = {LIBRARY / "__init__.py", LIBRARY / "__main__.py"}
+
+
+@pytest.mark.parametrize(
+    ("room", "allowed"),
+    [
+        ("couplings", {"couplings", "randomness"}),
+        ("processes", {"processes", "couplings", "randomness", "errors"}),
+    ],
+)
+def test_what_stands_alone_imports_nothing_else_of_ours(room, allowed):
+    for path in (LIBRARY / room).rglob("*.py"):
+        assert {name.split(".")[0] for name in imports_of(path)} <= allowed, path
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "catalogue",
+        "config",
+        "figures.distances",
+        "analysis.claims",
+        "publish.report",
+        "publish.pages",
+        "workflow.lookups",
+        "workflow.jobs",
+        "io.records",
+    ],
+)
+def test_what_reads_names_and_results_only_does_not_wait_for_torch(module):
     """Torch and diffusers take 8 s of a core to import, several times what a figure takes."""
     code = (
         f"import sys, dansm.{module}; sys.exit(bool({{'torch', 'scipy.stats'}} & set(sys.modules)))"
