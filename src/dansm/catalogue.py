@@ -4,10 +4,9 @@ Couplings and processes have their entries beside their code; those of extractor
 sources of datasets are here.
 """
 
-import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import ModuleType
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from dansm.couplings.registry import COUPLINGS, CouplingEntry, Entry, Options, Pick, by_name
 from dansm.processes.registry import GRIDS, LOSSES, PROCESSES, SOLVERS, TIMES
@@ -178,9 +177,8 @@ METRICS: Mapping[str, MetricEntry] = by_name(
 class SourceEntry(Entry):
     """Where the images of a dataset come from.
 
-    Its implementation is a module with ``read(source, shape, workers)``, which returns
-    `dansm.data.sources.images.Images`; where files are published, it has ``write_standin(source,
-    shape, images)`` too, which makes up such files for reduced scales.
+    Its implementation is a function ``(source, shape, workers)`` that returns
+    `dansm.data.sources.images.Images`.
 
     Attributes
     ----------
@@ -190,17 +188,21 @@ class SourceEntry(Entry):
         source's own ``sha256``.
     home
         Address of the folder that holds them.
+    standin
+        A function ``(source, shape, images)`` that makes up such files for reduced scales, as
+        ``implementation`` names one.
     images
         How many images it holds, where that is known beforehand.
     """
 
     files: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
     home: str = ""
+    standin: str = ""
     images: int | None = None
 
-    def load(self) -> ModuleType:
-        """Import and return the module."""
-        return importlib.import_module(self.implementation)
+    def load_standin(self) -> Any:
+        """Import and return the function that makes up files."""
+        return replace(self, implementation=self.standin).load()
 
 
 # The checksums are those that torchvision checks; LSUN's authors publish none.
@@ -208,14 +210,14 @@ SOURCES: Mapping[str, SourceEntry] = by_name(
     [
         SourceEntry(
             "sklearn_digits",
-            "dansm.data.sources.digits",
+            "dansm.data.sources.digits:read",
             "Digits",
             "scikit-learn's handwritten digits, inside the package",
             images=1797,
         ),
         SourceEntry(
             "cifar10",
-            "dansm.data.sources.cifar10",
+            "dansm.data.sources.cifar10:read",
             "CIFAR-10",
             "its training images, from the published archive",
             files={
@@ -225,11 +227,12 @@ SOURCES: Mapping[str, SourceEntry] = by_name(
                 )
             },
             home="https://www.cs.toronto.edu/~kriz",
+            standin="dansm.data.sources.cifar10:write_standin",
             images=50_000,
         ),
         SourceEntry(
             "mnist",
-            "dansm.data.sources.mnist",
+            "dansm.data.sources.mnist:read",
             "MNIST",
             "its training images, from idx files",
             files={
@@ -243,11 +246,12 @@ SOURCES: Mapping[str, SourceEntry] = by_name(
                 ),
             },
             home="https://ossci-datasets.s3.amazonaws.com/mnist",
+            standin="dansm.data.sources.mnist:write_standin",
             images=60_000,
         ),
         SourceEntry(
             "fashion_mnist",
-            "dansm.data.sources.mnist",
+            "dansm.data.sources.mnist:read",
             "Fashion-MNIST",
             "its training images, from idx files",
             files={
@@ -261,25 +265,27 @@ SOURCES: Mapping[str, SourceEntry] = by_name(
                 ),
             },
             home="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+            standin="dansm.data.sources.mnist:write_standin",
             images=60_000,
         ),
         SourceEntry(
             "lsun",
-            "dansm.data.sources.lsun",
+            "dansm.data.sources.lsun:read",
             "LSUN",
             "one category, from its zip or LMDB",
             files={"{category}_lmdb.zip": ("{category}_lmdb/data.mdb", None)},
             home="http://dl.yf.io/lsun/scenes",
+            standin="dansm.data.sources.lsun:write_standin",
         ),
         SourceEntry(
             "image_folder",
-            "dansm.data.sources.image_folder",
+            "dansm.data.sources.image_folder:read",
             "Folder of images",
             "every image in a folder or below",
         ),
         SourceEntry(
             "imagenet64",
-            "dansm.data.sources.imagenet64",
+            "dansm.data.sources.imagenet64:read",
             "ImageNet 64×64",
             "its training images, as published",
             images=1_281_167,

@@ -8,11 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from dansm import couplings, geometry
-from dansm.config import parse_config, read_yaml
-from dansm.publish.pages import _KINDS
 from dansm.randomness import generator
 
 ROOT = Path(__file__).parents[2]
@@ -93,23 +90,3 @@ def test_the_pages_code_runs_and_its_own_coupling_is_one(tmp_path, monkeypatch):
 def test_links_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
         assert (ROOT / "docs" / target).exists(), target
-
-
-def test_what_is_to_be_added_to_the_config_can_be():
-    content = read_yaml(ROOT / "config" / "config.yaml")
-    page = (ROOT / "docs" / "extending.md").read_text()
-    for block in re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL):
-        for section, added in yaml.safe_load(block).items():
-            content[section] = (
-                content[section] + added if section == "experiments" else content[section] | added
-            )
-    config = parse_config(content)
-    assert [row.match_size for row in config.rows("mnist_small")] == [0, 1000]
-    assert config.options("sinkhorn_sharp") == {"method": "sinkhorn", "regularisation": 0.01}
-
-
-def test_the_page_on_extending_names_what_there_is():
-    page = (ROOT / "docs" / "extending.md").read_text()
-    for name in re.findall(r"`((?:src|workflow|notebooks|config)/[^`*]*)`", page):
-        assert (ROOT / name).exists(), name
-    assert set(re.findall(r"^\| `(\w+) ", page, flags=re.MULTILINE)) == set(_KINDS)

@@ -79,22 +79,28 @@ def download(
         there before.
     """
     path = Path(path)
-    if path.exists():
-        return _present(path, checksum)
-    with locked(path):
-        if path.exists():  # another process has just downloaded it
-            return _present(path, checksum)
-        reasons = []
-        for address in addresses:
-            partial = _Partial(path, address, checksum)
-            try:
-                partial.complete(attempts, pause)
-                record = partial.publish()
-            except _RefusedError as refused:
-                print(f"{address}: {refused}", flush=True)
-                reasons.append(f"{address}: {refused}")
-            else:
-                return record
+    if not path.exists():
+        with locked(path):
+            if not path.exists():  # unless another process has just downloaded it
+                return _downloaded(path, addresses, checksum, attempts, pause)
+    record, problem = _examined(path, checksum)
+    if problem:
+        raise InputError(f"{path}: {problem}; delete it to download it again")
+    return record
+
+
+def _downloaded(
+    path: Path, addresses: list[str], checksum: str | None, attempts: int, pause: float
+) -> dict[str, Any]:
+    reasons = []
+    for address in addresses:
+        partial = _Partial(path, address, checksum)
+        try:
+            partial.complete(attempts, pause)
+            return partial.publish()
+        except _RefusedError as refused:
+            print(f"{address}: {refused}", flush=True)
+            reasons.append(f"{address}: {refused}")
     raise InputError(f"{path}: cannot be downloaded; {'; '.join(reasons)}")
 
 
@@ -117,11 +123,10 @@ def provide(
         return {"path": str(unpacked)}
     if not path.exists():
         return download(path, addresses, checksum)
-    digests = _digests(path, checksum)
-    problem = _mismatch(digests, checksum)
+    record, problem = _examined(path, checksum)
     if problem:
         print(f"{path}: {problem}; taken as it is, for it was there", flush=True)
-    return _record(path, digests, None if problem else checksum, None)
+    return record | {"checksum": None if problem else checksum}
 
 
 class _Partial:
@@ -185,16 +190,15 @@ class _Partial:
         _RefusedError
             If it has another checksum; it is discarded then.
         """
-        digests = _digests(self.partial, self.checksum)
-        problem = _mismatch(digests, self.checksum)
+        record, problem = _examined(self.partial, self.checksum)
         if problem:
             self.discard()
             raise _RefusedError(problem)
         if self.checksum is None:
-            print(f"{self.path}: no checksum is known; sha256 {digests['sha256']}", flush=True)
+            print(f"{self.path}: no checksum is known; sha256 {record['sha256']}", flush=True)
         publish_partial(self.partial, self.path)
         self.discard()
-        return _record(self.path, digests, self.checksum, self.address)
+        return record | {"path": str(self.path), "address": self.address}
 
     def _append(self) -> None:
         total = self.origin.get("size")
@@ -289,41 +293,21 @@ def _innermost(error: BaseException) -> BaseException:
     return error
 
 
-def _present(path: Path, checksum: str | None) -> dict[str, Any]:
-    digests = _digests(path, checksum)
-    problem = _mismatch(digests, checksum)
-    if problem:
-        raise InputError(f"{path}: {problem}; delete it to download it again")
-    return _record(path, digests, checksum, None)
-
-
-def _record(
-    path: Path, digests: dict[str, str], checksum: str | None, address: str | None
-) -> dict[str, Any]:
-    return {
-        "path": str(path),
-        "size": path.stat().st_size,
-        "sha256": digests["sha256"],
-        "checksum": checksum,
-        "address": address,
-    }
-
-
-def _digests(path: Path, checksum: str | None) -> dict[str, str]:
-    """Return a file's SHA-256 and the digest of the checksum's kind, from one reading."""
-    kinds = {"sha256", *([] if checksum is None else [checksum.partition(":")[0]])}
-    hashes = {kind: hashlib.new(kind, usedforsecurity=False) for kind in kinds}
+def _examined(path: Path, checksum: str | None) -> tuple[dict[str, Any], str | None]:
+    """Return the record of a file, read once, and how it differs from its checksum, if it does."""
+    kind, _, expected = (checksum or "").partition(":")
+    hashes = {name: hashlib.new(name, usedforsecurity=False) for name in {"sha256", kind} - {""}}
     with open(path, "rb") as file:
         while piece := file.read(_CHUNK_BYTES):
             for digest in hashes.values():
                 digest.update(piece)
-    return {kind: digest.hexdigest() for kind, digest in hashes.items()}
-
-
-def _mismatch(digests: dict[str, str], checksum: str | None) -> str | None:
-    if checksum is None:
-        return None
-    kind, _, expected = checksum.partition(":")
-    if digests[kind] == expected:
-        return None
-    return f"expected {kind} {expected}, found {digests[kind]}"
+    record = {
+        "path": str(path),
+        "size": path.stat().st_size,
+        "sha256": hashes["sha256"].hexdigest(),
+        "checksum": checksum,
+        "address": None,
+    }
+    if checksum is None or hashes[kind].hexdigest() == expected:
+        return record, None
+    return record, f"expected {kind} {expected}, found {hashes[kind].hexdigest()}"

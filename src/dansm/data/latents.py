@@ -152,9 +152,6 @@ def write_latents(encoding: Encoding, path: Path, decoding: Path, processes: int
     finish_store(
         path,
         published,
-        count=len(store),
-        shape=encoding.shape,
-        dtype="float16",
         value_range=None,
         source=f"{encoding.store} encoded by {autoencoder.description['source']}",
         licence=store.meta["licence"],

@@ -24,7 +24,7 @@ def write_standin(source: PixelSource, shape: Shape, images: int) -> None:
     images
         How many there shall be.
     """
-    SOURCES[source.kind].load().write_standin(source, shape, images)
+    SOURCES[source.kind].load_standin()(source, shape, images)
 
 
 def smooth_images(count: int, channels: int, height: int, width: int) -> Iterator[np.ndarray]:

@@ -238,9 +238,6 @@ def write_store(
     finish_store(
         path,
         {ARRAY: files},
-        count=count,
-        shape=shape,
-        dtype=dtype,
         value_range=value_range,
         source=source,
         licence=licence,
@@ -258,9 +255,6 @@ def finish_store(
     path: Path,
     parts: dict[str, list[Path]],
     *,
-    count: int,
-    shape: tuple[int, ...],
-    dtype: str,
     value_range: tuple[float, float] | None,
     source: str,
     licence: str,
@@ -279,12 +273,19 @@ def finish_store(
     if labels is not None:
         with atomic_path(path / "labels.npy") as partial, open(partial, "wb") as file:
             np.save(file, np.asarray(labels, dtype=np.int64))
-    shards = {part: [_shard(file) for file in files] for part, files in parts.items()}
+    shards = {
+        part: [
+            {"file": file.name, "count": len(_load(file, mmap=True)), "sha256": sha256(file)}
+            for file in files
+        ]
+        for part, files in parts.items()
+    }
+    like = _load(parts[ARRAY][0], mmap=True)
     meta = {
-        "shape": list(shape),
-        "dtype": dtype,
+        "shape": list(like.shape[1:]),
+        "dtype": str(like.dtype),
         "value_range": None if value_range is None else list(value_range),
-        "count": count,
+        "count": sum(shard["count"] for shard in shards[ARRAY]),
         "sha256": _joint_digest(shards),
         "parts": shards,
         "source": source,
@@ -406,14 +407,6 @@ def _split(blocks: Iterable[np.ndarray], rows: int) -> Iterator[np.ndarray]:
             yield piece
             done += len(piece)
             block = block[len(piece) :]
-
-
-def _shard(path: Path) -> dict[str, Any]:
-    return {
-        "file": path.name,
-        "count": len(_load(path, mmap=True)),
-        "sha256": sha256(path),
-    }
 
 
 def _joint_digest(parts: dict[str, list[dict[str, Any]]]) -> str:

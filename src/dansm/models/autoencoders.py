@@ -9,7 +9,6 @@ import math
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -119,8 +118,10 @@ def fetch_autoencoder(
         If there is no AutoencoderKL or AutoencoderTiny, it has no weights, no or another scaling
         factor, other latents than a dataset expects, or other weights than expected.
     """
-    find, source = _locate(settings)
-    config = _read_config(find(_CONFIG))
+    source = str(Path(settings.name, settings.subfolder or ""))
+    if not Path(settings.name).is_dir():
+        source += f" at {settings.revision}"
+    config = _read_config(_find(settings, source, _CONFIG))
     name = config["_class_name"]
     stated, wanted = config.get("scaling_factor"), settings.scaling_factor
     if stated is None and wanted is None:
@@ -153,7 +154,7 @@ def fetch_autoencoder(
             raise InputError(
                 f"{source}: dataset {dataset} expects latents of shape {latents}, found {found}"
             )
-    weights = find(_WEIGHTS)
+    weights = _find(settings, source, _WEIGHTS)
     digest = sha256(weights)
     if settings.sha256 not in (None, digest):
         raise InputError(f"{weights}: expected sha256 {settings.sha256}, found {digest}")
@@ -338,21 +339,16 @@ class Codec:
         return torch.autocast("cuda", dtype=self._precision)
 
 
-def _locate(settings: PretrainedAutoencoder) -> tuple[Callable[[str], Path], str]:
-    """Return what gives the path of one of the autoencoder's files, and what to call it."""
-    local = Path(settings.name)
-    if local.is_dir():
-        folder = local / (settings.subfolder or "")
-
-        def find_local(name: str) -> Path:
-            if not (folder / name).is_file():
-                raise InputError(
-                    f"{folder}: expected a diffusers autoencoder with {name}, found "
-                    f"{sorted(path.name for path in folder.glob('*'))}"
-                )
-            return folder / name
-
-        return find_local, str(folder)
+def _find(settings: PretrainedAutoencoder, source: str, name: str) -> Path:
+    """Return one of an autoencoder's files, in its folder or from the hub."""
+    if Path(settings.name).is_dir():
+        folder = Path(source)
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{folder}: expected a diffusers autoencoder with {name}, found "
+                f"{sorted(path.name for path in folder.glob('*'))}"
+            )
+        return folder / name
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", settings.name) or settings.name.startswith("."):
         raise InputError(
             f"{settings.name}: expected a diffusers folder or a hub name (owner/name), found "
@@ -363,22 +359,14 @@ def _locate(settings: PretrainedAutoencoder) -> tuple[Callable[[str], Path], str
             f"{settings.name}: expected a folder, or the revision of the hub's repository to take "
             "(its commit, 40 hexadecimal digits), found neither"
         )
-    source = "/".join(filter(None, (settings.name, settings.subfolder)))
-
-    def find_on_hub(name: str) -> Path:
-        try:
-            return Path(
-                hf_hub_download(
-                    settings.name, name, subfolder=settings.subfolder, revision=settings.revision
-                )
-            )
-        except (OSError, ValueError, EntryNotFoundError) as error:
-            raise InputError(
-                f"{source} at {settings.revision}: expected {name} on the hub or in its cache, "
-                f"found {' '.join(str(error).split())}"
-            ) from error
-
-    return find_on_hub, f"{source} at {settings.revision}"
+    where = {"subfolder": settings.subfolder, "revision": settings.revision}
+    try:
+        return Path(hf_hub_download(settings.name, name, **where))
+    except (OSError, ValueError, EntryNotFoundError) as error:
+        raise InputError(
+            f"{source}: expected {name} on the hub or in its cache, found "
+            f"{' '.join(str(error).split())}"
+        ) from error
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -317,9 +317,6 @@ def latents(tmp_path):
     finish_store(
         tmp_path / "l",
         files,
-        count=5,
-        shape=(4, 2, 2),
-        dtype="float16",
         value_range=None,
         source="a test",
         licence="none",

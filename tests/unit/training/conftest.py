@@ -15,6 +15,5 @@ def latents(tmp_path):
     (tmp_path / "l").mkdir()
     for array, (path,) in zip(values, files.values(), strict=True):
         np.save(path, array)
-    meta = {"count": 50, "shape": (1, 8, 8), "dtype": "float16", "value_range": None}
-    finish_store(tmp_path / "l", files, **meta, source="random", licence="none")
+    finish_store(tmp_path / "l", files, value_range=None, source="random", licence="none")
     return open_store(tmp_path / "l")

@@ -26,7 +26,7 @@ def build_pixel_store(
     InputError
         If the source's files are missing or damaged, or do not give images of the shape.
     """
-    images: Images = SOURCES[source.kind].load().read(source, shape, workers)
+    images: Images = SOURCES[source.kind].load()(source, shape, workers)
     if images.classes is not None:
         write_json(path / "classes.json", images.classes)
     write_store(
