@@ -11,15 +11,16 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
+from dansm.analysis.distances import write_summary
 from dansm.analysis.speed import write_speed_table
 from dansm.cli import app
-from dansm.config import DigitsSource, load_config
+from dansm.config import DigitsSource, load_config, parse_config, read_yaml
 from dansm.couplings import Batch, make_coupling
 from dansm.data.sources import build_pixel_store
 from dansm.data.store import open_store
 from dansm.io.files import read_json, write_text
 from dansm.io.records import recorded
-from dansm.io.tables import COLUMNS, write_table
+from dansm.io.tables import COMPARISON_COLUMNS, write_table
 from dansm.metrics.classifier import train_classifier
 from dansm.metrics.extractors import make_extractor
 from dansm.metrics.reference import compute_reference
@@ -27,6 +28,11 @@ from dansm.metrics.reference import compute_reference
 from .test_project import ROOT
 
 run = CliRunner().invoke
+RUN = "results/smoke/runs/digits/dansm_100/seed1"
+
+
+def smoke_config():
+    return parse_config({**read_yaml(ROOT / "config/config.yaml"), "scale": "smoke"})
 
 
 @pytest.fixture
@@ -41,7 +47,7 @@ def test_schema_is_written_and_checked(folder):
     path = folder / "config" / "config.schema.json"
     assert run(app, ["schema", "--check"]).exit_code == 1
     assert run(app, ["schema"]).exit_code == 0
-    assert "experiments" in json.loads(path.read_text())["properties"]
+    assert "comparisons" in json.loads(path.read_text())["properties"]
     assert run(app, ["schema", "--check"]).exit_code == 0
     path.write_text("{}")
     assert "out of date" in run(app, ["schema", "--check"]).output
@@ -49,7 +55,7 @@ def test_schema_is_written_and_checked(folder):
 
 def test_train_trains_the_run_of_a_folder(folder):
     results = folder / "results" / "smoke"
-    run_folder = "results/smoke/runs/digits/rectified_flow/greedy-100/seed1"
+    run_folder = RUN
     missing = run(app, ["train", run_folder])
     assert missing.exit_code == 1
     assert "results/smoke/data/digits/meta.json: expected a JSON file" in missing.output
@@ -58,10 +64,9 @@ def test_train_trains_the_run_of_a_folder(folder):
     )
     done = run(app, ["train", run_folder])
     assert done.exit_code == 0, done.output
-    config = load_config(folder / "config" / "config.yaml").model_copy(update={"scale": "smoke"})
-    row = config.row("digits", "rectified_flow", "greedy", 100)
+    config = smoke_config()
     settings = read_json(folder / run_folder / "run.json")["settings"]
-    assert settings == config.run_settings(row, 1).model_dump(mode="json")
+    assert settings == config.run_settings(config.run("digits", "dansm_100"), 1).plain()
 
 
 @pytest.fixture
@@ -70,10 +75,8 @@ def finished(folder):
     results = folder / "results" / "smoke"
     store = results / "data" / "digits"
     build_pixel_store(DigitsSource(kind="sklearn_digits"), (1, 8, 8), "none", store)
-    path = "results/smoke/runs/digits/rectified_flow/greedy-100/seed1"
-    assert run(app, ["train", path]).exit_code == 0
-    config = load_config(folder / "config" / "config.yaml").model_copy(update={"scale": "smoke"})
-    classifier = config.scaled_classifier("digits")
+    assert run(app, ["train", RUN]).exit_code == 0
+    classifier = smoke_config().classifiers["digits"]
     train_classifier(classifier, open_store(store), results / "classifiers" / "digits")
     extractor = make_extractor(
         "digit_classifier",
@@ -89,7 +92,7 @@ def finished(folder):
         features=features / "digit_classifier.npz",
         floor=features / "floor.csv",
     )
-    return path
+    return RUN
 
 
 def test_a_finished_run_is_sampled_and_evaluated(finished, folder):
@@ -119,7 +122,8 @@ def test_a_finished_run_is_sampled_and_evaluated(finished, folder):
     ("arguments", "message"),
     [
         (["sample", "{run}", "{run}", "--steps", "3"], "new or empty folder"),
-        (["sample", "{run}", "a.npz", "--sampler", "ddim_original"], "unknown sampler"),
+        (["sample", "{run}", "a.npz", "--sampler", "ddim_original"], "grid"),
+        (["sample", "{run}", "a.npz", "--sampler", "ddim"], "unknown sampler 'ddim'; expected one"),
         (["evaluate", "config"], "config: expected --dataset for images that are not of a run"),
         (["evaluate", "{run}", "--extractor", "inception_clean"], "expected one of ['digit_class"),
         (["evaluate", "config", "--dataset", "cats"], "unknown dataset 'cats'; expected one of"),
@@ -212,9 +216,10 @@ def test_verify_names_what_is_not_as_made(folder):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("results/digits", "expected results/runs/DATASET/PROCESS"),
-        ("results/tiny/runs/digits/rectified_flow/greedy-100/seed1", "scale: unknown 'tiny'"),
-        ("results/runs/digits/rectified_flow/greedy-7/seed1", "no experiment row for digits"),
+        ("results/digits", "expected results/runs/DATASET/RUN/seedSEED"),
+        ("results/tiny/runs/digits/dansm_100/seed1", "scale: unknown 'tiny'"),
+        ("results/runs/digits/dansm_7/seed1", "digits has no run 'dansm_7'; expected one of"),
+        ("results/runs/digits/dansm_100/seed9", "digits dansm_100 declares the seeds"),
     ],
 )
 def test_train_names_what_is_wrong_with_the_folder(folder, path, message):
@@ -227,30 +232,39 @@ def test_summary_prints_means_savings_and_pictures(folder):
     rows = [
         {
             "dataset": "digits",
+            "run": name,
             "process": "rectified_flow",
-            "coupling": "greedy" if match_size else "independent",
+            "coupling": coupling,
             "match_size": match_size,
+            "times": "uniform",
+            "loss": "squared_error",
             "seed": seed,
             "images_seen": images,
             "sampler": "euler",
             "steps": 3,
             "nfe": 3.0,
-            "seed_range": 0,
+            "image_set": 0,
             "metric": "frechet_distance",
             "feature_extractor": "digit_classifier",
             "n_samples": 10,
             "value": (40.0 if match_size else 80.0) / images + seed,
+            "seconds": images / 2,
+            "baseline": "vanilla",
         }
-        for match_size in (0, 100)
+        for name, coupling, match_size in (
+            ("vanilla", "independent", 0),
+            ("dansm_100", "greedy", 100),
+        )
         for seed in (0, 1)
         for images in (1, 2, 4)
     ]
-    rows.append({**rows[0], "process": "real_halves", "images_seen": None, "value": 1.25})
-    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
-    write_table(folder / "results" / "fid_digits.csv", table)
-    write_speed_table(
-        table.assign(seconds=table["images_seen"] / 2), folder / "results" / "speed_digits.csv"
-    )
+    halves = {"run": None, "process": "real_halves", "images_seen": None, "baseline": None}
+    rows.append({**rows[0], **halves, "value": 1.25})
+    columns = list(COMPARISON_COLUMNS)
+    table = pd.DataFrame(rows, columns=columns).astype(COMPARISON_COLUMNS)
+    write_table(folder / "results" / "distances_digits.csv", table, COMPARISON_COLUMNS)
+    write_summary(table, folder / "results" / "summary_digits.csv")
+    write_speed_table(table, folder / "results" / "speed_digits.csv")
     (folder / "results" / "figures").mkdir()
     (folder / "results" / "figures" / "distance_table_digits.png").touch()
     done = run(app, ["summary", "digits"])
@@ -266,7 +280,7 @@ def test_summary_prints_means_savings_and_pictures(folder):
 def test_summary_of_what_is_not_there_says_so(folder):
     done = run(app, ["summary", "digits"])
     assert done.exit_code == 1
-    assert "results/fid_digits.csv: expected a table of distances, found no file" in done.output
+    assert "results/summary_digits.csv: expected a table, found no file" in done.output
 
 
 def test_help_names_the_commands():
@@ -278,6 +292,5 @@ def test_help_names_the_commands():
 
 def test_the_shipped_config_is_what_yaml_reads(folder):
     content = yaml.safe_load((folder / "config" / "config.yaml").read_text())
-    assert len(load_config(folder / "config/config.yaml").experiments) == len(
-        content["experiments"]
-    )
+    expanded = sum(len(entry.get("grid", [entry])) for entry in content["runs"])
+    assert len(load_config(folder / "config/config.yaml").runs) == expanded
