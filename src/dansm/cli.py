@@ -277,9 +277,6 @@ def plan(
         list[str] | None, typer.Argument(help="As for snakemake; default: all")
     ] = None,
     scale: Annotated[str | None, typer.Option(help="One of the config's scales")] = None,
-    calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="First time the networks on this machine")
-    ] = False,
     gpu: Annotated[str | None, typer.Option(help="Plan for a GPU with this in its name")] = None,
     configfile: Annotated[
         list[Path] | None, typer.Option(help="As for snakemake: more configuration")
@@ -292,7 +289,6 @@ def plan(
     # Imported here: they take seconds, which the other commands need not wait for.
     from snakemake.utils import update_config
 
-    from dansm.io.records import recorded
     from dansm.workflow import planning
 
     more = configfile or []
@@ -303,9 +299,6 @@ def plan(
         if scale is not None:
             content["scale"] = scale
         config = parse_config(content, " with ".join(map(str, (CONFIG, *more))))
-        if calibrate:
-            with recorded(Path("results"), "calibrate", "plan", [planning.CALIBRATION]):
-                planning.calibrate(config)
         jobs = planning.planned_jobs(targets or ["all"], scale, more)
         typer.echo(planning.make_plan(config, jobs, gpu=gpu).text(every_rule))
 

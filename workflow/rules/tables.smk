@@ -205,7 +205,7 @@ rule draw_pairs:
 
 rule measure_paths:
     input:
-        f"{RESULTS}/noise_sample_pairs/{{dataset}}.npz",
+        pairs=f"{RESULTS}/noise_sample_pairs/{{dataset}}.npz",
     output:
         f"{RESULTS}/paths_{{dataset}}.csv",
     log:
@@ -224,7 +224,7 @@ rule measure_paths:
 
 rule count_crossings:
     input:
-        f"{RESULTS}/noise_sample_pairs/{{dataset}}.npz",
+        pairs=f"{RESULTS}/noise_sample_pairs/{{dataset}}.npz",
     output:
         crossings=f"{RESULTS}/crossings_{{dataset}}.csv",
         embedding=f"{RESULTS}/noise_sample_pairs/{{dataset}}.tsne.npz",

@@ -2,14 +2,13 @@
 
 Snakemake says which jobs there are. What each of them computes follows from the configuration:
 images, and floating-point operations an image, counted on networks without weights. How long that
-takes follows from a calibration on this machine or, without one, from a device's published peak.
+takes follows from runs that are finished or, without one, from a device's published peak.
 """
 
 import math
 import re
 import subprocess
 import sys
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,8 +19,6 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
-from diffusers.training_utils import EMAModel
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dansm.catalogue import EXTRACTORS, SOLVERS, SOURCES
@@ -36,16 +33,14 @@ from dansm.config import (
     TrainedAutoencoder,
 )
 from dansm.errors import InputError
-from dansm.io.files import read_json, write_json
+from dansm.io.files import read_json
 from dansm.metrics.evaluation import GRID_IMAGES
 from dansm.metrics.statistics import KEPT_FEATURES
 from dansm.models.autoencoders import autoencoder_skeleton
-from dansm.models.networks import make_network, tune_network
-from dansm.processes.objective import make_objective
+from dansm.models.networks import make_network
 from dansm.processes.samplers import make_sampler
 from dansm.workflow.run_lookups import RunLookups
 
-CALIBRATION = Path("results/calibration.json")
 # Peak FLOP/s in half precision and in single precision as convolutions use it (TensorFloat-32 where
 # there is), as published, without sparsity.
 PEAKS = {
@@ -147,28 +142,24 @@ class Plan:
         return "\n".join([*ruled, "", "The estimate rests on:", *(f"- {b}" for b in self.basis)])
 
 
-def make_plan(
-    config: Config, jobs: Sequence[Job], calibration: Path = CALIBRATION, gpu: str | None = None
-) -> Plan:
+def make_plan(config: Config, jobs: Sequence[Job], gpu: str | None = None) -> Plan:
     """Estimate what jobs cost.
 
     Parameters
     ----------
-    calibration
-        File that `calibrate` wrote; it need not exist.
     gpu
-        One of `PEAKS` or of the calibrated GPUs, or the beginning of its name; None takes this
-        machine's, or a calibrated one, or `DEFAULT_GPU`.
+        One of `PEAKS` or of those that finished runs were trained on, or a part of its name; None
+        takes this machine's, or one of finished runs, or `DEFAULT_GPU`.
 
     Raises
     ------
     InputError
-        If the calibration cannot be read, or nothing is known of that GPU.
+        If nothing is known of that GPU.
     """
-    look, measured = RunLookups(config), _read_calibration(calibration)
+    look, measured = RunLookups(config), _measured(Path(config.results))
     cpu = on_gpu = Rates(CPU, measured.get(CPU, []))
     if any(job.gpus for job in jobs):
-        name = _choose_gpu(gpu, list(measured), config)
+        name = _choose_gpu(gpu, measured, config)
         on_gpu = Rates(name, measured.get(name, [])) if name else cpu
     columns = ["jobs", "gpu_hours", "cpu_hours", "disk", "download"]
     rows: dict[tuple[str, str], list[float]] = {}
@@ -185,7 +176,7 @@ def make_plan(
     order = [*_LOADS, *(rule for rule, _ in rows if rule not in {*_LOADS, *_TARGETS}), *_TARGETS]
     keys = sorted(rows, key=lambda key: (order.index(key[0]), key[1]))
     table = pd.DataFrame([[*k, *rows[k]] for k in keys], columns=["rule", "subject", *columns])
-    basis = [line for device in dict.fromkeys((cpu, on_gpu)) for line in device.basis()]
+    basis = [device.basis for device in dict.fromkeys((cpu, on_gpu))]
     basis.append(f"a disk that writes {_DISK_BYTES_PER_SECOND / 1e6:.0f} MB/s")
     basis.append("hours are what jobs hold: their time, by the GPUs or threads that they ask for")
     basis.append("matching runs beside training and is taken to cost no time of its own")
@@ -531,7 +522,7 @@ def autoencoder_flops(
 
 
 class Rates:
-    """How fast a device works: as the network that was measured on it and is nearest in size.
+    """How fast a device works: as in the finished training whose network is nearest in size.
 
     If there is none, at the assumed share of the device's peak.
 
@@ -540,50 +531,56 @@ class Rates:
     device
         Its name.
     measured
-        What `calibrate` found on it: ``kind`` as in `Work`, ``flops`` an image,
-        ``images_per_second``.
+        Of finished trainings: operations an image, and FLOP/s of one device.
     """
 
-    def __init__(self, device: str, measured: list[dict[str, Any]]) -> None:
+    def __init__(self, device: str, measured: list[tuple[float, float]]) -> None:
         self.device = device
         self._measured = measured
-        self._asked: set[str] = set()
+        known = (name for name in PEAKS if device.startswith(name))
+        peaks = PEAKS[next(known, DEFAULT_GPU)]
+        self._assumed = [_CPU_FLOPS] * 2 if device == CPU else [SHARE_OF_PEAK * p for p in peaks]
 
     def seconds(self, work: Work) -> float:
         """Return how long some work takes on one device."""
-        alike = [m for m in self._measured if m["kind"] == work.kind]
-        self._asked.add("measured" if alike else "assumed")
-        if not alike:
-            return work.images * work.flops / self._assumed(work.kind)
-        nearest = min(alike, key=lambda m: abs(math.log(m["flops"] / work.flops)))
-        return work.images * work.flops / (nearest["flops"] * nearest["images_per_second"])
+        training, evaluation = self._assumed
+        rate = training if work.kind == "train" else evaluation
+        if self._measured:
+            size = work.flops * (1 if work.kind == "train" else 3)
+            nearest = min(self._measured, key=lambda m: abs(math.log(m[0] / size)))
+            rate *= nearest[1] / training
+        return work.images * work.flops / rate
 
-    def basis(self) -> list[str]:
-        """Return what the seconds asked for so far rest on."""
-        lines = []
-        if "measured" in self._asked:
-            lines.append(
-                f"{self.device}: networks at the rate of the nearest in size measured on it"
+    @property
+    def basis(self) -> str:
+        """What the seconds rest on."""
+        if self._measured:
+            return (
+                f"{self.device}: {len(self._measured)} finished trainings on it, of which that of "
+                "the network nearest in size"
             )
-        if "assumed" in self._asked:
-            rates = (f"{self._assumed(kind) / 1e12:.3g}" for kind in ("train", "evaluate"))
-            lines.append(
-                f"{self.device}, not measured: {' and '.join(rates)} TFLOP/s assumed in training "
-                "and evaluation; `dansm plan --calibrate` on such a machine measures it"
-            )
-        return lines
-
-    def _assumed(self, kind: str) -> float:
-        if self.device == CPU:
-            return _CPU_FLOPS
-        known = (name for name in PEAKS if self.device.startswith(name))
-        half, single = PEAKS[next(known, DEFAULT_GPU)]
-        return SHARE_OF_PEAK * (half if kind == "train" else single)
+        rates = " and ".join(f"{rate / 1e12:.3g}" for rate in self._assumed)
+        return (
+            f"{self.device}, not measured: {rates} TFLOP/s assumed in training and evaluation; "
+            "once a training is finished, at its speed"
+        )
 
 
-def _choose_gpu(asked: str | None, calibrated: list[str], config: Config) -> str | None:
+def _measured(results: Path) -> dict[str, list[tuple[float, float]]]:
+    """Return what finished trainings tell of devices, as for `Rates`."""
+    found = defaultdict(list)
+    for path in sorted(results.glob("runs/*/*/*/run.json")):
+        run = read_json(path)
+        work = _training(settings := RunSettings.model_validate(run["settings"]), settings.steps)
+        device = run["hardware"]["device"]
+        rate = work.images * work.flops / run["seconds"] / run["processes"]
+        found[CPU if device == "cpu" else device].append((work.flops, rate))
+    return found
+
+
+def _choose_gpu(asked: str | None, measured: Iterable[str], config: Config) -> str | None:
     """Return the name of the GPU to plan for; None where jobs that want one run on the CPU."""
-    gpus = [name for name in calibrated if name != CPU]
+    gpus = [name for name in measured if name != CPU]
     if asked is not None:
         found = [name for name in (*gpus, *PEAKS) if asked.lower() in name.lower()]
         if not found:
@@ -594,108 +591,6 @@ def _choose_gpu(asked: str | None, calibrated: list[str], config: Config) -> str
     if config.scale is not None:
         return None
     return gpus[0] if gpus else DEFAULT_GPU
-
-
-def _read_calibration(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return what was measured, by device."""
-    content = read_json(path) if path.exists() else {"devices": {}}
-    if not isinstance(content, dict) or not isinstance(content.get("devices"), dict):
-        raise InputError(f"{path}: expected a calibration, found none; delete it to go on without")
-    return content["devices"]
-
-
-def calibrate(config: Config, path: Path = CALIBRATION, seconds: float = 2.0) -> None:
-    """Time training and sampling of every network of the configuration.
-
-    Networks of recipes that ask for a GPU are timed on this machine's, if it has one; without one
-    they are left out, except at a reduced scale. Earlier results of other devices and networks are
-    kept.
-
-    Parameters
-    ----------
-    path
-        File to write.
-    seconds
-        Spent on each measurement, about.
-    """
-    devices, found = _read_calibration(path), defaultdict(list)
-    networks: dict[tuple[int, bool], tuple[Run, RunSettings]] = {}
-    for run in config.runs:
-        settings = config.run_settings(run, run.seeds[0])
-        flops, _ = network_size(settings.network, settings.shape)
-        gpu = config.recipes[run.recipe].hardware.gpu > 0
-        networks.setdefault((flops, gpu), (run, settings))
-    for (_, gpu), (run, settings) in networks.items():
-        device = "cuda" if gpu and torch.cuda.is_available() else "cpu"
-        if gpu and device == "cpu" and config.scale is None:
-            continue
-        if device == "cpu":
-            torch.set_num_threads(config.recipes[run.recipe].hardware.threads)
-        name = torch.cuda.get_device_name() if device == "cuda" else CPU
-        batch = config.sampling(run).batch_size
-        found[name] += _measure_network(settings, batch, device, seconds)
-    for device, measured in found.items():
-        sizes = {(m["kind"], m["flops"]) for m in measured}
-        kept = [m for m in devices.get(device, []) if (m["kind"], m["flops"]) not in sizes]
-        devices[device] = kept + measured
-    write_json(path, {"devices": devices})
-
-
-def _measure_network(
-    settings: RunSettings, sampling_batch: int, device: str, seconds: float
-) -> list[dict[str, Any]]:
-    flops, _ = network_size(settings.network, settings.shape)
-    network = make_network(settings.network, settings.shape, seed=0).to(device)
-    tune_network(network, channels_last=settings.channels_last, compiled=settings.compile)
-    objective = make_objective(settings.process, settings.times, settings.loss)
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
-    average = EMAModel(network.parameters(), decay=0.999, foreach=True)
-    half = device == "cuda" and settings.mixed_precision == "bf16"
-    stream = torch.Generator().manual_seed(0)
-    # On a CPU a step takes no longer than a measurement should.
-    most = math.inf if device == "cuda" else max(1, int(_CPU_FLOPS / (3 * flops)))
-    batch = int(min(settings.batch_size, most))
-    samples = torch.randn(batch, *settings.shape, device=device)
-
-    def train() -> None:
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=half):
-            loss = objective.loss(lambda x, t: network(x, t).sample, samples, samples, stream)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_clip)
-        optimizer.step()
-        optimizer.zero_grad()
-        average.step(network.parameters())
-
-    trained = batch * _per_second(train, device, seconds)
-    batch = int(min(sampling_batch, most))
-    noise = torch.randn(batch, *settings.shape, device=device)
-    sampled_from = make_network(settings.network, settings.shape).to(device).eval()
-
-    def evaluate() -> None:
-        with torch.inference_mode():
-            sampled_from(noise, torch.zeros(batch, device=device))
-
-    sampled = batch * _per_second(evaluate, device, seconds)
-    return [
-        {"kind": "train", "flops": 3 * flops, "images_per_second": trained},
-        {"kind": "evaluate", "flops": flops, "images_per_second": sampled},
-    ]
-
-
-def _per_second(step: Callable[[], Any], device: str, seconds: float) -> float:
-    """Return how many steps are done in a second."""
-
-    def timed(count: int) -> float:
-        started = time.perf_counter()
-        for _ in range(count):
-            step()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - started
-
-    timed(1)  # the first one prepares what the others use
-    count = max(1, int(seconds / timed(1)))
-    return count / timed(count)
 
 
 # For people.

@@ -5,7 +5,6 @@ import math
 import re
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -22,7 +21,6 @@ from dansm.workflow.planning import (
     Rates,
     Work,
     autoencoder_flops,
-    calibrate,
     load_of,
     make_plan,
     network_size,
@@ -382,28 +380,25 @@ def test_a_teachers_pairs_take_its_evaluations_and_their_bytes(config):
     assert load.disk == 70 * 2 * 4 * 3 * 16 * 16
 
 
-MEASURED = [
-    {"kind": "train", "flops": 1e6, "images_per_second": 500.0},
-    {"kind": "train", "flops": 1e9, "images_per_second": 10.0},
-    {"kind": "evaluate", "flops": 4e5, "images_per_second": 2000.0},
-]
-
-
 @pytest.mark.parametrize(
     ("work", "seconds"),
     [
         (Work("train", 1000, 1e6), 2),  # as measured
         (Work("train", 1000, 5e6), 10),  # five times as much at the same 5e8 FLOP/s
         (Work("train", 1000, 2e9), 200),  # nearer to the large one, 1e10 FLOP/s
-        (Work("evaluate", 1000, 8e5), 1),
+        (Work("evaluate", 1000, 1e6 / 3), 1000 * 1e6 / 3 / 5e8),  # the same network
         (Work("evaluate", 0, 4e5), 0),
     ],
 )
-def test_work_takes_as_long_as_the_measured_network_nearest_in_size(work, seconds):
-    rates = Rates("NVIDIA Something", MEASURED)
+def test_work_takes_as_long_as_in_the_training_of_the_network_nearest_in_size(work, seconds):
+    rates = Rates(CPU, [(1e6, 5e8), (1e9, 1e10)])
     assert rates.seconds(work) == pytest.approx(seconds)
-    (line,) = rates.basis()
-    assert "nearest in size" in line
+    assert "2 finished trainings" in rates.basis
+
+
+def test_a_gpu_evaluates_as_much_slower_as_by_its_peaks():
+    rates = Rates("NVIDIA A100-SXM4", [(3e6, 62.4e12)])  # twice what is assumed
+    assert rates.seconds(Work("evaluate", 10, 1e12)) == pytest.approx(1e13 / 31.2e12)
 
 
 @pytest.mark.parametrize(
@@ -419,20 +414,23 @@ def test_an_unmeasured_device_works_at_a_share_of_its_peak(device, train, evalua
     rates = Rates(device, [])
     assert rates.seconds(Work("train", 10, 1e12)) == pytest.approx(1e13 / train)
     assert rates.seconds(Work("evaluate", 10, 1e12)) == pytest.approx(1e13 / evaluate)
-    assert f"{device}, not measured: {train / 1e12:.3g} and {evaluate / 1e12:.3g}" in str(
-        rates.basis()
-    )
+    assert f"{device}, not measured: {train / 1e12:.3g} and {evaluate / 1e12:.3g}" in rates.basis
 
 
-def write_calibration(path, **devices):
-    path.write_text(json.dumps({"devices": devices}))
+def write_finished(device, settings, seconds, processes=1):
+    """Write what a finished run tells of itself."""
+    run = {"settings": settings.plain(), "seconds": seconds, "processes": processes}
+    path = Path("results/runs") / settings.dataset / "finished" / "seed1" / "run.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(run | {"hardware": {"device": device}}))
 
 
 def test_a_plan_adds_up(config, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    flops, parameters = network_size(config.networks["net"], (3, 16, 16))
-    gpu = [{"kind": "train", "flops": 3 * flops, "images_per_second": 11.0}]
-    write_calibration(tmp_path / "c.json", **{"NVIDIA Toy": gpu})
+    _, parameters = network_size(config.networks["net"], (3, 16, 16))
+    # 1 100 images at 11 a second and GPU.
+    settings = config.run_settings(config.run("rooms", "matched"), 1)
+    write_finished("NVIDIA Toy", settings, seconds=1100 / 22, processes=2)
     job = Job("train_model", {"dataset": "rooms", **RUN}, 4, 2)
     jobs = [
         job,
@@ -442,7 +440,7 @@ def test_a_plan_adds_up(config, tmp_path, monkeypatch):
         Job("something_new", {}, 2, 0),
         Job("all", {}, 1, 0),
     ]
-    plan = make_plan(config, jobs, tmp_path / "c.json")
+    plan = make_plan(config, jobs)
     rows = plan.jobs.set_index(["rule", "subject"])
     assert list(rows.index) == [
         ("build_dataset", "digits"),
@@ -468,7 +466,7 @@ def test_a_plan_adds_up(config, tmp_path, monkeypatch):
     total = text.splitlines()[1 + len(rows) + 1].split()
     assert total[:2] == ["total", "6"] and total[-2:] == ["95.6", "MB"]
     assert f"{rows['gpu_hours'].sum():.2g}" in total
-    assert "NVIDIA Toy: networks at the rate of the nearest in size measured on it" in text
+    assert "NVIDIA Toy: 1 finished trainings on it" in text
 
 
 def test_tables_and_figures_of_a_dataset_share_a_line(config, tmp_path):
@@ -478,7 +476,7 @@ def test_tables_and_figures_of_a_dataset_share_a_line(config, tmp_path):
         for name in ("digits", "rooms")
         for rule, key, prefix in made
     ]
-    plan = make_plan(config, jobs, tmp_path / "c.json")
+    plan = make_plan(config, jobs)
     lines = [re.split(r"  +", line.strip())[:3] for line in plan.text().splitlines()[1:3]]
     assert lines == [["tables, figures", "digits", "2"], ["tables, figures", "rooms", "2"]]
     every = [line.split()[:3] for line in plan.text(every_rule=True).splitlines()[1:5]]
@@ -508,61 +506,24 @@ def test_the_gpu_is_the_one_asked_for_or_there_or_calibrated(
         config = parse_config(dump(config) | {"scales": scales, "scale": scale})
     if asked == "mine":
         asked = "my gpu"
-        write_calibration(tmp_path / "c.json", **{"My GPU": MEASURED})
+        write_finished("My GPU", config.run_settings(config.run("rooms", "matched"), 1), 10)
     job = Job("train_model", {"dataset": "rooms", **RUN}, 1, 1)
-    plan = make_plan(config, [job], tmp_path / "c.json", asked)
+    plan = make_plan(config, [job], asked)
     assert (plan.jobs["gpu_hours"].item() > 0) == (expected is not None)
-    assert plan.basis[0].startswith(expected or CPU)
+    assert plan.basis[-4 if expected else 0].startswith(expected or CPU)
 
 
-def test_a_calibrated_gpu_is_taken_before_an_assumed_one(config, tmp_path, monkeypatch):
+def test_a_gpu_that_trained_is_taken_before_an_assumed_one(config, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    write_calibration(tmp_path / "c.json", **{CPU: MEASURED, "My GPU": MEASURED})
+    write_finished("My GPU", config.run_settings(config.run("rooms", "matched"), 1), 10)
     job = Job("train_model", {"dataset": "rooms", **RUN}, 1, 1)
-    assert make_plan(config, [job], tmp_path / "c.json").basis[0].startswith("My GPU")
+    assert make_plan(config, [job]).basis[1].startswith("My GPU")
 
 
 def test_an_unknown_gpu_is_refused_with_those_known(config, tmp_path):
     job = Job("train_model", {"dataset": "rooms", **RUN}, 1, 1)
     with pytest.raises(InputError, match=r"GPU 'abacus': expected one of .*NVIDIA A100"):
-        make_plan(config, [job], tmp_path / "none.json", "abacus")
-
-
-def test_a_damaged_calibration_is_named(config, tmp_path):
-    (tmp_path / "c.json").write_text("[]")
-    with pytest.raises(InputError, match=r"c\.json: expected a calibration"):
-        make_plan(config, [], tmp_path / "c.json")
-
-
-def test_a_calibration_times_what_the_plan_asks_for(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    hardware = {"threads": 1, "mem_mb": 1, "runtime": 1, "gpu": 0}
-    content = dump(config)
-    content["recipes"]["flow"]["hardware"] = hardware
-    config = parse_config(content)
-    path = tmp_path / "results" / "c.json"
-    path.parent.mkdir()
-    other = {"kind": "train", "flops": 1.0, "images_per_second": 1.0}
-    write_calibration(path, **{CPU: [other], "My GPU": MEASURED})
-    calibrate(config, path, seconds=0.01)
-    calibrate(config, path, seconds=0.01)  # takes the place of the first
-    found = json.loads(path.read_text())
-    assert found["devices"]["My GPU"] == MEASURED and other in found["devices"][CPU]
-    table = pd.DataFrame(found["devices"][CPU][1:])
-    assert table["kind"].value_counts().to_dict() == {"train": 2, "evaluate": 2}
-    flops, _ = network_size(config.networks["net"], (3, 16, 16))
-    assert set(table[table["flops"] > flops / 2]["flops"]) == {flops, 3 * flops}
-    assert (table["images_per_second"] > 0).all()
-    run = {"dataset": "rooms", **RUN}
-    jobs = [Job("train_model", run, 1, 0), Job("evaluate_run", run, 1, 0)]
-    basis = make_plan(config, jobs, path).basis
-    assert basis[0] == "CPU: networks at the rate of the nearest in size measured on it"
-
-
-def test_without_a_gpu_its_networks_are_left_out(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    calibrate(config, tmp_path / "results" / "c.json", seconds=0.01)
-    assert json.loads((tmp_path / "results" / "c.json").read_text())["devices"] == {}
+        make_plan(config, [job], "abacus")
 
 
 OUTPUT = """host: here
