@@ -12,7 +12,7 @@ API := docs/api
 
 demo: .venv/installed
 	@$(BIN)/snakemake demo --quiet host rules reason
-	@$(BIN)/dansm summary digits digits_latent
+	@$(BIN)/dansm summary digits digits_latent digits_demo
 
 test: .venv/installed
 	@$(BIN)/pytest --numprocesses 2 --dist loadfile
@@ -32,10 +32,23 @@ clean:
 	rm -rf .venv .pytest_cache .ruff_cache docs/api results/smoke
 	@echo "results/ is kept; git clean -fdx results .snakemake removes it too"
 
+# An environment knows where it was made, so a copied one is made anew.
+ifneq ($(shell cat .venv/installed 2>/dev/null),$(CURDIR))
+.PHONY: .venv/installed
+endif
+
+# Settings of the user's pip for other folders, or for other ways to install, are not for this one.
+.venv/installed: export PIP_USER = 0
+.venv/installed: export PIP_REQUIRE_HASHES = 0
+.venv/installed: export PIP_TARGET =
+.venv/installed: export PIP_PREFIX =
+.venv/installed: export PIP_ROOT =
 .venv/installed: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is needed, found {v[0]}.{v[1]}; set PYTHON=/path/to/python3.11")'
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+# Compiled here once: where PYTHONDONTWRITEBYTECODE is set, every process would do it anew.
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
-	@touch $@
+	@$(BIN)/python -m compileall -q src
+	@echo "$(CURDIR)" > $@

@@ -14,7 +14,7 @@ import yaml
 from dansm.config import parse_config
 from dansm.data.store import open_store
 from dansm.io.files import read_json, sha256
-from dansm.io.tables import read_table
+from dansm.io.tables import COMPARISON_COLUMNS, read_table
 from dansm.training.trainer import train
 
 from ..workflow.conftest import Project
@@ -23,7 +23,7 @@ from .slurm import Slurm, wait_until
 SMOKE = ("--config", "scale=smoke")
 SLURM = ("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "5")
 STEPS, BATCH = 40, 32
-# After these steps the training of a coupling waits to be told to end, once. Meanwhile its log has
+# After these steps the training of a run waits for a request to stop, once. Meanwhile its log has
 # this name too, which it keeps: the job's next part begins another log.
 HELD = """
 import os
@@ -33,8 +33,9 @@ from dansm.training.trainer import Trainer
 
 def advance_and_wait(self, *arguments, advance=Trainer.advance):
     advance(self, *arguments)
-    log = Path(f"{self.settings.coupling}-held-at-{self.step}.log")
-    if self.step not in {"independent": (10, 20), "greedy": (10,)}[self.settings.coupling]:
+    run = snakemake.wildcards.run
+    log = Path(f"{run}-held-at-{self.step}.log")
+    if self.step not in {"vanilla": (10, 20), "dansm_100": (10,)}[run]:
         return
     if not log.exists():
         told = []
@@ -47,9 +48,9 @@ def advance_and_wait(self, *arguments, advance=Trainer.advance):
 Trainer.advance = advance_and_wait
 with job(snakemake):
 """
-RUNS = "results/smoke/runs/digits/rectified_flow"
-LOGS = "results/smoke/logs/train_model/digits/rectified_flow"
-CANCELLED, TIMED_OUT, BOTH_GPUS = "independent-0/seed0", "greedy-100/seed0", "greedy-1000/seed0"
+RUNS = "results/smoke/runs/digits"
+LOGS = "results/smoke/logs/train_model/digits"
+CANCELLED, TIMED_OUT, BOTH_GPUS = "vanilla/seed0", "dansm_100/seed0", "dansm_1000/seed0"
 
 
 class ClusterProject(Project):
@@ -65,22 +66,11 @@ class ClusterProject(Project):
             "one_gpu": recipe,
             "two_gpus": {**recipe, "hardware": {**recipe["hardware"], "threads": 2, "gpu": 2}},
         }
-        row = {"dataset": "digits", "process": "rectified_flow", "seeds": [0], "recipe": "one_gpu"}
-        content["experiments"] = [
-            {**row, "coupling": "independent", "match_size": 0},
-            {**row, "coupling": "greedy", "match_size": 100},
-        ]
-        content["demo"] = ["digits"]
-        content["demo_couplings"] = ["digits"]
-        content["coupling_ablations"] = {
-            "digits": {
-                "dataset": "digits",
-                "process": row["process"],
-                "recipe": row["recipe"],
-                "seeds": row["seeds"],
-                "methods": [{"coupling": "independent"}],
-            }
-        }
+        entry = {"dataset": "digits", "process": "rectified_flow", "seeds": [0]}
+        grid = {"vanilla": None, "dansm_100": {"coupling": {"greedy": {"match_size": 100}}}}
+        content["runs"] = [{**entry, "recipe": "one_gpu", "grid": grid}]
+        content["coupling_marginals"]["comparison"] = "digits"
+        content |= {"comparisons": {}, "noise_sample_pairs": {}, "claims": [], "demo": ["digits"]}
         content["scales"]["smoke"] |= {"batches": STEPS, "batch_size": BATCH}
         self.write(content)
 
@@ -97,19 +87,18 @@ class ClusterProject(Project):
         file = self.folder / path
         return file.read_text() if file.exists() else ""
 
-    def job(self, coupling: str) -> dict[str, str]:
-        """Return the last training job with a coupling."""
-        comment = f"rule_train_model_wildcards_digits_rectified_flow_{coupling}_"
+    def job(self, run: str) -> dict[str, str]:
+        """Return the last training job of a run."""
+        comment = f"rule_train_model_wildcards_digits_{run}_0"
         return [job for job in self.cluster.jobs() if job["Comment"].startswith(comment)][-1]
 
-    def weights_of_an_uninterrupted_run(self, coupling: str, match_size: int) -> str:
+    def weights_of_an_uninterrupted_run(self, run: str) -> str:
         """Return the checksum of the model, trained here and in one go."""
         config = parse_config({**self.content(), "scale": "smoke"})
-        row = config.row("digits", "rectified_flow", coupling, match_size)
-        folder = self.folder / "uninterrupted" / coupling
+        folder = self.folder / "uninterrupted" / run
         with one_thread():
             train(
-                config.run_settings(row, 0),
+                config.run_settings(config.run("digits", run), 0),
                 open_store(self.folder / "results" / "smoke" / "data" / "digits"),
                 folder,
             )
@@ -143,14 +132,14 @@ class Done:
         script.write_text(script.read_text().replace("\nwith job(snakemake):\n", HELD))
         with open(project.folder / "output", "w") as output:
             self.process = subprocess.Popen(
-                project.command(*SLURM, "results/smoke/fid_digits.csv", *SMOKE),
+                project.command(*SLURM, "results/smoke/distances_digits.csv", *SMOKE),
                 cwd=project.folder,
                 env=project.environment(),
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
         try:
-            self.held("independent", 10)  # so that nothing is waited for under the limit
+            self.held("vanilla", 10)  # so that nothing is waited for under the limit
             self.limited = self.limit()
             self.cancelled = self.interrupt(10, "scancel")
             self.lift_the_limit()
@@ -170,15 +159,15 @@ class Done:
 
         wait_until(is_done, what)
 
-    def held(self, coupling: str, step: int) -> dict[str, str]:
+    def held(self, run: str, step: int) -> dict[str, str]:
         """Return the job in which training waits after a step."""
-        log = self.project.folder / held_log(coupling, step)
-        self.wait_until(log.exists, f"training with {coupling} at step {step}")
-        return self.project.job(coupling)
+        log = self.project.folder / held_log(run, step)
+        self.wait_until(log.exists, f"training of {run} at step {step}")
+        return self.project.job(run)
 
     def limit(self) -> dict[str, str]:
         """Bring the wall time of the one job near, while it trains."""
-        job = self.held("greedy", 10)
+        job = self.held("dansm_100", 10)
         hours, minutes, seconds = map(int, job["RunTime"].split(":"))
         # Slurm looks every 30 s whether to send the signal, 120 s before the end at the latest.
         limit = math.ceil((3600 * hours + 60 * minutes + seconds + 100) / 60)
@@ -190,7 +179,7 @@ class Done:
     def lift_the_limit(self) -> None:
         """Give that job time again, once it went back into the queue."""
         self.wait_until(
-            lambda: "goes back into the queue" in self.project.text(held_log("greedy", 10)),
+            lambda: "goes back into the queue" in self.project.text(held_log("dansm_100", 10)),
             "a job that requeues itself",
         )
         self.project.cluster.command(
@@ -199,13 +188,13 @@ class Done:
 
     def interrupt(self, step: int, *command: str) -> dict[str, str]:
         """Interrupt the other job while it trains."""
-        job = self.held("independent", step)
+        job = self.held("vanilla", step)
         self.project.cluster.command(*command, job["JobId"])
         return job
 
 
-def held_log(coupling: str, step: int) -> str:
-    return f"{coupling}-held-at-{step}.log"
+def held_log(run: str, step: int) -> str:
+    return f"{run}-held-at-{step}.log"
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +203,9 @@ def done(prepared) -> Done:
 
 
 def test_the_table_is_made_by_jobs_with_the_gpus_they_asked_for(done):
-    table = read_table(done.project.folder / "results" / "smoke" / "fid_digits.csv")
+    table = read_table(
+        done.project.folder / "results" / "smoke" / "distances_digits.csv", COMPARISON_COLUMNS
+    )
     assert set(table["match_size"].dropna()) == {0, 100}
     jobs = {}
     for job in done.jobs:
@@ -225,7 +216,7 @@ def test_the_table_is_made_by_jobs_with_the_gpus_they_asked_for(done):
         assert job["TresPerJob"] == "gres:gpu:1"
     assert "TresPerJob" not in jobs["collect_distances"][0]
     # Both were training at once, each with a GPU of its own.
-    logs = [done.project.text(held_log(coupling, 10)) for coupling in ("independent", "greedy")]
+    logs = [done.project.text(held_log(run, 10)) for run in ("vanilla", "dansm_100")]
     gpus = [re.findall(r"^GPU (.*)$", log, re.M) for log in logs]
     assert sorted(gpus) == [["0"], ["1"]]
 
@@ -236,28 +227,28 @@ def continued_from(log: str) -> int:
 
 def test_a_job_that_is_cancelled_and_one_that_is_requeued_continue(done):
     for step, job in ((10, done.cancelled), (20, done.requeued)):
-        log = done.project.text(held_log("independent", step))
-        assert f"told to end after {step * BATCH} images; the state is saved" in log
+        log = done.project.text(held_log("vanilla", step))
+        assert f"stopped by request after {step * BATCH} images; the state is saved" in log
         # Slurm does what is to be done; the job does not requeue itself.
         assert re.search(rf"Slurm job {job['JobId']} is [A-Z]+: not requeued", log)
     assert continued_from(log) == 10 * BATCH
     assert continued_from(done.project.text(f"{LOGS}/{CANCELLED}.log")) == 20 * BATCH
     jobs = [job for job in done.jobs if "train_model" in job["Comment"]]
-    ends = [(job["JobState"], job["Restarts"]) for job in jobs if "independent" in job["Comment"]]
+    ends = [(job["JobState"], job["Restarts"]) for job in jobs if "_vanilla_" in job["Comment"]]
     assert ends == [("CANCELLED", "0"), ("COMPLETED", "1")]
     model = done.project.folder / RUNS / CANCELLED / "model.safetensors"
-    assert sha256(model) == done.project.weights_of_an_uninterrupted_run("independent", 0)
+    assert sha256(model) == done.project.weights_of_an_uninterrupted_run("vanilla")
 
 
 def test_a_job_at_its_wall_time_requeues_itself_and_continues(done):
-    log = done.project.text(held_log("greedy", 10))
-    assert f"told to end after {10 * BATCH} images; the state is saved" in log
+    log = done.project.text(held_log("dansm_100", 10))
+    assert f"stopped by request after {10 * BATCH} images; the state is saved" in log
     # A busy machine may let more than one part run out of time.
     assert continued_from(done.project.text(f"{LOGS}/{TIMED_OUT}.log")) >= 10 * BATCH
     (job,) = [job for job in done.jobs if job["JobId"] == done.limited["JobId"]]
     assert job["JobState"] == "COMPLETED" and int(job["Restarts"]) >= 1
     model = done.project.folder / RUNS / TIMED_OUT / "model.safetensors"
-    assert sha256(model) == done.project.weights_of_an_uninterrupted_run("greedy", 100)
+    assert sha256(model) == done.project.weights_of_an_uninterrupted_run("dansm_100")
 
 
 class GresProject(ClusterProject):
@@ -272,8 +263,10 @@ class GresProject(ClusterProject):
         shutil.copytree(prepared.folder / data, folder / data)
         content = self.content()
         content["cluster"] = {"gpu_request": "gres"}
-        row = {**content["experiments"][1], "match_size": 1000, "recipe": "two_gpus"}
-        content["experiments"].append(row)
+        two = {**content["runs"][0], "recipe": "two_gpus"}
+        two["grid"] = {"dansm_1000": {"coupling": {"greedy": {"match_size": 1000}}}}
+        content["runs"].append(two)
+        content["comparisons"] = {"digits": {"unequal": ["recipe"]}}
         self.write(content)
         state = folder / RUNS / CANCELLED / "training" / "state.pt"
         state.parent.mkdir(parents=True)
@@ -288,7 +281,7 @@ def gres(prepared, tmp_path_factory) -> GresProject:
 
 
 def test_two_gpus_train_together(gres):
-    assert gres.job("greedy_1000")["TresPerNode"] == "gres:gpu:2"
+    assert gres.job("dansm_1000")["TresPerNode"] == "gres:gpu:2"
     assert "GPU 0,1\n" in gres.text(f"{LOGS}/{BOTH_GPUS}.log")
     run = read_json(gres.folder / RUNS / BOTH_GPUS / "run.json")
     assert run["processes"] == 2
@@ -296,7 +289,7 @@ def test_two_gpus_train_together(gres):
 
 
 def test_a_job_that_fails_shows_its_log(gres):
-    job = gres.job("independent")
+    job = gres.job("vanilla")
     assert job["JobState"] == "FAILED"
     assert f"{LOGS}/{CANCELLED}.log" in gres.output
     assert "state.pt: expected a training state, found 6 bytes" in gres.output

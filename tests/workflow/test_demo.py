@@ -1,4 +1,4 @@
-"""The whole demo at smoke scale: it survives being killed, and reruns exactly what it must."""
+"""The demo at smoke scale: it survives being killed, and reruns exactly what it must."""
 
 import os
 import re
@@ -8,25 +8,54 @@ import time
 import zipfile
 from collections import Counter
 
-import pandas as pd
 import pytest
 import yaml
 from rocrate.rocrate import ROCrate
 
 from dansm.analysis.claims import VERDICTS
-from dansm.io.tables import CLAIM_COLUMNS, read_table
-from dansm.workflow.jobs import jobs_behind, read_records
+from dansm.config import load_config
+from dansm.io.records import Records
+from dansm.io.tables import (
+    CLAIM_COLUMNS,
+    COMPARISON_COLUMNS,
+    SPEED_COLUMNS,
+    SUMMARY_COLUMNS,
+    read_table,
+)
 
 from ..browser import visit
 from .conftest import Project
 
 SMOKE = ("--config", "scale=smoke")
+# Fewer runs than the demo has, but of each kind; and of these a coupling that is fitted, and one
+# that is taught.
+COMPARISONS = {
+    "digits": {
+        "runs": ["vanilla", "dansm_100", "dansm_10000", "diffusion_vanilla"],
+        "seeds": [0, 1],
+        "unequal": ["recipe", "sampling"],
+    },
+    "digits_demo": {
+        "dataset": "digits",
+        "runs": ["vanilla", "dansm_10000", "semidiscrete_covariance", "reflow"],
+        "seeds": [0],
+        "figures": ["comparison", "claims"],
+    },
+    "digits_couplings": {"dataset": "digits", "runs": ["vanilla", "loom"], "figures": ["saving"]},
+    "digits_latent": {"figures": ["distance_table"]},
+    "cifar10": {"unequal": ["recipe", "sampling"]},
+    "bedroom": {"unequal": ["recipe", "sampling"]},
+}
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory) -> Project:
     """The finished demo, after one kill in the middle of a training job."""
     project = Project(tmp_path_factory.mktemp("demo") / "project")
+    content = yaml.safe_load(project.config.read_text())
+    content["claims"] = [c for c in content["claims"] if "comparisons" not in c]
+    content |= {"comparisons": COMPARISONS, "demo": ["digits", "digits_latent", "digits_demo"]}
+    project.config.write_text(yaml.safe_dump(content, sort_keys=False))
     started = subprocess.Popen(
         project.command("demo", *SMOKE),
         cwd=project.folder,
@@ -52,56 +81,76 @@ def results(project):
     return project.folder / "results" / "smoke"
 
 
+def records(project):
+    return Records(results(project))
+
+
+def dependents(project, *lost):
+    """Return the recorded jobs that made something lost, and all that depend on them."""
+    lost, rerun = set(lost), []
+    jobs = [job for job in records(project).jobs if job.rule not in ("write_report", "write_crate")]
+    while more := [
+        job for job in jobs if job not in rerun and not lost.isdisjoint([*job.inputs, *job.outputs])
+    ]:
+        rerun += more
+        lost |= {output for job in more for output in job.outputs}
+    return Counter(job.rule for job in rerun)
+
+
 def test_every_result_is_there(demo):
-    figures = {path.name for path in (results(demo) / "figures").iterdir() if path.is_file()}
-    for dataset in ("digits", "digits_latent"):
-        names = ["distance_table", "distance_curves", "distance_time", "saving", "claims"]
-        names += ["matching_share", "noise_sample_tsne", "path_geometry"]
-        names += ["nearest_share", "loss_over_time", "reproducibility"]
-        for figure in names:
-            for ending in ("pdf", "png", "ipynb"):
-                assert f"{figure}_{dataset}.{ending}" in figures
-        assert f"sample_grid_rectified_flow_{dataset}.png" in figures
-        assert len(pd.read_csv(results(demo) / f"speed_{dataset}.csv")) > 0
-    for figure in ("coupling_ablation", "coupling_saving", "coupling_claims"):
-        assert f"{figure}_digits_demo.pdf" in figures
-    assert {f"best_of_k.{ending}" for ending in ("pdf", "png", "ipynb")} <= figures
-    assert not (demo.folder / "results" / "fid_digits.csv").exists()
+    folder = results(demo)
+    figures = {path.name for path in (folder / "figures").iterdir() if path.is_file()}
+    drawn = {path.stem for path in (demo.folder / "notebooks").glob("*.ipynb")}
+    drawn -= {"comparison", "matching_cost", "best_of_k"}
+    expected = [f"{figure}_digits" for figure in drawn] + ["comparison_digits_demo", "best_of_k"]
+    for name in [*expected, "distance_table_digits_latent", "path_geometry_digits_latent"]:
+        assert {f"{name}.{ending}" for ending in ("pdf", "png", "ipynb")} <= figures
+    speed = read_table(folder / "speed_digits.csv", SPEED_COLUMNS)
+    assert set(speed["run"]) >= {"dansm_100", "dansm_10000"}
+    assert not (demo.folder / "results" / "distances_digits.csv").exists()
+    assert not (folder / "fid_digits.csv").exists()
 
 
 def test_the_table_holds_every_measurement(demo):
-    table = read_table(results(demo) / "fid_digits.csv")
+    table = read_table(results(demo) / "distances_digits.csv", COMPARISON_COLUMNS)
     frechet = table[table["metric"] == "frechet_distance"]
     assert set(frechet["feature_extractor"]) == {"digit_classifier"}
     assert (frechet["value"] > 0).all()
     assert (frechet["process"] == "real_halves").sum() == 5
     flow = frechet[frechet["process"] == "rectified_flow"]
-    # 4 match sizes × 2 seeds × (1 snapshot × 4 step counts + the last: 5 step counts × 3 ranges,
-    # and 3 kinds of long sampling).
-    assert len(flow) == 4 * 2 * (4 + 5 * 3 + 3)
+    # 3 runs × 2 seeds × (1 snapshot × 4 step counts + the last: 5 step counts × 3 sets of images,
+    # and 3 kinds of one set).
+    assert len(flow) == 3 * 2 * (4 + 5 * 3 + 3)
     euler = flow[flow["sampler"] == "euler"]
     assert (euler["nfe"] == euler["steps"].astype(float)).all()
     assert (flow[flow["sampler"] == "rk45"]["nfe"] > 5).all()
     diffusion = frechet[frechet["process"] == "diffusion"]
     original = diffusion[diffusion["sampler"] == "ddim_original"]
     assert set(original[original["steps"] == 3]["nfe"]) == {4.0}
-    latent = read_table(results(demo) / "fid_digits_latent.csv")
+    # What is not equal is said; with which run each is compared, too.
+    assert set(table["unequal"]) == {"recipe, sampling"}
+    assert set(flow["baseline"]) == {"vanilla"}
+    assert set(diffusion["baseline"]) == {"diffusion_vanilla"}
+    latent = read_table(results(demo) / "distances_digits_latent.csv", COMPARISON_COLUMNS)
     # Fréchet and kernel distance, precision, recall and classifier score.
     assert (latent["process"] == "reconstruction").sum() == 5
     assert (latent["process"] == "real_halves").sum() == 5 * 5
     for metric in ("kernel_distance", "precision", "recall", "classifier_score"):
         processes = table[table["metric"] == metric]["process"]
-        assert (processes == "rectified_flow").sum() == 4 * 2 * (5 * 3 + 3)  # the last snapshots
+        assert (processes == "rectified_flow").sum() == 3 * 2 * (5 * 3 + 3)  # the last snapshots
     assert set(latent["dataset"]) == {"digits_latent"}
+    taught = read_table(results(demo) / "summary_digits_demo.csv", SUMMARY_COLUMNS)
+    assert set(taught["run"]) == set(COMPARISONS["digits_demo"]["runs"])
 
 
 def test_the_plan_counted_the_jobs_that_were_run(demo, project):
     """A fresh copy's plan against what the finished demo noted of its jobs."""
+    project.config.write_text(demo.config.read_text())
     done = project.run("-m", "dansm.cli", "plan", "demo", "--scale", "smoke")
     assert done.returncode == 0, done.stdout
-    found = len(list((results(demo) / "benchmarks").rglob("*.tsv")))
     (total,) = re.findall(r"^ *total +(\d+) ", done.stdout, flags=re.MULTILINE)
-    assert int(total) == found + 1  # and the target itself
+    found = [job for job in records(demo).jobs if not job.rule.startswith("write_")]
+    assert int(total) == len(found) + 1  # and the target itself
 
 
 def test_nothing_to_do_costs_nothing(demo):
@@ -113,78 +162,63 @@ def test_done_means_done(demo):
     assert demo.planned("demo", *SMOKE) == {}
 
 
-def test_deleting_a_figure_rebuilds_that_figure(demo):
-    (results(demo) / "figures" / "distance_curves_digits.png").unlink()
-    assert demo.planned("demo", *SMOKE) == {"distance_curves": 1, "demo": 1}
-    demo.succeeds("demo", *SMOKE)
-    assert demo.planned("demo", *SMOKE) == {}
-
-
 def test_removing_any_result_rebuilds_what_depends_on_it(demo):
-    records = read_records(demo.folder / "results" / "smoke")
     passed_on = ("write_report", "write_crate")
-    jobs = {
-        record["outputs"][0]: record
-        for record in records.values()
-        if record["rule"] not in passed_on
-    }
-    # Nothing depends on figures: one is removed in the test before.
-    of_rules = {job["rule"]: path for path, job in jobs.items() if "/figures/" not in path}
-    assert len(of_rules) > 12
-    for rule, path in of_rules.items():
-        lost, rerun = set(jobs[path]["outputs"]), [jobs[path]]
-        while more := [
-            job for job in jobs.values() if job not in rerun and not lost.isdisjoint(job["inputs"])
-        ]:
-            rerun += more
-            lost |= {output for job in more for output in job["outputs"]}
-        file, aside = demo.folder / path, demo.folder / "aside"
+    of_rules = {job.rule: job for job in records(demo).jobs if job.rule not in passed_on}
+    assert len(of_rules) > 15
+    for rule, job in of_rules.items():
+        file, aside = results(demo) / job.outputs[0], demo.folder / "aside"
         file.rename(aside)
         planned = demo.planned("demo", *SMOKE)
         aside.rename(file)
-        assert planned == {**Counter(job["rule"] for job in rerun), "demo": 1}, (rule, path)
+        assert planned == {**dependents(demo, *job.outputs), "demo": 1}, (rule, file)
     assert demo.planned("demo", *SMOKE) == {}
 
 
-def test_changing_a_row_reruns_what_depends_on_it(demo):
-    row = "coupling: greedy, match_size: 100, seeds: [0], recipe: digits_diffusion"
+def test_changing_a_run_reruns_what_depends_on_it(demo):
     before = demo.config.read_text()
-    demo.edit_config(row, row + ", snapshots: 1")
+    content = yaml.safe_load(before)
+    entry = next(e for e in content["runs"] if "diffusion_vanilla" in e.get("grid", {}))
+    entry["grid"]["diffusion_vanilla"] = {"snapshots": 1}
+    demo.config.write_text(yaml.safe_dump(content, sort_keys=False))
     try:
         jobs = demo.planned("demo", *SMOKE)
     finally:
         demo.config.write_text(before)
-    assert jobs == {
-        "train_model": 1,
-        "evaluate_run": 1,
-        "collect_distances": 1,
-        "collect_times": 1,
-        "measure_speed": 1,
-        "measure_claims": 1,
-        "distance_table": 1,
-        "distance_curves": 1,
-        "distance_time": 1,
-        "saving": 1,
-        "claims": 1,
-        "sample_grid": 1,
-        "measure_reproducibility": 1,
-        "reproducibility": 1,
-        "demo": 1,
-    }
+    assert jobs == {**dependents(demo, "runs/digits/diffusion_vanilla/seed0/run.json"), "demo": 1}
+    assert jobs["train_model"] == jobs["evaluate_run"] == 1
     assert demo.planned("demo", *SMOKE) == {}
 
 
+def test_what_makes_no_difference_makes_nothing_anew(demo):
+    """Another licence, a touched script, and a setting that comes with a default."""
+    before = demo.config.read_text()
+    demo.config.write_text(before.replace("licence: CC BY 4.0", "licence: As is, once CC BY 4.0"))
+    for script in (demo.folder / "workflow" / "scripts").glob("*.py"):
+        script.write_text(script.read_text() + "\n# touched\n")
+    models = demo.folder / "src/dansm/config/runs.py"
+    text = models.read_text()
+    field = "    seed: Seed\n"
+    demo.edit("src/dansm/config/runs.py", field, field + "    warmup: int = 7\n")
+    try:
+        assert demo.planned("demo", *SMOKE) == {}
+    finally:
+        models.write_text(text)
+        demo.config.write_text(before)
+        demo.has_own_library = False
+
+
 def test_an_edited_result_is_refused(demo):
-    table = results(demo) / "fid_digits.csv"
+    table = results(demo) / "distances_digits.csv"
     before = table.read_text()
     table.write_text(before.replace("rectified_flow", "rectified_blow", 1))
-    assert "results/smoke/fid_digits.csv" in demo.fails("--dry-run", "demo", *SMOKE)
+    assert "results/smoke/distances_digits.csv" in demo.fails("--dry-run", "demo", *SMOKE)
     table.write_text(before)
     assert demo.planned("demo", *SMOKE) == {}
 
 
 def test_a_snapshot_cut_short_is_named_in_the_rules_log(demo):
-    run = results(demo) / "runs" / "digits" / "rectified_flow" / "greedy-100" / "seed1"
+    run = results(demo) / "runs" / "digits" / "dansm_100" / "seed1"
     (run / "distances.csv").unlink()
     snapshot = sorted((run / "snapshots").glob("*.safetensors"))[0]
     content = snapshot.read_bytes()
@@ -201,8 +235,8 @@ def test_claims_are_judged_by_what_the_demo_measured(demo):
     assert set(table["verdict"]) <= set(VERDICTS)
     found = table.loc["better_at_3_steps"]
     assert found["n"] == 2 and found["low"] < found["value"] < found["high"]
-    # Of semidiscrete_covariance only the comparison of couplings knows.
-    assert table.loc["covariance_beats_greedy_3_steps"]["n"] == 1
+    # Another comparison has the runs of this one.
+    assert "covariance_beats_greedy_3_steps" not in table.index
     assert table.loc["matching_is_cheap"]["verdict"] == "undecided"  # no such pool at this scale
     assert "was not timed" in table.loc["matching_is_cheap"]["why"]
 
@@ -222,7 +256,11 @@ def test_the_report_holds_every_table_and_figure(passed_on):
     figures = {path.name for path in (folder / "figures").iterdir() if path.is_file()}
     assert {f"report/figures/{name}" for name in figures} <= names
     assert {f"report/{path.name}" for path in folder.glob("*.csv")} <= names
-    assert config["scale"] == "smoke" and config["demo"] == ["digits", "digits_latent"]
+    assert config["scale"] == "smoke" and config["demo"] == [
+        "digits",
+        "digits_latent",
+        "digits_demo",
+    ]
 
 
 def test_a_browser_shows_the_report(passed_on, tmp_path):
@@ -241,15 +279,20 @@ def test_the_crate_can_be_read(passed_on):
     crate = ROCrate(results(passed_on) / "crate.zip")
     assert crate.mainEntity.id == "workflow/Snakefile"
     made = {entity.id for entity in crate.get("#run")["result"]}
-    assert {"results/smoke/fid_digits.csv", "results/smoke/speed_digits_latent.csv"} <= made
-    # 8 of flow, 3 of other couplings, 4 of diffusion, 2 of latents.
-    assert sum(name.endswith("/run.json") for name in made) == 17
+    tables = {"distances_digits.csv", "speed_digits_latent.csv"}
+    assert {f"results/smoke/{name}" for name in tables} <= made
+    config = load_config(passed_on.config)
+    seeds = {(one.dataset, run, seed) for one in map(config.comparison, config.demo)
+             for run in one.runs for seed in one.seeds[run]}  # fmt: skip
+    assert sum(name.endswith("/run.json") for name in made) == len(seeds)
 
 
-def test_every_job_left_a_record(demo):
-    records = read_records(demo.folder / "results" / "smoke")
-    done = len(list((results(demo) / "benchmarks").rglob("*.tsv")))
-    assert len({id(record) for record in records.values()}) == done
-    behind = {job["rule"] for job in jobs_behind("results/smoke/fid_digits.csv", records)}
+def test_every_result_can_be_traced(demo):
+    found = records(demo)
+    assert all(job.finished for job in found.jobs) and found.unproven() == []
+    behind = {job.rule for job in found.behind("distances_digits.csv")}
     assert {"collect_distances", "evaluate_run", "train_model", "build_dataset"} <= behind
-    assert not {"distance_table", "draw_pairs"} & behind
+    assert not {"draw_figure", "draw_pairs"} & behind
+    taught = found.behind("runs/digits/reflow/seed0/run.json")
+    assert [job.rule for job in taught].count("train_model") == 2
+    assert "make_pairs" in {job.rule for job in taught}

@@ -2,66 +2,43 @@
 
 import json
 import re
+import shutil
 
-import pandas as pd
 import pytest
 
-from dansm.io.tables import COLUMNS, write_table
-from dansm.publish.archive import archive
+from dansm.io.files import read_json
 
-TARGET = "results/from_reference/figures/distance_table_digits.png"
+from .conftest import ROOT
+
+NAME = "distance_table_digits_latent"
+TARGET = f"results/from_reference/figures/{NAME}.png"
 REFERENCE = ("--config", "from=reference")
 
 
 @pytest.fixture
 def archived(project):
-    """The project with a table of distances in its archive, and no runs."""
-    rows = [
-        {
-            "dataset": "digits",
-            "process": "rectified_flow",
-            "coupling": "independent",
-            "match_size": 0,
-            "seed": seed,
-            "images_seen": 64_000,
-            "sampler": "euler",
-            "steps": steps,
-            "nfe": float(steps),
-            "seed_range": 0,
-            "metric": "frechet_distance",
-            "feature_extractor": "digit_classifier",
-            "n_samples": 10,
-            "value": 90.0 / steps + seed,
-        }
-        for seed in (0, 1)
-        for steps in (3, 10)
-    ]
-    results = project.folder / "results"
-    table = results / "fid_digits.csv"
-    write_table(table, pd.DataFrame(rows, columns=list(COLUMNS)))
-    run = {"commit": None, "uncommitted_changes": False, "versions": {}, "hardware": {}}
-    archive([table], results, results / "reference", run | {"seconds": 1}, "a test")
-    table.unlink()
+    """The project with its archive, and no runs."""
+    shutil.copytree(ROOT / "results/reference", project.folder / "results/reference")
     return project
 
 
 def test_a_figure_is_drawn_from_the_archive_and_nothing_is_trained(archived):
-    assert archived.planned(TARGET, *REFERENCE) == {"take_archived": 1, "distance_table": 1}
+    planned = archived.planned(TARGET, *REFERENCE)
+    assert set(planned) == {"take_archived", "draw_figure"}
     archived.succeeds(TARGET, *REFERENCE)
     assert (archived.folder / TARGET).exists()
     assert archived.planned(TARGET, *REFERENCE) == {}
     found = {path.name for path in (archived.folder / "results").iterdir()}
     assert found == {"reference", "from_reference"}
-    missing = archived.fails(TARGET.replace("digits", "cifar10"), *REFERENCE, "--dry-run")
-    assert "results/reference/fid_cifar10.csv: expected an archived result, found none" in missing
-    assert "results/reference holds fid_digits.csv" in missing
+    missing = archived.fails(TARGET.replace("digits_latent", "cifar10"), *REFERENCE, "--dry-run")
+    assert "results/reference/distances_cifar10.csv: expected an archived result, found" in missing
 
 
 def test_an_archived_table_that_was_edited_is_refused(archived):
-    path = archived.folder / "results" / "reference" / "fid_digits.csv"
+    path = archived.folder / "results/reference/distances_digits_latent.csv"
     path.write_text(path.read_text().replace("independent", "greedy"))
     output = archived.fails(TARGET, *REFERENCE)
-    assert "error: results/reference/fid_digits.csv: expected sha256" in output
+    assert "error: results/reference/distances_digits_latent.csv: expected sha256" in output
 
 
 def test_a_notebook_that_fails_shows_cell_and_traceback_and_leaves_no_figure(archived):
@@ -74,19 +51,20 @@ def test_a_notebook_that_fails_shows_cell_and_traceback_and_leaves_no_figure(arc
     ]
     path.write_text(json.dumps(notebook))
     archived.fails(TARGET, *REFERENCE)
-    log = archived.folder / "results/from_reference/logs/distance_table/digits.log"
+    log = archived.folder / f"results/from_reference/logs/draw_figure/{NAME}.log"
     text = log.read_text()
     assert "----> 3 draw()" in text
     assert "RuntimeError: no ink" in text
     assert "in draw()" in text
     figures = archived.folder / "results" / "from_reference" / "figures"
     assert [path for path in figures.glob("*") if path.is_file()] == []
-    assert not list((archived.folder / "results/from_reference/jobs").rglob("digits.json"))
+    jobs = archived.folder / "results/from_reference/jobs"
+    assert read_json(jobs / f"draw_figure/{NAME}.json")["finished"] is None
 
 
-def test_the_page_on_figures_names_targets(project):
-    page = (project.folder / "docs" / "figures.md").read_text()
+def test_the_page_on_figures_names_targets(shipped):
+    page = (shipped.folder / "docs" / "figures.md").read_text()
     targets = re.findall(r"^snakemake (results/figures/\S+\.png)$", page, flags=re.MULTILINE)
-    assert len(targets) == len(list((project.folder / "notebooks").glob("*.ipynb")))
-    jobs = project.planned(*targets)
-    assert {"distance_table", "sample_grid", "matching_cost", "train_model"} <= set(jobs)
+    notebooks = {path.stem for path in (shipped.folder / "notebooks").glob("*.ipynb")}
+    drawn = {job.wildcards["figure"] for job in shipped.jobs(*targets) if job.rule == "draw_figure"}
+    assert drawn == notebooks

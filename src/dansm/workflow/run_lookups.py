@@ -1,5 +1,6 @@
 """Look-ups about runs, couplings and noise-sample pairs; see `Lookups`."""
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -74,7 +75,11 @@ class RunLookups(DataLookups):
 
     def settings(self, wildcards: Wildcards) -> dict[str, Any]:
         """Return what a run is."""
-        return self.config.run_settings(self.run(wildcards), int(wildcards.seed)).plain()
+        return self._settings(self.run(wildcards), int(wildcards.seed))
+
+    def _settings(self, run: Run, seed: int) -> dict[str, Any]:
+        # In order of the names: for Snakemake, settings in another order are others.
+        return json.loads(self.config.run_settings(run, seed).canonical_json())
 
     def sampling(self, wildcards: Wildcards) -> dict[str, Any]:
         """Return how a run's snapshots are sampled."""
@@ -121,7 +126,7 @@ class RunLookups(DataLookups):
 
     def teacher_settings(self, wildcards: Wildcards) -> dict[str, Any]:
         """Return what that run is."""
-        return self.config.run_settings(self.teacher(wildcards), int(wildcards.seed)).plain()
+        return self._settings(self.teacher(wildcards), int(wildcards.seed))
 
     def pairs_settings(self, wildcards: Wildcards) -> dict[str, Any]:
         """Return how a teacher's pairs are made."""
@@ -177,7 +182,7 @@ class RunLookups(DataLookups):
     def timed_settings(self, wildcards: Wildcards) -> dict[str, Any]:
         """Return what that run is."""
         run = self.timed_run(wildcards)
-        return self.config.run_settings(run, run.seeds[0]).plain()
+        return self._settings(run, run.seeds[0])
 
     def training_threads(self, wildcards: Wildcards) -> int:
         """Return the threads of its training."""
@@ -252,7 +257,7 @@ class RunLookups(DataLookups):
         return [
             {
                 "name": run.name,
-                "settings": self.config.run_settings(run, run.seeds[0]).plain(),
+                "settings": self._settings(run, run.seeds[0]),
                 "folder": self.folder(run, run.seeds[0]),
                 "batch_size": self.config.sampling(run).batch_size,
             }

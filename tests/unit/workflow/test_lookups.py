@@ -191,7 +191,8 @@ def test_targets_ask_for_what_results_are_made_from(look):
 
 def test_what_is_made_of_comparisons_of_one_run_says_nothing_of_others():
     alone = {"dataset": "digits", "runs": ["vanilla"], "seeds": [0]}
-    look = look_up(comparisons={"digits": alone}, demo=["digits"])
+    comparisons = read_yaml(ROOT / "config/config.yaml")["comparisons"] | {"digits": alone}
+    look = look_up(comparisons=comparisons, demo=["digits"])
     tables = look.tables_of_comparison(look.config.comparison("digits"))
     assert tables == ["results/distances_digits.csv", "results/summary_digits.csv"] + (
         ["results/claims_digits.csv"] if look.config.claims_of("digits") else []

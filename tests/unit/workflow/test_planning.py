@@ -30,7 +30,13 @@ from dansm.workflow.planning import (
 )
 from dansm.workflow.run_lookups import RunLookups
 
+INCEPTION_FLOPS = 11.4e9
+
 RUN = {"run": "matched", "seed": "1"}
+
+
+def dump(config):
+    return config.model_dump(mode="json", by_alias=True)
 
 
 @pytest.fixture
@@ -236,7 +242,7 @@ def test_evaluation_counts_every_evaluation_decoding_and_feature(config):
     assert network.images == 50 * evaluations
     assert network.flops == flops
     assert (decoder.images, decoder.flops) == (50 * sets, decoding)
-    assert [(f.name, f.images) for f in features] == [("Inception", 50 * sets)] * 2
+    assert [(f.flops, f.images) for f in features] == [(INCEPTION_FLOPS, 50 * sets)] * 2
     assert load.disk == in_grid * 3 * 3 * 16 * 16
     # Of both extractors: the Fréchet distance of three sets, all metrics of the last six.
     assert load.seconds == 2 * (3 * 4 + 6 * 40)
@@ -249,12 +255,6 @@ def test_the_share_of_matching_takes_the_training_steps_of_all_its_turns(config)
     # To warm up, and in 3 rounds vanilla and 2 match sizes: 2 steps, and as many before them.
     steps = (1 + 3 * (1 + 2)) * 2 * 2
     assert (work.kind, work.images, work.flops) == ("train", 100 * steps, 3 * flops)
-    assert (
-        work.name
-        == load_of(RunLookups(config), Job("train_model", {"dataset": "rooms", **RUN}, 4, 2))
-        .work[0]
-        .name
-    )
 
 
 def test_latents_are_stored_for_all_that_is_asked(config):
@@ -298,7 +298,7 @@ def test_a_reduced_scale_makes_do_with_standins(config):
     small, large = (load_of(RunLookups(c), job).work[0] for c in (smoke, config))
     assert small.images == 2 * 4 and small.flops < large.flops / 100
     evaluation = load_of(RunLookups(smoke), Job("evaluate_run", {"dataset": "rooms", **RUN}, 1, 0))
-    assert [work.name for work in evaluation.work if "nception" in work.name] == []
+    assert [work for work in evaluation.work if work.flops == INCEPTION_FLOPS] == []
     build = load_of(RunLookups(smoke), Job("build_dataset", {"dataset": "rooms"}, 1, 0))
     assert build.disk == 4 * 3 * 16 * 16
     assert (
@@ -342,59 +342,68 @@ def test_references_reconstructions_and_potentials(config):
         RunLookups(config),
         Job("compute_reference", {"dataset": "rooms", "extractor": "inception_clean"}, 1, 1),
     )
-    assert [(w.name, w.images) for w in reference.work] == [("Inception", 600)]
+    assert [(w.flops, w.images) for w in reference.work] == [(INCEPTION_FLOPS, 600)]
     # All 600 images' features are kept, in single precision, with their covariance in double.
     assert reference.disk == 600 * 2048 * 4 + 2048 * 2048 * 8 and reference.seconds == 5 * 40
     digits = {"dataset": "digits", "extractor": "digit_classifier"}
     assert load_of(RunLookups(config), Job("compute_reference", digits, 1, 0)) == planning.Load()
     latents = {"dataset": "room_latents", "extractor": "inception_clean"}
     works = load_of(RunLookups(config), Job("measure_reconstruction", latents, 1, 1)).work
-    assert [(w.name, w.images) for w in works] == [("decoder of vae", 600), ("Inception", 600)]
+    shapes = ((3, 16, 16), (4, 2, 2))
+    _, decoding = autoencoder_flops(config.autoencoders["vae"], shapes, Path("none"))
+    expected = [(decoding, 600), (INCEPTION_FLOPS, 600)]
+    assert [(w.flops, w.images) for w in works] == expected
     (fit,) = load_of(RunLookups(config), Job("fit_potentials", {"dataset": "digits"}, 1, 0)).work
     assert fit.images * fit.flops == 7 * 8 * 2 * 1797 * 64  # a matrix product a step
 
 
 def test_pairs_are_generated_where_there_is_a_model_and_stored_elsewhere(config):
-    jobs = [
-        Job(rule, {"dataset": "rooms"}, 1, 0)
-        for rule in ("draw_pairs", "count_crossings", "measure_loss_over_time")
-    ]
-    draw, cross, _ = (load_of(RunLookups(config), job) for job in jobs)
+    jobs = [Job(r, {"dataset": "rooms"}, 1, 0) for r in ("draw_pairs", "measure_loss_over_time")]
+    draw, _ = (load_of(RunLookups(config), job) for job in jobs)
     assert draw == planning.Load(disk=4 * 60 * 3 * 16 * 16)
-    assert cross.seconds == pytest.approx(3 * 6 * 0.1)  # random and two match sizes
     content = dump(config)
-    vanilla = content["experiments"][0] | {"coupling": "independent", "match_size": 0}
-    trained = parse_config(content | {"experiments": [*content["experiments"], vanilla]})
-    draw, cross, loss = (load_of(RunLookups(trained), job) for job in jobs)
+    content["noise_sample_pairs"]["rooms"] |= {"run": "vanilla", "matched_run": "matched"}
+    draw, loss = (load_of(RunLookups(parse_config(content)), job) for job in jobs)
     flops, _ = network_size(config.networks["net"], (3, 16, 16))
     (work,) = draw.work
-    assert (work.kind, work.images, work.flops) == ("evaluate", 60 * 100, flops)
-    assert cross.seconds == pytest.approx(4 * 6 * 0.1)
+    assert work == Work("evaluate", 60 * 100, flops)
     assert [work.images for work in loss.work] == [30 * (100 + 10 * 3)] * 2
 
 
+def test_a_teachers_pairs_take_its_evaluations_and_their_bytes(config):
+    content = dump(config)
+    taught = {"teacher_pairs": {"teacher": "vanilla", "sampler": "heun", "steps": 4, "count": 70}}
+    student = content["runs"][0] | {"name": "student", "coupling": taught}
+    look = RunLookups(parse_config(content | {"runs": [*content["runs"], student]}))
+    wildcards = {"dataset": "rooms", "teacher": "vanilla", "seed": "1", "pairs": "heun-4-70"}
+    load = load_of(look, Job("make_pairs", wildcards, 1, 0))
+    flops, _ = network_size(config.networks["net"], (3, 16, 16))
+    assert load.work == (Work("evaluate", 70 * 8, flops),)
+    assert load.disk == 70 * 2 * 4 * 3 * 16 * 16
+
+
 MEASURED = [
-    {"kind": "train", "name": "small", "flops": 1e6, "images_per_second": 500.0},
-    {"kind": "train", "name": "large", "flops": 1e9, "images_per_second": 10.0},
-    {"kind": "evaluate", "name": "small", "flops": 4e5, "images_per_second": 2000.0},
+    {"kind": "train", "flops": 1e6, "images_per_second": 500.0},
+    {"kind": "train", "flops": 1e9, "images_per_second": 10.0},
+    {"kind": "evaluate", "flops": 4e5, "images_per_second": 2000.0},
 ]
 
 
 @pytest.mark.parametrize(
     ("work", "seconds"),
     [
-        (Work("train", "small", 1000, 1e6), 2),  # as measured
-        (Work("train", "other", 1000, 5e6), 10),  # five times as much at the same 5e8 FLOP/s
-        (Work("train", "other", 1000, 2e9), 200),  # nearer to the large one, 1e10 FLOP/s
-        (Work("evaluate", "large", 1000, 8e5), 1),
-        (Work("evaluate", "small", 0, 4e5), 0),
+        (Work("train", 1000, 1e6), 2),  # as measured
+        (Work("train", 1000, 5e6), 10),  # five times as much at the same 5e8 FLOP/s
+        (Work("train", 1000, 2e9), 200),  # nearer to the large one, 1e10 FLOP/s
+        (Work("evaluate", 1000, 8e5), 1),
+        (Work("evaluate", 0, 4e5), 0),
     ],
 )
 def test_work_takes_as_long_as_the_measured_network_nearest_in_size(work, seconds):
     rates = Rates("NVIDIA Something", MEASURED)
     assert rates.seconds(work) == pytest.approx(seconds)
     (line,) = rates.basis()
-    assert ("as measured" if work.name == "small" else "nearest in size") in line
+    assert "nearest in size" in line
 
 
 @pytest.mark.parametrize(
@@ -408,22 +417,21 @@ def test_work_takes_as_long_as_the_measured_network_nearest_in_size(work, second
 )
 def test_an_unmeasured_device_works_at_a_share_of_its_peak(device, train, evaluate):
     rates = Rates(device, [])
-    assert rates.seconds(Work("train", "x", 10, 1e12)) == pytest.approx(1e13 / train)
-    assert rates.seconds(Work("evaluate", "x", 10, 1e12)) == pytest.approx(1e13 / evaluate)
+    assert rates.seconds(Work("train", 10, 1e12)) == pytest.approx(1e13 / train)
+    assert rates.seconds(Work("evaluate", 10, 1e12)) == pytest.approx(1e13 / evaluate)
     assert f"{device}, not measured: {train / 1e12:.3g} and {evaluate / 1e12:.3g}" in str(
         rates.basis()
     )
 
 
 def write_calibration(path, **devices):
-    path.write_text(json.dumps({"devices": devices, "disk_bytes_per_second": 1e6}))
+    path.write_text(json.dumps({"devices": devices}))
 
 
 def test_a_plan_adds_up(config, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    name = planning._network_name(config.run_settings(config.rows("rooms")[0], 1))
     flops, parameters = network_size(config.networks["net"], (3, 16, 16))
-    gpu = [{"kind": "train", "name": name, "flops": 3 * flops, "images_per_second": 11.0}]
+    gpu = [{"kind": "train", "flops": 3 * flops, "images_per_second": 11.0}]
     write_calibration(tmp_path / "c.json", **{"NVIDIA Toy": gpu})
     job = Job("train_model", {"dataset": "rooms", **RUN}, 4, 2)
     jobs = [
@@ -435,23 +443,23 @@ def test_a_plan_adds_up(config, tmp_path, monkeypatch):
         Job("all", {}, 1, 0),
     ]
     plan = make_plan(config, jobs, tmp_path / "c.json")
-    rows = plan.jobs.set_index(["rule", "dataset"])
+    rows = plan.jobs.set_index(["rule", "subject"])
     assert list(rows.index) == [
         ("build_dataset", "digits"),
         ("fetch_inception", ""),
         ("train_model", "rooms"),
-        ("all", ""),
         ("something_new", ""),
+        ("all", ""),
     ]
     assert rows["jobs"].tolist() == [1, 1, 2, 1, 1]
-    # 1 100 images at 11 a second and GPU, on two GPUs; 16 bytes a weight at 1 MB/s; 6 s to start.
-    seconds = 1100 / 11 / 2 + 16 * parameters / 1e6 + 6
+    # 1 100 images at 11 a second and GPU, on two GPUs; 16 bytes a weight at 300 MB/s; 6 s to start.
+    seconds = 1100 / 11 / 2 + 16 * parameters / 300e6 + 6
     trained = rows.loc["train_model", "rooms"]
     assert trained["gpu_hours"] == pytest.approx(2 * 2 * seconds / 3600)
     assert trained["cpu_hours"] == pytest.approx(2 * 4 * seconds / 3600)
     assert trained["disk"] == 2 * 16 * parameters
     digits = rows.loc["build_dataset", "digits"]
-    expected = 3 * (6 + 1797 * 64 * 4e-8 + 1797 * 64 / 1e6) / 3600
+    expected = 3 * (6 + 1797 * 64 * 4e-8 + 1797 * 64 / 300e6) / 3600
     assert digits["gpu_hours"] == 0 and digits["cpu_hours"] == pytest.approx(expected)
     assert rows["download"].tolist() == [0, 95_628_359, 0, 0, 0]
     assert rows.loc["something_new", ""]["cpu_hours"] == pytest.approx(2 * 6 / 3600)
@@ -460,19 +468,21 @@ def test_a_plan_adds_up(config, tmp_path, monkeypatch):
     total = text.splitlines()[1 + len(rows) + 1].split()
     assert total[:2] == ["total", "6"] and total[-2:] == ["95.6", "MB"]
     assert f"{rows['gpu_hours'].sum():.2g}" in total
-    for line in ("NVIDIA Toy: 1 networks as measured", "writes 1 MB/s (measured)"):
-        assert line in text
-    assert "not estimated but for their start: something_new (1)" in text
+    assert "NVIDIA Toy: networks at the rate of the nearest in size measured on it" in text
 
 
 def test_tables_and_figures_of_a_dataset_share_a_line(config, tmp_path):
-    rules = ("collect_distances", "distance_table", "saving")
-    jobs = [Job(rule, {"dataset": name}, 1, 0) for name in ("digits", "rooms") for rule in rules]
+    made = [("collect_distances", "comparison", ""), ("draw_figure", "subject", "_")]
+    jobs = [
+        Job(rule, {key: prefix + name}, 1, 0)
+        for name in ("digits", "rooms")
+        for rule, key, prefix in made
+    ]
     plan = make_plan(config, jobs, tmp_path / "c.json")
     lines = [re.split(r"  +", line.strip())[:3] for line in plan.text().splitlines()[1:3]]
-    assert lines == [["tables, figures", "digits", "3"], ["tables, figures", "rooms", "3"]]
-    every = [line.split()[:3] for line in plan.text(every_rule=True).splitlines()[1:7]]
-    assert every == [[rule, name, "1"] for rule in rules for name in ("digits", "rooms")]
+    assert lines == [["tables, figures", "digits", "2"], ["tables, figures", "rooms", "2"]]
+    every = [line.split()[:3] for line in plan.text(every_rule=True).splitlines()[1:5]]
+    assert every == [[rule, name, "1"] for rule, *_ in made for name in ("digits", "rooms")]
 
 
 @pytest.mark.parametrize(
@@ -532,7 +542,7 @@ def test_a_calibration_times_what_the_plan_asks_for(config, tmp_path, monkeypatc
     config = parse_config(content)
     path = tmp_path / "results" / "c.json"
     path.parent.mkdir()
-    other = {"kind": "train", "name": "another", "flops": 1.0, "images_per_second": 1.0}
+    other = {"kind": "train", "flops": 1.0, "images_per_second": 1.0}
     write_calibration(path, **{CPU: [other], "My GPU": MEASURED})
     calibrate(config, path, seconds=0.01)
     calibrate(config, path, seconds=0.01)  # takes the place of the first
@@ -543,27 +553,10 @@ def test_a_calibration_times_what_the_plan_asks_for(config, tmp_path, monkeypatc
     flops, _ = network_size(config.networks["net"], (3, 16, 16))
     assert set(table[table["flops"] > flops / 2]["flops"]) == {flops, 3 * flops}
     assert (table["images_per_second"] > 0).all()
-    assert found["disk_bytes_per_second"] not in (1e6, 0)
     run = {"dataset": "rooms", **RUN}
     jobs = [Job("train_model", run, 1, 0), Job("evaluate_run", run, 1, 0)]
     basis = make_plan(config, jobs, path).basis
-    assert basis[0] == "CPU: 1 networks as measured on it"
-
-
-def test_an_autoencoder_is_timed_under_the_names_that_the_plan_asks_for(config):
-    latents = {"dataset": "room_latents"}
-    reconstruction = Job(
-        "measure_reconstruction", {**latents, "extractor": "inception_clean"}, 1, 1
-    )
-    works = [
-        load_of(RunLookups(config), job).work[0]
-        for job in (Job("encode_latents", latents, 1, 1), reconstruction)
-    ]
-    found = planning._measure_autoencoder(config, "vae", "cpu", seconds=0.01)
-    assert [(m["kind"], m["name"], m["flops"]) for m in found] == [
-        (work.kind, work.name, work.flops) for work in works
-    ]
-    assert all(m["images_per_second"] > 0 for m in found)
+    assert basis[0] == "CPU: networks at the rate of the nearest in size measured on it"
 
 
 def test_without_a_gpu_its_networks_are_left_out(config, tmp_path, monkeypatch):
@@ -594,13 +587,13 @@ rule build_dataset:
 [Sat Nov 21 00:54:37 2026]
 rule train_model:
     input: results/data/digits
-    wildcards: dataset=digits, process=diffusion, coupling=greedy, match_size=10, seed=3
+    wildcards: dataset=digits, run=vanilla, seed=3
     priority: 1
     threads: 8
     resources: tmpdir=/tmp, gpu=2, mem_mb=32000
 [Sat Nov 21 00:54:37 2026]
 rule train_model:
-    wildcards: dataset=digits, process=diffusion, coupling=greedy, match_size=10, seed=4
+    wildcards: dataset=digits, run=vanilla, seed=4
     threads: 8
     resources: tmpdir=/tmp, gres=gpu:a100:3, mem_mb=32000
 [Sat Nov 21 00:54:37 2026]
@@ -619,7 +612,7 @@ total                4
 
 
 def test_jobs_are_read_from_a_dry_run():
-    run = {"dataset": "digits", "process": "diffusion", "coupling": "greedy", "match_size": "10"}
+    run = {"dataset": "digits", "run": "vanilla"}
     assert parse_jobs(OUTPUT) == [
         Job("build_dataset", {"dataset": "digits"}, 1, 0),
         Job("train_model", {**run, "seed": "3"}, 8, 2),
