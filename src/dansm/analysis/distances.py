@@ -78,7 +78,10 @@ def _timed(folder: Path, potentials: Mapping[str, Path]) -> pd.DataFrame:
     if "potentials" in COUPLINGS[coupling.name].needs:
         from dansm.couplings import Potentials  # PyTorch, which nothing else here waits for
 
-        seconds += Potentials.load(potentials[coupling.slug]).seconds
+        try:
+            seconds += Potentials.load(potentials[coupling.slug]).seconds
+        except ValueError as error:
+            raise InputError(str(error)) from error
     distances = read_table(folder / "distances.csv", DISTANCE_COLUMNS)
     missing = sorted(set(distances["images_seen"].tolist()) - set(seconds.index))
     if missing:

@@ -176,7 +176,7 @@ def write_pairs(
     check_free_space(work, 4 * prod(shape) * (count + len(missing) * batch_size), path)
     left = sum(len(done.rows_of(batch)) for batch in missing)
     with tqdm(
-        total=count, initial=count - left, unit="pairs", desc=f"pairs of {path}", mininterval=1
+        total=count, initial=count - left, unit="pairs", desc=path.name, mininterval=1
     ) as progress:
         for batch in missing:
             rows = done.rows_of(batch)

@@ -86,6 +86,9 @@ def test_each_snapshot_has_its_time_and_fitting_is_part_of_it(tmp_path, potentia
     assert found["ours", 80] == [pytest.approx(4.0 + fitting)]
     assert table["options"].dropna().unique().tolist() == ["metric=covariance"]
     assert table["unequal"].isna().all()
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(InputError, match=r"potentials\.npz: expected an npz file of potentials"):
+        collect(folders, potentials={"semidiscrete-covariance": path})
 
 
 def test_a_snapshot_without_a_time_is_named(tmp_path, collect):
