@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from dansm.catalogue import EXTRACTORS, SOLVERS, SOURCES
+from dansm.catalogue import EXTRACTORS, SOLVERS, SOURCES, Pick
 from dansm.config import (
     INCEPTION_FILE,
     Config,
@@ -366,13 +366,8 @@ def _potentials_load(look: RunLookups, wildcards: Any) -> Load:
 
 def _teacher_load(look: RunLookups, wildcards: Any) -> Load:
     teacher, how = look.teacher(wildcards), look.pairs_settings(wildcards)
-    solver = next(
-        look.config.samplers[run.coupling.options["sampler"]]
-        for run in look.config.runs_of(wildcards.dataset)
-        if run.teacher == teacher.name
-    )
     stored = (2 + how["states"]) * math.prod(look.config.dataset(wildcards.dataset).shape)
-    seen = how["count"] * _evaluations(teacher, solver, how["steps"])
+    seen = how["count"] * _evaluations(teacher, Pick(**how["sampler"]), how["steps"])
     return Load((_sampling(look, teacher, seen),), disk=4 * how["count"] * stored)
 
 
@@ -385,12 +380,9 @@ def _share_load(look: RunLookups, wildcards: Any) -> Load:
 
 def _pairs_load(look: RunLookups, wildcards: Any) -> Load:
     """Return the generation of a dataset's pairs, or the storing of so many samples."""
-    pairs, runs = (
-        look.noise_sample_pairs(wildcards.dataset),
-        look.generating_runs(wildcards.dataset),
-    )
-    count = pairs.draws * pairs.count
-    works = [_sampling(look, run, count * _ADAPTIVE_EVALUATIONS) for run in runs[:1]]
+    pairs = look.noise_sample_pairs(wildcards.dataset)
+    count, runs = pairs.draws * pairs.count, look.generating_runs(wildcards.dataset)[:1]
+    works = [_sampling(look, run, count * _ADAPTIVE_EVALUATIONS) for run in runs]
     shape = look.config.dataset(wildcards.dataset).shape
     return Load(tuple(works), disk=4 * count * math.prod(shape))
 
@@ -434,7 +426,7 @@ _LOADS: dict[str, Callable[[RunLookups, Any], Load]] = {
 }
 
 
-def _evaluations(run: Run, solver: Any, steps: int) -> int:
+def _evaluations(run: Run, solver: Pick, steps: int) -> int:
     """Return how often a network is evaluated for a sample."""
     if SOLVERS[solver.name].adaptive:
         return _ADAPTIVE_EVALUATIONS
