@@ -90,7 +90,7 @@ def test_every_file_is_there_and_is_what_is_said_of_it(results):
         if name != "workflow/Snakefile":
             assert entity["sha256"] == hashlib.sha256(content[name]).hexdigest()
     assert content["results/fid_digits.csv"] == (results / "fid_digits.csv").read_bytes()
-    for name in ("workflow/rules/train.smk", "workflow/scripts/train_model.py"):
+    for name in ("workflow/rules/runs.smk", "workflow/scripts/train_model.py"):
         assert content[name] == (ROOT / name).read_bytes()
     assert b"demo:\n- digits\n" in content["config.yaml"]
     # Every reference leads to an entity of the crate.
