@@ -280,7 +280,7 @@ def test_the_crate_can_be_read(passed_on):
     assert crate.mainEntity.id == "workflow/Snakefile"
     made = {entity.id for entity in crate.get("#run")["result"]}
     tables = {"distances_digits.csv", "speed_digits_latent.csv"}
-    assert {f"results/smoke/{name}" for name in tables} <= made
+    assert {f"results/{name}" for name in tables} <= made
     config = load_config(passed_on.config)
     seeds = {(one.dataset, run, seed) for one in map(config.comparison, config.demo)
              for run in one.runs for seed in one.seeds[run]}  # fmt: skip

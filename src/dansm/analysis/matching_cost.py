@@ -293,9 +293,9 @@ def measure_matching_cost(settings: MatchingCost, path: Path, threads: int) -> N
     """Measure every cell and write the table of `MATCHING_COST_COLUMNS`.
 
     A cell that would exceed the limits, or whose library is not installed, has a row with a note
-    that says so, and no numbers. Cells
-    that are done are noted beside the table until it is complete, so an interrupted measurement
-    continues. ``times_matmul`` is the ratio to the matrix product of the same three sizes.
+    that says so, and no numbers. Cells that are done are noted beside the table until it is
+    complete, so an interrupted measurement continues. ``times_matmul`` is the ratio to the matrix
+    product of the same three sizes.
 
     Parameters
     ----------
