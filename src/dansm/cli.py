@@ -286,10 +286,9 @@ def plan(
     ] = False,
 ) -> None:
     """Print what targets cost before they are made: jobs, hours, disk, downloads."""
-    # Imported here: they take seconds, which the other commands need not wait for.
     from snakemake.utils import update_config
 
-    from dansm.workflow import planning
+    from dansm.workflow.dry_run import planned_jobs
 
     more = configfile or []
     with _one_line():
@@ -299,8 +298,11 @@ def plan(
         if scale is not None:
             content["scale"] = scale
         config = parse_config(content, " with ".join(map(str, (CONFIG, *more))))
-        jobs = planning.planned_jobs(targets or ["all"], scale, more)
-        typer.echo(planning.make_plan(config, jobs, gpu=gpu).text(every_rule))
+        jobs = planned_jobs(targets or ["all"], scale, more)
+        # Takes seconds, which a refused target need not wait for.
+        from dansm.workflow.planning import make_plan
+
+        typer.echo(make_plan(config, jobs, gpu=gpu).text(every_rule))
 
 
 class _Scene(NamedTuple):

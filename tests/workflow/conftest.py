@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dansm.config import Config, parse_config, read_yaml
-from dansm.workflow.planning import Job, parse_jobs
+from dansm.workflow.dry_run import Job, parse_jobs
 
 sys.path.insert(0, str(Path(__file__).parent))  # from where forked processes import it, too
 from warm_snakemake import snakemake as warm_snakemake

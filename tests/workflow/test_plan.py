@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from dansm.workflow.planning import parse_jobs
+from dansm.workflow.dry_run import parse_jobs
 
 SMOKE = ("--config", "scale=smoke")
 # An entry of runs as the shipped configuration has it.
