@@ -57,6 +57,11 @@ class ExtractorEntry(Entry):
     large: bool = False
     standin: str | None = None
 
+    @property
+    def fid_or_standin(self) -> bool:
+        """Whether its Fréchet distance is an FID, or stands for one at a reduced scale."""
+        return self.fid or self.weights == "random_inception"
+
 
 EXTRACTORS: Mapping[str, ExtractorEntry] = by_name(
     [

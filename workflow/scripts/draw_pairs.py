@@ -2,21 +2,12 @@
 
 from pathlib import Path
 
-from dansm.config import RunSettings
 from dansm.data.store import open_store
 from dansm.pairs.draws import TrainedRun, draw_pairs
 from dansm.workflow.jobs import job
 
 with job(snakemake):
-    runs = [
-        TrainedRun(
-            run["name"],
-            RunSettings.model_validate(run["settings"]),
-            Path(run["folder"]),
-            run["batch_size"],
-        )
-        for run in snakemake.params.runs
-    ]
+    runs = [TrainedRun.of(run) for run in snakemake.params.runs]
     draw_pairs(
         Path(snakemake.output[0]),
         run=runs[0] if runs else None,

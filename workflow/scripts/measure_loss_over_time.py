@@ -2,19 +2,10 @@
 
 from pathlib import Path
 
-from dansm.config import RunSettings
 from dansm.pairs.draws import TrainedRun
 from dansm.pairs.loss_over_time import measure_loss_over_time
 from dansm.workflow.jobs import job
 
 with job(snakemake):
-    runs = [
-        TrainedRun(
-            run["name"],
-            RunSettings.model_validate(run["settings"]),
-            Path(run["folder"]),
-            run["batch_size"],
-        )
-        for run in snakemake.params.runs
-    ]
+    runs = [TrainedRun.of(run) for run in snakemake.params.runs]
     measure_loss_over_time(runs, Path(snakemake.output[0]), **snakemake.params.settings)

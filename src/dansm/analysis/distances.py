@@ -108,11 +108,7 @@ def write_fid(distances: pd.DataFrame, path: Path) -> None:
     InputError
         If there are none.
     """
-    extractors = [
-        name
-        for name, entry in EXTRACTORS.items()
-        if entry.fid or entry.weights == "random_inception"
-    ]
+    extractors = [name for name, entry in EXTRACTORS.items() if entry.fid_or_standin]
     rows = distances[
         (distances["metric"] == "frechet_distance")
         & distances["feature_extractor"].isin(extractors)

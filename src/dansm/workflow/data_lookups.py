@@ -164,11 +164,13 @@ class DataLookups:
 
     def weights(self, wildcards: Wildcards) -> dict[str, str]:
         """Return the inputs that are weights of extractors: a classifier's, Inception's."""
-        pixels = self.config.pixels(wildcards.dataset)
-        kinds = {EXTRACTORS[name].weights for name in self.extractors(wildcards)}
+        return self._weights(wildcards.dataset, self.extractors(wildcards))
+
+    def _weights(self, dataset: str, extractors: list[str]) -> dict[str, str]:
+        kinds = {EXTRACTORS[name].weights for name in extractors}
         found = {}
         if "classifier" in kinds:
-            found["classifier"] = f"{self.results}/classifiers/{pixels}"
+            found["classifier"] = f"{self.results}/classifiers/{self.config.pixels(dataset)}"
         if kinds - {"classifier"}:
             found["inception"] = self.inception
         return found

@@ -136,13 +136,9 @@ class Lookups(RunLookups):
     @cached_property
     def with_fid(self) -> list[str]:
         """Comparisons by FID, or by what stands for it at a reduced scale."""
-
-        def is_fid(name: str) -> bool:
-            return EXTRACTORS[name].fid or EXTRACTORS[name].weights == "random_inception"
-
         comparisons = self.config.all_comparisons.values()
         features = {one.name: self.config.datasets[one.dataset].features for one in comparisons}
-        return [name for name in features if any(map(is_fid, features[name]))]
+        return [n for n in features if any(EXTRACTORS[f].fid_or_standin for f in features[n])]
 
     def tables_of_comparison(self, comparison: Comparison) -> list[str]:
         """Return the tables that are made of a comparison."""
@@ -334,10 +330,7 @@ class Lookups(RunLookups):
         if isinstance(source, LatentSource):
             files.add(f"autoencoders/{source.autoencoder}")
             files |= {f"features/{dataset}/{name}.reconstruction.csv" for name in names}
-        kinds = {EXTRACTORS[name].weights for name in names}
-        if "classifier" in kinds:
-            files.add(f"classifiers/{pixels}")
-        return {*self._paths(files), *([self.inception] if kinds - {"classifier"} else [])}
+        return {*self._paths(files), *self._weights(dataset, names).values()}
 
     def staged(self) -> list[str]:
         """Return the downloads of everything that the target all needs, with its weights."""
