@@ -259,8 +259,10 @@ class GresProject(ClusterProject):
 
     def __init__(self, folder: Path, prepared: ClusterProject) -> None:
         super().__init__(folder, prepared.cluster)
-        data = Path("results") / "smoke" / "data"
-        shutil.copytree(prepared.folder / data, folder / data)
+        # The store, and the record of the job that made it, without which it is refused.
+        for part in ("data", "jobs/build_dataset"):
+            place = Path("results") / "smoke" / part
+            shutil.copytree(prepared.folder / place, folder / place)
         content = self.content()
         content["cluster"] = {"gpu_request": "gres"}
         two = {**content["runs"][0], "recipe": "two_gpus"}
