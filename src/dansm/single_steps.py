@@ -14,7 +14,8 @@ from dansm.couplings import Batch, make_coupling
 from dansm.data.sources import image_folder
 from dansm.data.store import Store
 from dansm.errors import InputError
-from dansm.io.files import atomic_path, read_json
+from dansm.io.arrays import write_arrays
+from dansm.io.files import read_json
 from dansm.io.run_folder import RUN
 from dansm.metrics.distances import Measurement, measure
 from dansm.metrics.extractors import Extractor, Features
@@ -87,8 +88,7 @@ def save_images(batches: Iterator[Images], store: Store, path: Path) -> None:
         parts = list(batches)
         images = torch.cat([part.images for part in parts]).cpu().numpy()
         nfe = np.concatenate([np.full(len(part.images), part.nfe) for part in parts])
-        with atomic_path(path) as partial, open(partial, "wb") as file:
-            np.savez_compressed(file, images=images, nfe=nfe, value_range=store.value_range)
+        write_arrays(path, {"images": images, "nfe": nfe, "value_range": store.value_range})
         return
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{path}: expected a name ending in .npz, or a new or empty folder")
@@ -172,8 +172,7 @@ def match_file(path: Path, output: Path, *, coupling: Pick, seed: int, batch_siz
         "samples": torch.cat([part.samples for part in pairs]).numpy(),
         "index": torch.cat([part.extras["index"] for part in pairs]).numpy(),
     }
-    with atomic_path(output) as partial, open(partial, "wb") as file:
-        np.savez_compressed(file, **content)
+    write_arrays(output, content)
     return len(content["index"])
 
 

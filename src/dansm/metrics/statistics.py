@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dansm.errors import InputError
-from dansm.io.files import atomic_path
+from dansm.io.arrays import read_arrays, write_arrays
 from dansm.randomness import generator
 
 # How many of the real images' features are stored; the kernel distance, precision and recall are
@@ -86,8 +85,8 @@ class ReferenceFeatures:
 
     def save(self, path: Path) -> None:
         """Write an npz file."""
-        with atomic_path(path) as partial, open(partial, "wb") as file:
-            np.savez(file, **{name: getattr(self, name) for name in self.__dataclass_fields__})
+        arrays = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        write_arrays(path, arrays, compressed=False)
 
     @classmethod
     def load(cls, path: Path, extractor: str) -> "ReferenceFeatures":
@@ -104,21 +103,13 @@ class ReferenceFeatures:
             If the file is missing, damaged, of another extractor, or holds arrays that do not fit
             each other or are not finite.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in cls.__dataclass_fields__}
-        except FileNotFoundError as error:
-            raise InputError(f"{path}: expected reference features, found no file") from error
-        except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile) as error:
-            raise InputError(f"{path}: expected reference features, found {error}") from error
+        arrays = read_arrays(path, list(cls.__dataclass_fields__), "reference features")
         features, dimensions = arrays["features"], arrays["mean"].shape
         shapes = (arrays["covariance"].shape, features.shape)
-        if shapes != (dimensions * 2, (len(features), *dimensions)) or not all(
-            np.isfinite(arrays[name]).all() for name in ("mean", "covariance", "features")
-        ):
+        if shapes != (dimensions * 2, (len(features), *dimensions)):
             raise InputError(
-                f"{path}: expected finite mean, covariance and features of shapes (d,), (d, d) and "
-                f"(m, d), found shapes {dimensions}, {shapes[0]} and {shapes[1]}"
+                f"{path}: expected mean, covariance and features of shapes (d,), (d, d) and (m, d),"
+                f" found shapes {dimensions}, {shapes[0]} and {shapes[1]}"
             )
         found = str(arrays["extractor"])
         if found != extractor:

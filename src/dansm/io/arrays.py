@@ -1,0 +1,45 @@
+"""Named arrays in npz files."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dansm.errors import InputError
+from dansm.io.files import atomic_path
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any], *, compressed: bool = True) -> None:
+    """Write an npz file atomically."""
+    write = np.savez_compressed if compressed else np.savez
+    with atomic_path(path) as partial, open(partial, "wb") as file:
+        write(file, **arrays)
+
+
+def read_arrays(
+    path: Path | str, names: Sequence[str] | None = None, what: str = "arrays"
+) -> dict[str, np.ndarray]:
+    """Read arrays of an npz file, or all; ``what`` they are is for messages.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged, an array is, or a number is not finite.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            wanted = list(file) if names is None else list(names)
+            if not set(wanted) <= set(file):
+                raise InputError(f"{path}: expected {what} with {wanted}, found {sorted(file)}")
+            arrays = {name: file[name] for name in wanted}
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: expected {what}, found no file") from error
+    except InputError:
+        raise
+    except Exception as error:  # of damaged files NumPy and zipfile raise nearly all there are
+        raise InputError(f"{path}: expected {what}, found {error}") from error
+    for name, array in arrays.items():
+        if np.issubdtype(array.dtype, np.inexact) and not np.isfinite(array).all():
+            raise InputError(f"{path}: {name}: expected finite numbers, found others")
+    return arrays
