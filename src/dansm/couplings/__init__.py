@@ -19,7 +19,7 @@ from dansm.couplings.registry import COUPLINGS
 if TYPE_CHECKING:
     from dansm.couplings.base import Coupling
 
-_BASE = ("Batch", "Pairs", "Coupling", "StatefulCoupling", "OnlineCoupling", "FreshNoiseCoupling")
+_BASE = ("Batch", "Pairs", "Coupling", "OnlineCoupling", "FreshNoiseCoupling")
 _IMPLEMENTATIONS = (entry.implementation.split(":") for entry in COUPLINGS.values())
 # The module of each public name, in the order of the reference's page.
 _MODULES = {

@@ -17,9 +17,7 @@ from torch import Tensor
 from dansm.couplings.base import (
     OnlineCoupling,
     check_costs,
-    check_match_size,
     check_samples,
-    check_shape,
     flattened,
     free_memory,
     products,
@@ -153,6 +151,7 @@ class Greedy(OnlineCoupling):
     """
 
     name = "greedy"
+    sized = True
 
     def __init__(
         self,
@@ -161,7 +160,6 @@ class Greedy(OnlineCoupling):
         block_elements: int = 2**27,
         pool_bytes: int | None = None,
     ) -> None:
-        check_match_size(self.name, match_size)
         super().__init__(match_size, seed)
         self._block_elements = block_elements
         self._pool_bytes = pool_bytes
@@ -180,8 +178,7 @@ class Greedy(OnlineCoupling):
             If the samples are empty, not finite, or of another shape than those before, or if a
             pool that is to be held is larger than the free memory.
         """
-        check_samples(samples)
-        shape = check_shape(samples, self._shape)
+        shape = check_samples(samples, self._shape)
         flat = flattened(samples)
         matched = torch.empty_like(flat)
         done = 0

@@ -20,12 +20,6 @@ Weigh = Callable[[Tensor], Tensor]
 _BLOCK = 16384  # samples at a time
 
 
-def check_metric(metric: str) -> None:
-    """Raise ``ValueError`` unless it is one of `METRICS`."""
-    if metric not in METRICS:
-        raise ValueError(f"metric {metric!r}: expected one of {list(METRICS)}")
-
-
 def weigh(flat: Tensor, metric: str) -> Weigh:
     """Return what a noise is multiplied with before its inner products with samples are taken.
 
@@ -40,7 +34,14 @@ def weigh(flat: Tensor, metric: str) -> Weigh:
     -------
     Callable
         From noises (n, d) of any float dtype to the same, weighed.
+
+    Raises
+    ------
+    ValueError
+        If the metric is unknown, or for what `covariance` refuses.
     """
+    if metric not in METRICS:
+        raise ValueError(f"metric {metric!r}: expected one of {list(METRICS)}")
     if metric == "euclidean":
         return lambda noise: noise
     matrix = covariance(flat)
