@@ -194,10 +194,16 @@ def noise_statistics(stream: Stream, window: Window) -> dict[str, Measured]:
       coupling is for, so outside of theory but for independent noise;
     - ``distinct``: share of different noises in a window.
     """
-    z, x = (_cut(values, window) for values in (stream.noise, stream.samples))
+    whole = len(stream.noise) // window.every
+    z, x = (  # (windows, size, dimensions)
+        values[: whole * window.every].unflatten(0, (whole, window.every))[:, : window.size]
+        for values in (stream.noise, stream.samples)
+    )
     k, w, d = z.shape
     mean, variance, square = z.mean(1), z.var(1), z.square().sum(2)
-    ks = _ks_distances(square.numpy(), d).max()
+    # The largest distance of a window's empirical distribution function from chi-square's.
+    cumulated, steps = chi2.cdf(np.sort(square.numpy(), axis=1), d), np.arange(w + 1) / w
+    ks = np.maximum(steps[1:] - cumulated, cumulated - steps[:-1]).max()
     centred = [(values - values.mean(1, keepdim=True)).flatten() for values in (z, x)]
     keys = [hash(row.tobytes()) for row in z.flatten(0, 1).numpy()]
     windows = np.repeat(np.arange(k), w)
@@ -321,20 +327,6 @@ def _batches(store: Store, size: int, seed: int) -> Iterator[Batch]:
             rows, epoch = torch.cat([rows, order]), epoch + 1
         taken, rows = rows[:size], rows[size:]
         yield Batch(store.batch(taken.numpy()), {"row": taken})
-
-
-def _cut(values: Tensor, window: Window) -> Tensor:
-    """Return the windows of values (n, dimensions): (windows, size, dimensions)."""
-    whole = len(values) // window.every
-    parts = values[: whole * window.every].reshape(whole, window.every, -1)
-    return parts[:, : window.size]
-
-
-def _ks_distances(values: np.ndarray, freedom: int) -> np.ndarray:
-    """Return each row's largest distance from the distribution function of chi-square."""
-    cumulated, size = chi2.cdf(np.sort(values, axis=1), freedom), values.shape[1]
-    steps = np.arange(size + 1) / size
-    return np.maximum(steps[1:] - cumulated, cumulated - steps[:-1]).max(axis=1)
 
 
 def _measured(value: Tensor | float, quantile: Callable[[float], float]) -> Measured:

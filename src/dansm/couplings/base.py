@@ -83,8 +83,10 @@ class Coupling(ABC):
         Raises
         ------
         ValueError
-            If a batch is empty, not of finite floats or of another shape than those before, an
-            extra has not one row a sample, or the coupling needs what a batch lacks.
+            If a batch is empty, not of finite floats, of another shape than those before or the
+            dataset's, or so large that its distances to noise are not finite; if an extra has not
+            one row a sample; or if one that the coupling needs is missing or no integers: the
+            labels, or ``extras["row"]``, each sample's row in the dataset.
         """
         for batch in batches:
             check_extras(batch)
@@ -191,9 +193,14 @@ class FreshNoiseCoupling(OnlineCoupling):
         return noise.reshape(samples.shape).to(samples.dtype)
 
 
+def compute_dtype(values: Tensor) -> torch.dtype:
+    """Return the type to compute in: the values' own, float32 at least."""
+    return torch.promote_types(values.dtype, torch.float32)
+
+
 def flattened(samples: Tensor) -> Tensor:
     """Return samples of shape (n, ...) as (n, dimensions), float32 or wider, without gradient."""
-    return samples.detach().flatten(1).to(torch.promote_types(samples.dtype, torch.float32))
+    return samples.detach().flatten(1).to(compute_dtype(samples))
 
 
 def products(rows: Tensor, columns: Tensor, bias: Tensor) -> Tensor:
@@ -276,7 +283,7 @@ def _has_finite_sum(values: Tensor) -> bool:
 
     It takes a tenth of the time of ``isfinite().all()``.
     """
-    return bool(values.sum(dtype=torch.promote_types(values.dtype, torch.float32)).isfinite())
+    return bool(values.sum(dtype=compute_dtype(values)).isfinite())
 
 
 def check_extras(batch: Batch) -> None:
@@ -311,11 +318,6 @@ def batch_labels(batch: Batch, key: str | None) -> Tensor:
     """Return the class of each sample of a batch, shape (n,), int64, on the CPU.
 
     ``key`` names the extra that holds the classes; without one all samples are of class 0.
-
-    Raises
-    ------
-    ValueError
-        If the extra is missing, or not one integer a sample.
     """
     if key is None:
         return torch.zeros(len(batch.samples), dtype=torch.int64)
@@ -323,13 +325,7 @@ def batch_labels(batch: Batch, key: str | None) -> Tensor:
 
 
 def batch_rows(batch: Batch, count: int) -> Tensor:
-    """Return ``extras["row"]`` of a batch, shape (n,), int64, on the CPU.
-
-    Raises
-    ------
-    ValueError
-        If it is missing, not one integer a sample, or not a row of a dataset of ``count``.
-    """
+    """Return ``extras["row"]``, shape (n,), int64, on the CPU; rows of a dataset of ``count``."""
     rows = _batch_integers(batch, "row", "row in the dataset")
     if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < count:
         raise ValueError(
@@ -340,6 +336,7 @@ def batch_rows(batch: Batch, count: int) -> Tensor:
 
 
 def _batch_integers(batch: Batch, key: str, meaning: str) -> Tensor:
+    """Return an extra of a batch; raise ``ValueError`` unless it has one integer a sample."""
     if key not in batch.extras:
         raise ValueError(
             f"batch: expected extras[{key!r}], each sample's {meaning}, found extras "

@@ -28,8 +28,10 @@ _STREAM_VALUES = 2**20  # of a pool that one stream gives, at most; another valu
 _DRAWN_STREAMS = 16  # whose noises are held at a time when the pool is not
 
 
-def assign_in_turn(costs: Tensor) -> Tensor:
+def serial_choice(costs: Tensor) -> Tensor:
     """Let each row in turn take the cheapest column that no earlier row has taken.
+
+    The faster form on the CPU, by numpy's argmin.
 
     Parameters
     ----------
@@ -41,11 +43,6 @@ def assign_in_turn(costs: Tensor) -> Tensor:
     Tensor, shape (rows,), int64
         The column of each row, all different; of several equally cheap ones the first.
     """
-    return serial_choice(costs) if costs.device.type == "cpu" else deferred_acceptance(costs)
-
-
-def serial_choice(costs: Tensor) -> Tensor:
-    """Choose row by row; see `assign_in_turn`. The faster form on the CPU, by numpy's argmin."""
     table = costs.numpy()
     choice = table.argmin(axis=1)
     taken = set()
@@ -59,9 +56,9 @@ def serial_choice(costs: Tensor) -> Tensor:
 
 
 def deferred_acceptance(costs: Tensor) -> Tensor:
-    """Choose in a few rounds without a loop over rows; see `assign_in_turn`. For GPUs.
+    """Choose what `serial_choice` does in a few rounds without a loop over rows, for GPUs.
 
-    The serial choice is deferred acceptance in which every column prefers earlier rows: all rows
+    That choice is deferred acceptance in which every column prefers earlier rows: all rows
     propose to their cheapest column, each column keeps its earliest proposer, and the rejected
     propose to their next choice, until nobody is rejected.
     """
@@ -107,7 +104,7 @@ def match_in_turn(flat: Tensor, blocks: Iterable[tuple[Tensor, Tensor]]) -> tupl
     doubled = -2 * flat
     chosen = places = torch.empty(0, dtype=torch.int64, device=flat.device)
     costs = noise = flat[:0]
-    first = 0
+    first, assign = 0, serial_choice if flat.device.type == "cpu" else deferred_acceptance
     for block, norms in blocks:
         # ‖x − n‖² less ‖x‖², which ranks a sample's noises alike.
         fresh = products(doubled, block, norms)
@@ -120,7 +117,7 @@ def match_in_turn(flat: Tensor, blocks: Iterable[tuple[Tensor, Tensor]]) -> tupl
             columns = torch.cat([places[kept], columns])
         costs = fresh
         # While there are fewer noises than samples, all are kept.
-        chosen = assign_in_turn(costs) if len(columns) >= len(flat) else columns
+        chosen = assign(costs) if len(columns) >= len(flat) else columns
         places = columns[chosen]
         taken = block.index_select(0, (chosen - len(kept)).clamp_min(0))  # faster than block[…]
         if len(kept):
@@ -172,11 +169,7 @@ class Greedy(OnlineCoupling):
     def match(self, samples: Tensor) -> Tensor:
         """Return the matched noise; see `OnlineCoupling.match`.
 
-        Raises
-        ------
-        ValueError
-            If the samples are empty, not finite, or of another shape than those before, or if a
-            pool that is to be held is larger than the free memory.
+        A ``ValueError`` also says if a pool that is to be held is larger than the free memory.
         """
         shape = check_samples(samples, self._shape)
         flat = flattened(samples)
@@ -270,10 +263,7 @@ class Greedy(OnlineCoupling):
         self._pool = self._pool[:left] if left else None
 
     def progress(self) -> dict[str, Any]:
-        """Return which pool is in use and which of its noises are left.
-
-        The noises themselves come again from their streams.
-        """
+        """Return which pool is in use and which of its noises, drawn again, are left."""
         return {"pools": self._pools, "ids": self._ids.cpu().clone(), "shape": self._shape}
 
     def load_progress(self, progress: dict[str, Any]) -> None:

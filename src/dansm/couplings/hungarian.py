@@ -105,15 +105,7 @@ class Hungarian(Coupling):
         self._waiting: defaultdict[int, _Waiting] = defaultdict(_Waiting)  # by label
 
     def pairs(self, batches: Iterable[Batch]) -> Iterator[Pairs]:
-        """Yield the batches in order, taking as many as the matching of the first one needs.
-
-        Raises
-        ------
-        ValueError
-            If samples are empty, not finite, of another shape than those before, or too large for
-            their distances to be finite; if an extra has not one row a sample, or the labels are
-            missing or not integers.
-        """
+        """Yield the batches in order, taking as many as the first needs; see `Coupling.pairs`."""
         yield from self._matched()
         for batch in batches:
             self._take(batch)

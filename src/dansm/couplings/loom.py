@@ -83,15 +83,7 @@ class Loom(Coupling):
         self._progress = {"ids": ids, "batches": 0}
 
     def pair(self, batch: Batch) -> Pairs:
-        """Return the batch with the noises re-assigned among its samples.
-
-        Raises
-        ------
-        ValueError
-            If the samples are unsuitable or so large that their products with noise are not finite;
-            if it has no valid ``extras["row"]`` (see `batch_rows`), or the labels are missing or
-            not integers.
-        """
+        """Return the batch with the noises re-assigned among its samples; see `Coupling.pairs`."""
         check_samples(batch.samples, self._shape, "as in the dataset")
         ids = self._progress["ids"]
         rows, labels = batch_rows(batch, len(ids)), batch_labels(batch, self.labels)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dansm.couplings.base import free_memory
+from dansm.couplings.base import compute_dtype, free_memory
 
 METRICS = ("euclidean", "covariance")
 Weigh = Callable[[Tensor], Tensor]
@@ -82,4 +82,4 @@ def covariance(flat: Tensor) -> Tensor:
     trace = total.trace()
     if not trace > 0:
         raise ValueError("metric covariance: expected samples that differ, found equal ones")
-    return (total * (d / trace)).to(torch.promote_types(flat.dtype, torch.float32))
+    return (total * (d / trace)).to(compute_dtype(flat))

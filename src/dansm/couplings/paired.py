@@ -64,14 +64,7 @@ class Paired(Coupling):
         self._samples = samples
 
     def pair(self, batch: Batch) -> Pairs:
-        """Return the pairs of the batch's rows, with its extras.
-
-        Raises
-        ------
-        ValueError
-            If its samples are unsuitable or of another shape than the pairs, or it has no valid
-            ``extras["row"]`` (see `batch_rows`).
-        """
+        """Return the pairs of the batch's rows, with its extras; see `Coupling.pairs`."""
         like = batch.samples
         check_samples(like, tuple(self._samples.shape[1:]), "as the pairs have")
         rows = batch_rows(batch, len(self._samples))

@@ -56,22 +56,8 @@ class PerClass(Coupling):
     def match(self, samples: Tensor, labels: Tensor) -> Tensor:
         """Return the noise for each sample, matched among the samples of its class.
 
-        Parameters
-        ----------
-        samples
-            Tensor of shape ``(n, ...)``, any float dtype, any device.
-        labels
-            The class of each, shape (n,), integers.
-
-        Returns
-        -------
-        Tensor
-            Of the samples' shape, dtype and device; row i belongs to sample i.
-
-        Raises
-        ------
-        ValueError
-            If the labels are not one integer a sample, or for what the coupling refuses.
+        ``labels``, shape (n,), are the integers of the samples' classes; a ``ValueError`` says if
+        they are not. For the rest see `OnlineCoupling.match`.
         """
         shape = check_samples(samples, self._shape)
         labels = check_integers("labels", labels, len(samples))
@@ -83,7 +69,7 @@ class PerClass(Coupling):
         return noise
 
     def pair(self, batch: Batch) -> Pairs:
-        """Return the batch with its noise; see `match`."""
+        """Return the batch with its noise."""
         noise = self.match(batch.samples, batch_labels(batch, self.labels))
         return Pairs(batch.samples, noise, batch.extras)
 

@@ -19,7 +19,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dansm.couplings.base import check_costs, check_integers, check_samples, products
+from dansm.couplings.base import (
+    check_costs,
+    check_integers,
+    check_samples,
+    compute_dtype,
+    products,
+)
 from dansm.couplings.metric import Weigh, weigh
 from dansm.randomness import generator
 
@@ -217,11 +223,6 @@ def sort_by_class(samples: Tensor, classes: Tensor | None) -> Classes:
     of, device = of.to(samples.device), samples.device
     rows = of.argsort(stable=True).split(sizes.tolist())
     return Classes(labels, of, rows, sizes.to(device))
-
-
-def compute_dtype(samples: Tensor) -> torch.dtype:
-    """Return the type in which samples are scored: their own, float32 at least."""
-    return torch.promote_types(samples.dtype, torch.float32)
 
 
 def assign(

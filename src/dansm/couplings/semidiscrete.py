@@ -23,12 +23,12 @@ from dansm.couplings.base import (
     Pairs,
     batch_labels,
     check_samples,
+    compute_dtype,
 )
 from dansm.couplings.metric import weigh
 from dansm.couplings.potentials import (
     Potentials,
     assign_within,
-    compute_dtype,
     sort_by_class,
 )
 from dansm.randomness import generator
@@ -107,13 +107,7 @@ class Semidiscrete(Coupling):
         """Return as many pairs with ``extras["row"]``, the samples' rows (int64).
 
         The labels, where they count, are the only extra that a batch's samples have in common with
-        those chosen; it is handed on.
-
-        Raises
-        ------
-        ValueError
-            If the batch's samples are unsuitable or have another shape than the dataset's, or the
-            labels are missing, not integers or not among the dataset's classes.
+        those chosen; it is handed on. A ``ValueError`` also says if one is none of the dataset's.
         """
         like, known = batch.samples, self._classes
         check_samples(like, tuple(self._samples.shape[1:]), "as in the dataset")
