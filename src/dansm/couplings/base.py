@@ -75,6 +75,7 @@ class Coupling(ABC):
             raise ValueError(f"match_size {match_size}: {self.name} takes 0, it has no pool")
         self.match_size = match_size
         self.seed = seed
+        self._shape: tuple[int, ...] | None = None  # of one sample
         self._progress: dict[str, Any] = {}
 
     def pairs(self, batches: Iterable[Batch]) -> Iterator[Pairs]:
@@ -128,9 +129,8 @@ class Coupling(ABC):
 
 
 class OnlineCoupling(Coupling):
-    """A coupling that pairs each batch at once: subclasses choose the noise in `match`."""
+    """A coupling that pairs each batch at once: subclasses choose the noise in `matched`."""
 
-    @abstractmethod
     def match(self, samples: Tensor) -> Tensor:
         """Return the noise for each sample.
 
@@ -148,12 +148,40 @@ class OnlineCoupling(Coupling):
         ------
         ValueError
             If the samples are empty, not finite, of another shape than those before, or too large
-            for their distances to be finite.
+            for their distances to be finite; or if memory is too small for what is matched.
+        """
+        shape = check_samples(samples, self._shape)
+        noise = self.matched(flattened(samples))
+        self._shape = shape
+        return noise.reshape(samples.shape).to(samples.dtype)
+
+    @abstractmethod
+    def matched(self, flat: Tensor) -> Tensor:
+        """Return the noise for each sample.
+
+        Parameters
+        ----------
+        flat
+            Samples, shape (n, dimensions), float32 or wider.
+
+        Returns
+        -------
+        Tensor
+            Of the shape, dtype and device of ``flat``.
         """
 
     def pair(self, batch: Batch) -> Pairs:
         """Return the batch with its noise."""
         return Pairs(batch.samples, self.match(batch.samples), batch.extras)
+
+    def progress(self) -> dict[str, Any]:
+        """Return what changes while matching, and the shape of a sample."""
+        return {**super().progress(), "shape": self._shape}
+
+    def load_progress(self, progress: dict[str, Any]) -> None:
+        """Take up what `progress` returned."""
+        super().load_progress(progress)
+        self._shape = progress["shape"]
 
 
 class FreshNoiseCoupling(OnlineCoupling):
@@ -165,32 +193,21 @@ class FreshNoiseCoupling(OnlineCoupling):
 
     def __init__(self, match_size: int = 0, seed: int = 0) -> None:
         super().__init__(match_size, seed)
-        self._progress = {"batches": 0, "shape": None}
+        self._progress = {"batches": 0}
 
     @abstractmethod
     def choose(self, flat: Tensor, stream: torch.Generator) -> Tensor:
-        """Return the noise for each sample of a batch.
+        """Return the noise for each sample of a batch, as `matched` does.
 
-        Parameters
-        ----------
-        flat
-            Samples, shape (n, dimensions), float32 or wider.
-        stream
-            Generator to draw from, on the CPU.
-
-        Returns
-        -------
-        Tensor
-            Of the shape, dtype and device of ``flat``.
+        ``stream`` is the generator to draw from, on the CPU.
         """
 
-    def match(self, samples: Tensor) -> Tensor:
-        """Return the chosen noise; see `OnlineCoupling.match`."""
+    def matched(self, flat: Tensor) -> Tensor:
+        """Return the chosen noise."""
         k = self._progress["batches"]
-        shape = check_samples(samples, self._progress["shape"])
-        noise = self.choose(flattened(samples), generator(self.seed, "noise", k))
-        self._progress = {"batches": k + 1, "shape": shape}
-        return noise.reshape(samples.shape).to(samples.dtype)
+        noise = self.choose(flat, generator(self.seed, "noise", k))
+        self._progress["batches"] = k + 1
+        return noise
 
 
 def compute_dtype(values: Tensor) -> torch.dtype:

@@ -17,8 +17,6 @@ from torch import Tensor
 from dansm.couplings.base import (
     OnlineCoupling,
     check_costs,
-    check_samples,
-    flattened,
     free_memory,
     products,
 )
@@ -161,29 +159,22 @@ class Greedy(OnlineCoupling):
         self._block_elements = block_elements
         self._pool_bytes = pool_bytes
         self._pools = 0  # pools drawn so far
-        self._shape: tuple[int, ...] | None = None  # of one sample
         self._ids = torch.empty(0, dtype=torch.int64)  # of the noises left: places in the pool
         self._pool: Tensor | None = None  # the noises left, (left, dimensions), float32 or wider
         self._norms = torch.empty(0)  # their squared norms, where they are held
 
-    def match(self, samples: Tensor) -> Tensor:
-        """Return the matched noise; see `OnlineCoupling.match`.
-
-        A ``ValueError`` also says if a pool that is to be held is larger than the free memory.
-        """
-        shape = check_samples(samples, self._shape)
-        flat = flattened(samples)
+    def matched(self, flat: Tensor) -> Tensor:
+        """Return the matched noise; see `OnlineCoupling.matched`."""
         matched = torch.empty_like(flat)
         done = 0
         while done < len(flat):
             self._prepare(flat)
-            self._shape = shape
             rows = min(len(self._ids), max(1, isqrt(self._block_elements // 2)))
             part = flat[done : done + rows]
             places, matched[done : done + rows] = match_in_turn(part, self._blocks(part))
             self._remove(places)
             done += rows
-        return matched.reshape(samples.shape).to(samples.dtype)
+        return matched
 
     def _prepare(self, like: Tensor) -> None:
         """Begin a pool if none is left, and hold what is left of it if that may be held."""

@@ -100,7 +100,6 @@ class Hungarian(Coupling):
     def __init__(self, match_size: int, seed: int = 0, labels: str | None = None) -> None:
         super().__init__(match_size, seed)
         self.labels = labels
-        self._shape: tuple[int, ...] | None = None  # of one sample
         self._held: deque[_Held] = deque()
         self._waiting: defaultdict[int, _Waiting] = defaultdict(_Waiting)  # by label
 

@@ -50,7 +50,6 @@ class PerClass(Coupling):
         super().__init__(self._like.match_size, seed)
         self.labels = labels
         self._make = make
-        self._shape: tuple[int, ...] | None = None  # of one sample
         self._couplings: dict[int, OnlineCoupling] = {}  # by class
 
     def match(self, samples: Tensor, labels: Tensor) -> Tensor:
