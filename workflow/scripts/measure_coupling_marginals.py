@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dansm.analysis.marginals import Method, measure_coupling_marginals
+from dansm.analysis.marginals import MeasuredCoupling, measure_coupling_marginals
 from dansm.couplings.registry import Pick
 from dansm.data.store import open_store
 from dansm.workflow.jobs import job
@@ -11,7 +11,7 @@ with job(snakemake):
     measure_coupling_marginals(
         open_store(snakemake.input.store),
         [
-            Method(Pick(**one["coupling"]), one["potentials"] and Path(one["potentials"]))
+            MeasuredCoupling(Pick(**one["coupling"]), one["potentials"] and Path(one["potentials"]))
             for one in snakemake.params.couplings
         ],
         **snakemake.params.settings,

@@ -163,8 +163,3 @@ def summarise(distances: pd.DataFrame) -> pd.DataFrame:
                 line |= dict(zip(names, student_interval(found), strict=True))
             lines.append(line)
     return pd.DataFrame(lines, columns=list(SUMMARY_COLUMNS)).astype(SUMMARY_COLUMNS)
-
-
-def write_summary(distances: pd.DataFrame, path: Path) -> None:
-    """Write what `summarise` returns."""
-    write_table(path, summarise(distances), SUMMARY_COLUMNS)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
-from dansm.analysis.distances import collect_distances, summarise, write_fid, write_summary
+from dansm.analysis.distances import collect_distances, summarise, write_fid
 from dansm.couplings import fit_potentials
 from dansm.errors import InputError
 from dansm.io.files import write_json
@@ -176,7 +176,7 @@ def test_intervals_are_over_seeds_and_differences_within_them(tmp_path):
         for run, values in finals.items()
         for seed, value in enumerate(values)
     )
-    write_summary(table, tmp_path / "summary.csv")
+    write_table(tmp_path / "summary.csv", summarise(table), SUMMARY_COLUMNS)
     summary = read_table(tmp_path / "summary.csv", SUMMARY_COLUMNS)
     assert len(summary) == 2 * 2
     summary = summary[summary["metric"] == "frechet_distance"]
