@@ -400,8 +400,8 @@ def _checked(
     for block in blocks:
         if (block.shape[1:], block.dtype) != expected or done + len(block) > count:
             raise InputError(
-                f"{path}: expected {count} samples of shape {expected[0]} in {dtype}, found a "
-                f"block of shape {block.shape} in {block.dtype} after {done} samples"
+                f"{path}: expected {count} samples of {dtype}, shape {expected[0]}, found a block "
+                f"of shape {block.shape} in {block.dtype} after {done} samples"
             )
         where = f"{path}, samples {done} to {done + len(block) - 1}"
         check_values(block, value_range, where)

@@ -31,7 +31,7 @@ from dansm.data.pair_store import PairStore, open_pairs
 from dansm.data.store import Store
 from dansm.errors import InputError, InterruptedTraining, TrainingError
 from dansm.geometry import path_length
-from dansm.io.files import atomic_path, publish, sha256, write_json
+from dansm.io.files import atomic_path, locked, publish, sha256, write_json
 from dansm.io.provenance import provenance
 from dansm.io.run_folder import MODEL, RUN, SNAPSHOTS, STATE, STATS, TRAINING
 from dansm.models.networks import make_network, tune_network
@@ -44,7 +44,7 @@ from dansm.training.inputs import coupling_inputs, make_run_coupling
 from dansm.training.prefetching import Prefetcher
 from dansm.training.state import RollingState
 from dansm.training.statistics import RecentSteps
-from dansm.training.stopping import only_training, stop_requests
+from dansm.training.stopping import stop_requests
 
 _TICKS = 100  # lines of stats.jsonl in a whole run, about
 _AGREEING_STEPS = 10  # between two times that several processes ask each other whether to stop
@@ -172,7 +172,7 @@ class Trainer:
         """
         with ExitStack() as stack:
             if self.accelerator.is_main_process:  # of several, it locks the folder for all
-                stack.enter_context(only_training(self.folder))
+                stack.enter_context(locked(self.state.path, wait=False))
             self._run(stack.enter_context(stop_requests()))
 
     def _run(self, requests: list[int]) -> None:
