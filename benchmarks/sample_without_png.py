@@ -30,7 +30,7 @@ from dansm.metrics.png import kept_as_png
 from dansm.metrics.sampling import Images, generate
 from dansm.models.autoencoders import Codec
 from dansm.models.networks import make_network
-from dansm.processes.samplers import make_sampler
+from dansm.processes.samplers import Sampler
 
 
 class RandomInception(nn.Module):
@@ -84,7 +84,7 @@ def main(
         decode = Codec.load(autoencoder, None).decode
         network = make_network(settings.network, settings.shape, seed=0).to(device).eval()
         name = next(iter(sampling.final))
-        sampler = make_sampler(settings.process, sampling.samplers[name])
+        sampler = Sampler(settings.process, sampling.samplers[name])
 
         def batches() -> Iterator[Images]:
             return generate(

@@ -23,7 +23,7 @@ from dansm.metrics.png import kept_as_png
 from dansm.metrics.sampling import Decode, Images, generate
 from dansm.metrics.statistics import ReferenceFeatures
 from dansm.models.trained import load_model
-from dansm.processes.samplers import make_sampler
+from dansm.processes.samplers import Sampler
 
 BATCH = 250
 
@@ -44,12 +44,8 @@ def sample_run(
 
     Parameters
     ----------
-    folder
-        The run's.
     store, decode
-        The pixel store of its dataset, and from the network's space to images.
-    sampler
-        A solver with its options.
+        The pixel store of the run's dataset, and from the network's space to images.
     steps
         Of the sampler; one that has its own ignores them.
 
@@ -63,7 +59,7 @@ def sample_run(
     try:
         yield from generate(
             load_model(folder, settings),
-            make_sampler(settings.process, sampler),
+            Sampler(settings.process, sampler),
             store,
             decode,
             shape=settings.shape,

@@ -79,29 +79,24 @@ def download(
         there before.
     """
     path = Path(path)
+    reasons = []
     if not path.exists():
         with locked(path):
-            if not path.exists():  # unless another process has just downloaded it
-                return _downloaded(path, addresses, checksum, attempts, pause)
+            # Unless another process has just downloaded it.
+            for address in addresses if not path.exists() else []:
+                partial = _Partial(path, address, checksum)
+                try:
+                    partial.complete(attempts, pause)
+                    return partial.publish()
+                except _RefusedError as refused:
+                    reasons.append(f"{address}: {refused}")
+                    print(reasons[-1], flush=True)
+    if not path.exists():
+        raise InputError(f"{path}: cannot be downloaded; {'; '.join(reasons)}")
     record, problem = _examined(path, checksum)
     if problem:
         raise InputError(f"{path}: {problem}; delete it to download it again")
     return record
-
-
-def _downloaded(
-    path: Path, addresses: list[str], checksum: str | None, attempts: int, pause: float
-) -> dict[str, Any]:
-    reasons = []
-    for address in addresses:
-        partial = _Partial(path, address, checksum)
-        try:
-            partial.complete(attempts, pause)
-            return partial.publish()
-        except _RefusedError as refused:
-            print(f"{address}: {refused}", flush=True)
-            reasons.append(f"{address}: {refused}")
-    raise InputError(f"{path}: cannot be downloaded; {'; '.join(reasons)}")
 
 
 def provide(
@@ -146,23 +141,15 @@ class _Partial:
 
     @property
     def size(self) -> int:
-        """Bytes that are there."""
         return self.partial.stat().st_size if self.partial.exists() else 0
 
     def discard(self) -> None:
-        """Start over."""
         self.partial.unlink(missing_ok=True)
         self.note.unlink(missing_ok=True)
         self.origin = {}
 
     def complete(self, attempts: int, pause: float) -> None:
-        """Append until all is there.
-
-        Raises
-        ------
-        _RefusedError
-            If the address does not have the file, or ``attempts`` attempts brought nothing new.
-        """
+        """Append until all is there, or ``attempts`` attempts brought nothing new."""
         longest, failures = self.size, 0
         while True:
             try:
@@ -183,13 +170,7 @@ class _Partial:
                 time.sleep(seconds)
 
     def publish(self) -> dict[str, Any]:
-        """Check the complete file and give it its name; return its record.
-
-        Raises
-        ------
-        _RefusedError
-            If it has another checksum; it is discarded then.
-        """
+        """Check the complete file and give it its name, or discard it; return its record."""
         record, problem = _examined(self.partial, self.checksum)
         if problem:
             self.discard()
@@ -207,11 +188,7 @@ class _Partial:
         with self._opened() as stream:
             needed = 0 if stream.size is None else stream.size - stream.first
             check_free_space(self.path.parent, needed, self.path)
-            self.origin = {
-                "address": self.address,
-                "size": stream.size,
-                "version": stream.version,
-            }
+            self.origin = {"address": self.address, "size": stream.size, "version": stream.version}
             self.note.write_text(json.dumps(self.origin), encoding="utf-8")
             progress = tqdm(
                 initial=stream.first,
@@ -257,7 +234,10 @@ class _Partial:
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
             raise _RefusedError(str(error)) from error
         except (requests.RequestException, HTTPError) as error:
-            raise _TryAgainError(f"{type(error).__name__}, {_innermost(error)}") from error
+            cause: BaseException = error
+            while cause.__context__ is not None:  # says more than the wrappers around it
+                cause = cause.__context__
+            raise _TryAgainError(f"{type(error).__name__}, {cause}") from error
 
     def _stream(self, response: requests.Response) -> _Stream:
         status = f"HTTP {response.status_code} {response.reason}"
@@ -284,13 +264,6 @@ class _Partial:
             self.discard()
             raise _TryAgainError(f"expected {expected}, found {given!r}, starting over")
         return _Stream(pieces, self.size, size, version)
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """Return the first cause of an error, which says more than the wrappers around it."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return error
 
 
 def _examined(path: Path, checksum: str | None) -> tuple[dict[str, Any], str | None]:

@@ -7,7 +7,7 @@ that was interrupted goes on where it stopped and ends, on the CPU, with the sam
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -22,7 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dansm.data.shards import ShardFolder
-from dansm.data.store import ARRAY, DEVIATION, MIRRORED, Store, finish_store, open_store
+from dansm.data.store import ARRAY, DEVIATION, Store, finish_store, mirrored_part, open_store
 from dansm.errors import InputError
 from dansm.io.files import atomic_path, check_free_space, publish
 
@@ -80,15 +80,12 @@ class Encoding:
     mirrored: bool = False
     shard_images: int = SHARD_IMAGES
 
-    @property
-    def parts(self) -> list[str]:
-        """Names of the store's parts."""
-        parts = [ARRAY, DEVIATION] if self.posterior else [ARRAY]
-        return parts + [_mirrored(part) for part in parts] if self.mirrored else parts
-
     def shards(self, count: int) -> ShardFolder:
         """Return the folder of the shards that are finished, of so many samples."""
-        return ShardFolder(self.work, self.parts, count, self.shard_images)
+        parts = [ARRAY, DEVIATION] if self.posterior else [ARRAY]
+        if self.mirrored:
+            parts += [mirrored_part(part) for part in parts]
+        return ShardFolder(self.work, parts, count, self.shard_images)
 
 
 def write_latents(encoding: Encoding, path: Path, decoding: Path, processes: int = 1) -> None:
@@ -98,10 +95,9 @@ def write_latents(encoding: Encoding, path: Path, decoding: Path, processes: int
 
     Parameters
     ----------
-    path
-        Folder of the new store.
-    decoding
-        Table to write: the peak signal-to-noise ratio of a few decoded latents.
+    path, decoding
+        Folder of the new store, and table of the peak signal-to-noise ratio of a few decoded
+        latents.
     processes
         How many GPUs share the work, if there are as many, by one process each. Without a GPU the
         CPU does it.
@@ -115,7 +111,13 @@ def write_latents(encoding: Encoding, path: Path, decoding: Path, processes: int
     store = open_store(encoding.store)
     devices = [f"cuda:{k}" for k in range(min(processes, torch.cuda.device_count()))] or ["cpu"]
     autoencoder = encoding.load(devices[0])
-    _check_first(encoding, store, autoencoder, path)
+    source, image = autoencoder.description["source"], store.batch(np.arange(1))
+    first = check_latents(autoencoder, image, encoding.shape, path.name, source)
+    if encoding.posterior and first.deviation is None:
+        raise InputError(
+            f"{path.name}: posterior sample needs an AutoencoderKL, the autoencoder {source} "
+            f"has no posterior; expected posterior mean"
+        )
     shards = encoding.shards(len(store))
     missing = shards.take_up(
         {
@@ -124,7 +126,7 @@ def write_latents(encoding: Encoding, path: Path, decoding: Path, processes: int
             "shape": list(encoding.shape),
         }
     )
-    sample_bytes = 2 * math.prod(encoding.shape) * len(encoding.parts)
+    sample_bytes = 2 * math.prod(encoding.shape) * len(shards.parts)
     size = min(len(store), len(missing) * encoding.shard_images) * sample_bytes
     check_free_space(encoding.work, size, path)
     started = time.perf_counter()
@@ -153,7 +155,7 @@ def write_latents(encoding: Encoding, path: Path, decoding: Path, processes: int
         path,
         published,
         value_range=None,
-        source=f"{encoding.store} encoded by {autoencoder.description['source']}",
+        source=f"{encoding.store} encoded by {source}",
         licence=store.meta["licence"],
         labels=store.labels,
         extra={
@@ -169,30 +171,36 @@ def write_latents(encoding: Encoding, path: Path, decoding: Path, processes: int
     shutil.rmtree(encoding.work)
 
 
-def _mirrored(part: str) -> str:
-    return MIRRORED if part == ARRAY else f"{MIRRORED}_{part}"
+def check_latents(
+    autoencoder: Autoencoder, image: Tensor, shape: Sequence[int], dataset: str, source: str
+) -> Posterior:
+    """Encode one image, so that what cannot work is known before the long part.
 
+    Parameters
+    ----------
+    shape
+        Expected of its latents.
+    dataset, source
+        Names of the dataset and of the autoencoder.
 
-def _check_first(encoding: Encoding, store: Store, autoencoder: Autoencoder, path: Path) -> None:
-    """Encode one image, so that what cannot work is known before the long part."""
-    name = autoencoder.description["source"]
+    Raises
+    ------
+    InputError
+        If the image cannot be encoded, or its latents have another shape.
+    """
     try:
-        first = autoencoder.encode(store.batch(np.arange(1)))
+        found = autoencoder.encode(image)
     except RuntimeError as error:
         raise InputError(
-            f"{name}: expected an autoencoder for images of shape {store.array.shape[1:]} as in "
-            f"{store.path}, found one that cannot encode them ({error})"
+            f"{source}: expected an autoencoder for the images of dataset {dataset}, shape "
+            f"{tuple(image.shape[1:])}, found one that cannot encode them ({error})"
         ) from error
-    if tuple(first.mean.shape[1:]) != tuple(encoding.shape):
+    if tuple(found.mean.shape[1:]) != tuple(shape):
         raise InputError(
-            f"{path.name}: the autoencoder {name} gives latents of shape "
-            f"{tuple(first.mean.shape[1:])}, the dataset's config expects {tuple(encoding.shape)}"
+            f"{source}: dataset {dataset} expects latents of shape {tuple(shape)}, found "
+            f"{tuple(found.mean.shape[1:])}"
         )
-    if encoding.posterior and first.deviation is None:
-        raise InputError(
-            f"{path.name}: posterior sample needs an AutoencoderKL, the autoencoder {name} "
-            f"has no posterior; expected posterior mean"
-        )
+    return found
 
 
 def _encode_shards(
@@ -208,44 +216,21 @@ def _encode_shards(
     total = sum(len(folder.rows_of(shard)) for shard in shards)
     with tqdm(total=total, unit="images", desc=f"encoding on {device}", mininterval=1) as progress:
         for shard in shards:
-            made: dict[str, list[np.ndarray]] = {part: [] for part in encoding.parts}
-            for blocks in _encoded(encoding, store, autoencoder, np.array(folder.rows_of(shard))):
-                for part, block in blocks.items():
-                    made[part].append(block)
-                progress.update(len(blocks[ARRAY]))
-            arrays = {part: np.concatenate(blocks) for part, blocks in made.items()}
+            # On the device until all are there, so that it works while the next batch is read.
+            made: dict[str, list[Tensor]] = {part: [] for part in folder.parts}
+            rows_of_shard = np.array(folder.rows_of(shard))
+            for rows in np.split(rows_of_shard, range(_BATCH, len(rows_of_shard), _BATCH)):
+                images = store.batch(rows)
+                for flip in (False, True) if encoding.mirrored else (False,):
+                    posterior = autoencoder.encode(images.flip(3) if flip else images)
+                    for part, values in zip((ARRAY, DEVIATION), posterior, strict=True):
+                        name = mirrored_part(part) if flip else part
+                        if name in made:
+                            made[name].append(values.to(torch.float16))
+                progress.update(len(rows))
+            arrays = {part: torch.cat(values).cpu().numpy() for part, values in made.items()}
             folder.write(shard, arrays, f"{store.path}, latents of images")
     return total
-
-
-def _encoded(
-    encoding: Encoding, store: Store, autoencoder: Autoencoder, rows: np.ndarray
-) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the parts of some rows, batch by batch.
-
-    The next batch is read while the device works on the last one.
-    """
-    waiting: dict[str, Tensor] | None = None
-    for first in range(0, len(rows), _BATCH):
-        images = store.batch(rows[first : first + _BATCH])
-        made: dict[str, Tensor] = {}
-        for view, flip in ((images, False), (images.flip(3), True)):
-            if flip and not encoding.mirrored:
-                continue
-            posterior = autoencoder.encode(view)
-            name = _mirrored if flip else str
-            made[name(ARRAY)] = posterior.mean
-            if encoding.posterior:
-                made[name(DEVIATION)] = posterior.deviation
-        if waiting is not None:
-            yield _halves(waiting)
-        waiting = made
-    if waiting is not None:
-        yield _halves(waiting)
-
-
-def _halves(parts: dict[str, Tensor]) -> dict[str, np.ndarray]:
-    return {name: values.to(torch.float16).cpu().numpy() for name, values in parts.items()}
 
 
 def _check_decoding(

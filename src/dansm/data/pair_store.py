@@ -29,12 +29,7 @@ _NFE = "nfe"
 class Trajectories(NamedTuple):
     """Trajectories of some pairs, and the network evaluations that each of them took.
 
-    Attributes
-    ----------
-    points
-        Shape ``(n, 2 + states, *shape)``: noise, states between, sample.
-    nfe
-        Network evaluations.
+    ``points`` has shape ``(n, 2 + states, *shape)``: noise, states between, sample.
     """
 
     points: Tensor
@@ -43,7 +38,7 @@ class Trajectories(NamedTuple):
 
 @dataclass(frozen=True)
 class PairStore:
-    """Opened teacher pairs; pair k is row k of every tensor.
+    """Opened teacher pairs; pair k is row k of every tensor. A source of batches, as a `Store` is.
 
     The tensors are memory-mapped and must not be written to.
 
@@ -55,7 +50,8 @@ class PairStore:
         Shape ``(n, 2 + states, *shape)``, float32: noise, states between, sample.
     meta
         What the pairs are: settings of the teacher's run, SHA-256 of its weights, sampler, steps,
-        count, states and their times, and network evaluations a pair.
+        count, states and their times between 0 (noise) and 1 (sample), and network evaluations a
+        pair.
     sha256
         Of the pairs.
     """
@@ -64,6 +60,7 @@ class PairStore:
     points: Tensor
     meta: dict[str, Any]
     sha256: str
+    has_posterior = False
 
     def __len__(self) -> int:
         return len(self.points)
@@ -78,15 +75,11 @@ class PairStore:
         """Samples, shape ``(n, *shape)``."""
         return self.points[:, -1]
 
-    @property
-    def states(self) -> Tensor | None:
-        """States between, shape ``(n, states, *shape)``, at `times`; None where none were kept."""
-        return self.points[:, 1:-1] if self.times else None
-
-    @property
-    def times(self) -> list[float]:
-        """Times of the states, between 0 (noise) and 1 (sample)."""
-        return self.meta["times"]
+    def draw(
+        self, rows: np.ndarray, mirrored: Tensor | None = None, noise: Tensor | None = None
+    ) -> Tensor:
+        """Return samples, neither mirrored nor noisy, which would part them from their noise."""
+        return self.samples[torch.from_numpy(rows)]
 
     def check(self, student: RunSettings) -> None:
         """Check that the pairs are those that a run's coupling asks for.
@@ -150,10 +143,8 @@ def write_pairs(
 
     Parameters
     ----------
-    path
-        Folder of the store.
-    work
-        Folder of the batches that are done, until all are.
+    path, work
+        Folders of the store, and of the batches that are done, until all are.
     make
         Makes some pairs, by their numbers. It is always asked for whole batches, so that a pair
         does not depend on how many there are.
@@ -192,10 +183,10 @@ def write_pairs(
         shape=shape,
         dtype="float32",
         value_range=None,
-        source=f"a teacher trained on {identity['teacher']['dataset']}",
-        licence="that of what its teacher was trained on",
         # One file, that it can be mapped into memory as one tensor.
         shard_bytes=4 * prod(shape) * count,
+        source=f"a teacher trained on {identity['teacher']['dataset']}",
+        licence="that of what its teacher was trained on",
         extra={"pairs": {**identity, "times": times, "nfe": float(evaluations.mean())}},
     )
     shutil.rmtree(work)

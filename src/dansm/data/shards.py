@@ -26,14 +26,10 @@ class ShardFolder:
 
     Attributes
     ----------
-    path
-        The folder.
     parts
         Names of the arrays that each shard consists of.
-    count
-        Rows of all shards.
-    rows
-        Rows of a shard; the last may have fewer.
+    count, rows
+        Rows of all shards, and of one; the last may have fewer.
     """
 
     path: Path
@@ -44,10 +40,7 @@ class ShardFolder:
     def take_up(self, identity: dict[str, Any]) -> list[int]:
         """Return the numbers of the shards to make; keep the others, if they are of this identity.
 
-        Parameters
-        ----------
-        identity
-            What the shards depend on.
+        The identity is what the shards depend on.
         """
         note = self.path / _IDENTITY
         identity = {**identity, "parts": self.parts, "count": self.count, "rows": self.rows}
@@ -57,11 +50,8 @@ class ShardFolder:
                 print(f"{self.path}: of something else, starting anew", flush=True)
                 shutil.rmtree(self.path)
             write_json(note, identity)
-        return [
-            shard
-            for shard in range(math.ceil(self.count / self.rows))
-            if not all((self.path / shard_name(part, shard)).exists() for part in self.parts)
-        ]
+        rows_of_files = zip(*(self.files(part) for part in self.parts), strict=True)
+        return [k for k, files in enumerate(rows_of_files) if not all(f.exists() for f in files)]
 
     def rows_of(self, shard: int) -> range:
         """Return the rows of a shard."""

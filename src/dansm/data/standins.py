@@ -15,14 +15,9 @@ from dansm.randomness import generator
 
 
 def write_standin(source: PixelSource, shape: Shape, images: int) -> None:
-    """Write the files that a source reads into its folder, with made-up images.
+    """Write the files that a source reads into its folder, with so many made-up images.
 
-    Parameters
-    ----------
-    shape
-        Shape of the dataset's samples.
-    images
-        How many there shall be.
+    ``shape`` is that of the dataset's samples.
     """
     SOURCES[source.kind].load_standin()(source, shape, images)
 

@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
+from numpy.lib import format as npy
+from pydantic import BaseModel
 from torch import Tensor
 from tqdm import tqdm
 
 from dansm.errors import InputError
-from dansm.io.files import atomic_path, check_free_space, read_json, sha256, write_json
+from dansm.io.files import atomic_path, check_free_space, read_model, sha256, write_json
 from dansm.io.records import known_sha256
 
 ARRAY = "array"
@@ -28,7 +29,11 @@ DEVIATION = "deviation"
 MIRRORED = "mirrored"
 _BLOCK_BYTES = 64 * 1024 * 1024
 _SHARD_BYTES = 2**30
-_META_KEYS = {"shape", "dtype", "value_range", "count", "sha256", "parts", "source", "licence"}
+
+
+def mirrored_part(part: str) -> str:
+    """Return the name of the part that has the mirrored images' rows of another."""
+    return MIRRORED if part == ARRAY else f"{MIRRORED}_{part}"
 
 
 class Shards:
@@ -74,8 +79,6 @@ class Store:
 
     Attributes
     ----------
-    path
-        Its folder.
     parts
         By name; each memory-mapped, shape ``(count, channels, height, width)``.
     labels
@@ -100,8 +103,7 @@ class Store:
     @property
     def value_range(self) -> tuple[float, float] | None:
         """Smallest and largest value a pixel can take; None for latents."""
-        value_range = self.meta["value_range"]
-        return None if value_range is None else (value_range[0], value_range[1])
+        return self.meta["value_range"]
 
     @property
     def has_posterior(self) -> bool:
@@ -142,8 +144,7 @@ class Store:
         if self.value_range is not None:
             return torch.where(mirrored[:, None, None, None], values.flip(3), values)
         # The latents of a mirrored image are not the mirrored latents.
-        name = MIRRORED if part == ARRAY else f"{MIRRORED}_{part}"
-        values[mirrored] = self._read(name, rows[mirrored.numpy()], None)
+        values[mirrored] = self._read(mirrored_part(part), rows[mirrored.numpy()], None)
         return values
 
     def to_model_range(self, values: Tensor) -> Tensor:
@@ -184,26 +185,21 @@ def write_store(
     shape: tuple[int, ...],
     dtype: str,
     value_range: tuple[float, float] | None,
-    source: str,
-    licence: str,
-    labels: np.ndarray | None = None,
     shard_bytes: int = _SHARD_BYTES,
-    extra: dict[str, Any] | None = None,
+    **description: Any,
 ) -> None:
     """Write a store from consecutive blocks of samples.
 
     Parameters
     ----------
-    path
-        Folder of the store, created if needed.
     blocks
         Arrays of shape ``(n, *shape)``; their rows together number ``count``.
     value_range
         Smallest and largest possible value, or None for latents.
     shard_bytes
         Size of a shard, at most, or one sample if that is larger.
-    extra
-        What else ``meta.json`` shall say.
+    description
+        The rest of what `finish_store` is told.
 
     Raises
     ------
@@ -213,37 +209,26 @@ def write_store(
         complete ones.
     """
     path = Path(path)
-    if labels is not None and np.shape(labels) != (count,):
-        raise InputError(f"{path}: expected {count} labels, found {np.shape(labels)}")
     sample_bytes = prod(shape) * np.dtype(dtype).itemsize
     rows = max(1, shard_bytes // sample_bytes)
-    pieces = _split(_checked(path, blocks, count, shape, dtype, value_range), rows)
+    pieces = _checked(path, blocks, count, shape, dtype, value_range, rows)
     files = []
     with tqdm(total=count, unit="samples", desc=f"writing {path.name}", mininterval=1) as progress:
         for first in range(0, count, rows):
             files.append(path / shard_name(ARRAY, len(files)))
-            with atomic_path(files[-1]) as partial:
-                # A memory-mapped file that meets a full disk would end the process without a word.
+            left = min(rows, count - first)
+            with atomic_path(files[-1]) as partial, open(partial, "wb") as file:
                 check_free_space(path, (count - first) * sample_bytes, path)
-                size = min(rows, count - first)
-                array = open_memmap(partial, mode="w+", dtype=dtype, shape=(size, *shape))
-                done = 0
-                while done < size:
+                descr = npy.dtype_to_descr(np.dtype(dtype))
+                header = {"descr": descr, "fortran_order": False, "shape": (left, *shape)}
+                npy.write_array_header_1_0(file, header)
+                while left:
                     piece = next(pieces)
-                    array[done : done + len(piece)] = piece
-                    done += len(piece)
+                    file.write(piece.tobytes())
+                    left -= len(piece)
                     progress.update(len(piece))
-                array.flush()
     next(pieces, None)  # whether there are more than there should be
-    finish_store(
-        path,
-        {ARRAY: files},
-        value_range=value_range,
-        source=source,
-        licence=licence,
-        labels=labels,
-        extra=extra,
-    )
+    finish_store(path, {ARRAY: files}, value_range=value_range, **description)
 
 
 def shard_name(part: str, number: int) -> str:
@@ -269,18 +254,17 @@ def finish_store(
         The shards' files by part, each in order.
     extra
         What else ``meta.json`` shall say.
+
+    Raises
+    ------
+    InputError
+        If there is another number of labels.
     """
-    if labels is not None:
-        with atomic_path(path / "labels.npy") as partial, open(partial, "wb") as file:
-            np.save(file, np.asarray(labels, dtype=np.int64))
     shards = {
-        part: [
-            {"file": file.name, "count": len(_load(file, mmap=True)), "sha256": sha256(file)}
-            for file in files
-        ]
+        part: [{"file": f.name, "count": len(_load(f)), "sha256": sha256(f)} for f in files]
         for part, files in parts.items()
     }
-    like = _load(parts[ARRAY][0], mmap=True)
+    like = _load(parts[ARRAY][0])
     meta = {
         "shape": list(like.shape[1:]),
         "dtype": str(like.dtype),
@@ -293,6 +277,10 @@ def finish_store(
         **(extra or {}),
     }
     if labels is not None:
+        if np.shape(labels) != (meta["count"],):
+            raise InputError(f"{path}: expected {meta['count']} labels, found {np.shape(labels)}")
+        with atomic_path(path / "labels.npy") as partial, open(partial, "wb") as file:
+            np.save(file, np.asarray(labels, dtype=np.int64))
         meta["labels_sha256"] = sha256(path / "labels.npy")
     write_json(path / "meta.json", meta)
 
@@ -310,57 +298,84 @@ def open_store(path: Path) -> Store:
         finite or outside its range.
     """
     path = Path(path)
-    meta = read_json(path / "meta.json")
-    missing = _META_KEYS - set(meta)
-    if missing:
-        raise InputError(f"{path / 'meta.json'}: expected keys {sorted(missing)}, found none")
+    meta = read_model(path / "meta.json", _Description).model_dump()
     joint = _joint_digest(meta["parts"])
     if meta["sha256"] != joint:
         raise InputError(
             f"{path / 'meta.json'}: expected sha256 {joint} by those of its shards, "
             f"found {meta['sha256']}"
         )
+    count, shape, dtype = meta["count"], tuple(meta["shape"]), np.dtype(meta["dtype"])
     parts: dict[str, np.ndarray | Shards] = {}
     for part, shards in meta["parts"].items():
         found = sum(shard["count"] for shard in shards)
-        if found != meta["count"]:
+        if found != count:
             raise InputError(
-                f"{path / 'meta.json'}: expected {meta['count']} samples in the shards of {part}, "
+                f"{path / 'meta.json'}: expected {count} samples in the shards of {part}, "
                 f"found {found}"
             )
-        arrays = [_open_shard(path / shard["file"], shard, meta) for shard in shards]
+        arrays = [
+            _open(
+                path / one["file"],
+                (one["count"], *shape),
+                dtype,
+                one["sha256"],
+                meta["value_range"],
+            )
+            for one in shards
+        ]
         parts[part] = arrays[0] if len(arrays) == 1 else Shards(arrays)
     labels = None
-    if "labels_sha256" in meta:
-        labels = _load(path / "labels.npy", mmap=False)
-        if labels.shape != (meta["count"],):
-            raise InputError(
-                f"{path / 'labels.npy'}: expected {meta['count']} labels, found {labels.shape}"
-            )
-        _check_digest(path / "labels.npy", meta["labels_sha256"])
-    return Store(path=path, parts=parts, labels=labels, meta=meta)
+    if meta["labels_sha256"] is not None:
+        mapped = _open(path / "labels.npy", (count,), np.dtype("int64"), meta["labels_sha256"])
+        labels = np.array(mapped)
+    return Store(path, parts, labels, meta)
 
 
-def _open_shard(path: Path, shard: dict[str, Any], meta: dict[str, Any]) -> np.ndarray:
-    array = _load(path, mmap=True)
-    expected = ((shard["count"], *meta["shape"]), np.dtype(meta["dtype"]))
-    if (array.shape, array.dtype) != expected:
+class _Shard(BaseModel):
+    file: str
+    count: int
+    sha256: str
+
+
+class _Description(BaseModel, extra="allow"):
+    """What is in ``meta.json``, beside what else a store's maker says."""
+
+    shape: list[int]
+    dtype: str
+    value_range: tuple[int | float, int | float] | None
+    count: int
+    sha256: str
+    parts: dict[str, list[_Shard]]
+    source: str
+    licence: str
+    labels_sha256: str | None = None
+
+
+def _open(
+    path: Path, shape: tuple[int, ...], dtype: np.dtype, digest: str, value_range: Any = None
+) -> np.ndarray:
+    array = _load(path)
+    if (array.shape, array.dtype) != (shape, dtype):
         raise InputError(
-            f"{path}: expected shape {expected[0]} of {expected[1]} as in meta.json, "
+            f"{path}: expected shape {shape} of {dtype} as in meta.json, "
             f"found {array.shape} of {array.dtype}"
         )
-    if known_sha256(path) != shard["sha256"]:
-        rows = max(1, _BLOCK_BYTES // max(1, array[:1].nbytes))
-        for first in range(0, len(array), rows):
-            where = f"{path}, from sample {first}"
-            check_values(array[first : first + rows], meta["value_range"], where)
-        _check_digest(path, shard["sha256"])
+    if known_sha256(path) == digest:
+        return array
+    rows = max(1, _BLOCK_BYTES // max(1, array[:1].nbytes))
+    for first in range(0, len(array), rows):
+        check_values(array[first : first + rows], value_range, f"{path}, from sample {first}")
+    found = sha256(path)
+    if found != digest:
+        raise InputError(f"{path}: expected sha256 {digest} as in meta.json, found {found}")
     return array
 
 
-def _load(path: Path, mmap: bool) -> np.ndarray:
+def _load(path: Path) -> np.ndarray:
+    """Map an array into memory."""
     try:
-        return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+        return np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise InputError(f"{path}: expected an array, found no file") from error
     except (ValueError, EOFError, OSError) as error:
@@ -375,50 +390,31 @@ def _checked(
     shape: tuple[int, ...],
     dtype: str,
     value_range: tuple[float, float] | None,
+    rows: int,
 ) -> Iterator[np.ndarray]:
-    """Yield the blocks in the store's type; raise unless they are what `write_store` says."""
-    done = 0
+    """Yield the blocks, cut where a multiple of ``rows`` samples is full.
+
+    Raise unless they are what `write_store` says.
+    """
+    done, expected = 0, (tuple(shape), np.dtype(dtype))
     for block in blocks:
-        if block.shape[1:] != tuple(shape) or done + len(block) > count:
+        if (block.shape[1:], block.dtype) != expected or done + len(block) > count:
             raise InputError(
-                f"{path}: expected {count} samples of shape {tuple(shape)}, found a block of "
-                f"shape {block.shape} after {done} samples"
+                f"{path}: expected {count} samples of {dtype}, shape {expected[0]}, found a block "
+                f"of shape {block.shape} in {block.dtype} after {done} samples"
             )
         where = f"{path}, samples {done} to {done + len(block) - 1}"
         check_values(block, value_range, where)
-        with np.errstate(over="ignore", invalid="ignore"):
-            stored = block.astype(dtype, copy=False)
-        if stored is not block:  # another type may round, wrap or overflow
-            check_values(stored, value_range, f"{where}, as {dtype}")
-            if np.issubdtype(dtype, np.integer) and not np.array_equal(stored, block):
-                raise InputError(f"{where}: expected values of {dtype}, found others")
+        yield from np.split(block, range(rows - done % rows, len(block), rows))
         done += len(block)
-        yield stored
     if done != count:
         raise InputError(f"{path}: expected {count} samples, found {done}")
-
-
-def _split(blocks: Iterable[np.ndarray], rows: int) -> Iterator[np.ndarray]:
-    """Cut blocks where a multiple of ``rows`` samples is full."""
-    done = 0
-    for block in blocks:
-        while len(block):
-            piece = block[: rows - done % rows]
-            yield piece
-            done += len(piece)
-            block = block[len(piece) :]
 
 
 def _joint_digest(parts: dict[str, list[dict[str, Any]]]) -> str:
     """Return one SHA-256 for all shards of all parts."""
     lines = [f"{part} {shard['sha256']}" for part in sorted(parts) for shard in parts[part]]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _check_digest(path: Path, expected: str) -> None:
-    found = sha256(path)
-    if found != expected:
-        raise InputError(f"{path}: expected sha256 {expected} as in meta.json, found {found}")
 
 
 def check_values(block: np.ndarray, value_range: Any, where: str) -> None:

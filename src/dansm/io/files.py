@@ -4,6 +4,7 @@ Every file is written under a temporary name in its own folder and renamed, so t
 final name is always complete. Which job made it, `dansm.io.records` says.
 """
 
+import fcntl
 import glob
 import hashlib
 import json
@@ -11,12 +12,11 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
-from filelock import FileLock
 from pydantic import BaseModel, ValidationError
 
 from dansm.errors import InputError
@@ -137,26 +137,41 @@ def publish(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Create a file's folder and keep other processes that lock the same file waiting.
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Create a file's folder and keep other processes that lock the same file waiting, or out.
+
+    The kernel takes the lock from a process that dies; the file ``.NAME.lock`` stays. Where the
+    file system has no locks, that is printed and the work goes on.
 
     Raises
     ------
     InputError
-        If the folder cannot be created or written to.
+        If the folder cannot be created or written to; or, unless it is to wait, if another process
+        has the lock.
     """
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    lock = path.with_name(f".{path.name}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        file = open(lock, "ab+", buffering=0)  # noqa: SIM115 - closed below
     except OSError as error:
         raise InputError(
             f"{path.parent}: expected a folder in which {path.name} can be made; {error.strerror}"
         ) from error
-    try:
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            file.seek(0)
+            raise InputError(
+                f"{path}: expected no other job to be making it, found "
+                f"{file.read().decode(errors='replace')}; wait for it, or end it first"
+            ) from None
+        except OSError as error:
+            print(f"{lock}: no protection against a second job ({error.strerror})", flush=True)
+        with suppress(OSError):  # a full disk is no reason to stop
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {os.uname().nodename}".encode())
         yield
-    finally:
-        lock.release()
 
 
 def publish_partial(partial: Path, target: Path) -> None:

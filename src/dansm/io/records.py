@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, PrivateAttr
 from tqdm import tqdm
 
 from dansm.errors import InputError
@@ -75,6 +75,8 @@ class Record(Origin):
     finished: str | None = None
     seconds: float = 0
     files: dict[str, Content] = {}
+    _source: tuple[str, int] = PrivateAttr()  # where it was read, and since when that is there
+    _redated: bool = PrivateAttr(False)
 
 
 class Records:
@@ -96,8 +98,6 @@ class Records:
     def __init__(self, results: Path, about: Iterable[Path | str] | None = None) -> None:
         self.results = Path(results)
         self.jobs: list[Record] = []
-        self._sources: dict[int, tuple[str, int]] = {}  # where a record is, and since when
-        self._dated: dict[int, Record] = {}
         needles = None
         if about is not None:
             needles = [json.dumps(self.name(p), ensure_ascii=False).encode() for p in about]
@@ -108,7 +108,7 @@ class Records:
                 text, written = file.read(), os.fstat(file.fileno()).st_mtime_ns
             if needles is None or any(needle in text for needle in needles):
                 record = parse_model(text, Record, path)
-                self._sources[id(record)] = (path, written)
+                record._source = (path, written)
                 self.jobs.append(record)
         self.jobs.sort(key=lambda record: record.started)
         # Of several jobs that made a file, one after the other, the last counts.
@@ -177,9 +177,9 @@ class Records:
 
         Snakemake touches what a job made, and copying makes new dates.
         """
-        for number, record in self._dated.items():
-            source, written = self._sources[number]
-            if os.stat(source).st_mtime_ns == written:
+        for record in self.jobs:
+            source, written = record._source
+            if record._redated and os.stat(source).st_mtime_ns == written:
                 write_text(Path(source), record.model_dump_json(indent=1))
 
     def verify(self) -> Iterator[str]:
@@ -216,7 +216,7 @@ class Records:
                 if sha256(self.results / name) != content.sha256:
                     return False
                 content.mtime_ns = stat.st_mtime_ns
-                self._dated[id(record)] = record
+                record._redated = True
         except OSError:
             return False
         return True

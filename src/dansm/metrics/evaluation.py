@@ -29,7 +29,7 @@ from dansm.metrics.statistics import ReferenceFeatures
 from dansm.models.networks import make_network
 from dansm.models.trained import snapshot_description
 from dansm.models.weights import load_weights
-from dansm.processes.samplers import make_sampler
+from dansm.processes.samplers import Sampler
 
 PNG = "png"
 GRID_IMAGES = 64
@@ -94,8 +94,7 @@ class RunEvaluator:
         self.store, self.decode, self.metrics = store, decode, metrics
         self.columns = run_columns(run, settings)
         self.samplers = {
-            name: make_sampler(settings.process, solver)
-            for name, solver in sampling.samplers.items()
+            name: Sampler(settings.process, solver) for name, solver in sampling.samplers.items()
         }
         self.snapshots = _checked_snapshots(self.folder, run, settings)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

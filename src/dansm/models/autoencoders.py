@@ -22,7 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dansm.config import PretrainedAutoencoder, Shape, TrainedAutoencoder
-from dansm.data.latents import Posterior
+from dansm.data.latents import Posterior, check_latents
 from dansm.data.store import Store
 from dansm.errors import InputError
 from dansm.io.files import atomic_path, publish, read_json, sha256, write_json
@@ -33,7 +33,7 @@ REPORT = "report.json"
 _CONFIG = "config.json"
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
 _CLASSES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
-_PRECISIONS = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
+_PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def train_autoencoder(settings: TrainedAutoencoder, store: Store, path: Path) -> dict[str, Any]:
@@ -81,18 +81,16 @@ def train_autoencoder(settings: TrainedAutoencoder, store: Store, path: Path) ->
             squared += (reconstructed - images).square().sum().item()
     latents = torch.cat(means)
     error = squared / store.array.size
-    model.register_to_config(scaling_factor=1 / latents.std().item())
-    _save_pretrained(model, path)
     report = {
         "source": f"an autoencoder trained on {settings.dataset}",
         "mixed_precision": "no",
         "images": len(store),
         "reconstruction_mse": error,
         "reconstruction_psnr_db": 10 * math.log10(4 / error),
-        "scaling_factor": model.config["scaling_factor"],
+        "scaling_factor": 1 / latents.std().item(),
         "latent_shape": list(latents.shape[1:]),
     }
-    write_json(path / REPORT, report)
+    _save(model, path, report, report["scaling_factor"])
     return report
 
 
@@ -122,7 +120,6 @@ def fetch_autoencoder(
     if not Path(settings.name).is_dir():
         source += f" at {settings.revision}"
     config = _read_config(_find(settings, source, _CONFIG))
-    name = config["_class_name"]
     stated, wanted = config.get("scaling_factor"), settings.scaling_factor
     if stated is None and wanted is None:
         raise InputError(
@@ -141,19 +138,10 @@ def fetch_autoencoder(
                 f"in {_CONFIG}"
             )
     with torch.device("meta"):
-        skeleton = Codec(_CLASSES[name].from_config(config), {}, "meta")
+        skeleton = Codec(_CLASSES[config["_class_name"]].from_config(config), {}, "meta")
     for dataset, (images, latents) in shapes.items():
-        try:
-            found = tuple(skeleton.encode(torch.empty(1, *images, device="meta")).mean.shape[1:])
-        except RuntimeError as error:
-            raise InputError(
-                f"{source}: expected an autoencoder for the images of dataset {dataset}, shape "
-                f"{images}, found one that cannot encode them ({error})"
-            ) from error
-        if found != latents:
-            raise InputError(
-                f"{source}: dataset {dataset} expects latents of shape {latents}, found {found}"
-            )
+        image = torch.empty(1, *images, device="meta")
+        check_latents(skeleton, image, latents, dataset, source)
     weights = _find(settings, source, _WEIGHTS)
     digest = sha256(weights)
     if settings.sha256 not in (None, digest):
@@ -216,11 +204,8 @@ def write_random_autoencoder(images: Shape, latents: Shape, path: Path) -> None:
         noise = torch.rand(8, *images) * 2 - 1
     with torch.no_grad():
         deviation = model.encode(noise).latent_dist.mean.std().item()
-    model.register_to_config(scaling_factor=1 / deviation)
-    _save_pretrained(model, path)
-    write_json(
-        path / REPORT, {"source": "an autoencoder of random weights", "mixed_precision": "no"}
-    )
+    report = {"source": "an autoencoder of random weights", "mixed_precision": "no"}
+    _save(model, path, report, 1 / deviation)
 
 
 class Codec:
@@ -232,8 +217,6 @@ class Codec:
         The autoencoder; None for datasets whose network sees pixels.
     description
         What is known about it: source, class, checksum of its weights, scaling, precision.
-    device
-        Where it works.
     """
 
     def __init__(
@@ -242,11 +225,17 @@ class Codec:
         description: dict[str, Any],
         device: str,
     ) -> None:
-        self.model = None if model is None else model.to(device).eval().requires_grad_(False)
         self.description = description
-        # The CPU computes in single precision; half precision would only slow it down.
+        self.model = model
+        if model is not None:
+            model.to(device).eval().requires_grad_(False)
+            self._shift = model.config.get("shift_factor") or 0.0
+            self._scale = model.config["scaling_factor"]
+        self._autocast: AbstractContextManager = nullcontext()
         precision = description.get("mixed_precision", "no")
-        self._precision = _PRECISIONS[precision] if device.startswith("cuda") else None
+        # The CPU computes in single precision; half precision would only slow it down.
+        if precision != "no" and device.startswith("cuda"):
+            self._autocast = torch.autocast("cuda", dtype=_PRECISIONS[precision])
 
     @classmethod
     def load(cls, folder: str | Path | None, device: str | None = None) -> "Codec":
@@ -312,31 +301,21 @@ class Codec:
         """
         if self.model is None:
             return Posterior(images, None)
-        shift, scale = self._scaling()
-        with self._autocast():
+        with self._autocast:
             encoded = self.model.encode(images.to(self.model.device))
-        if isinstance(self.model, AutoencoderTiny):
-            return Posterior((encoded.latents.float() - shift) * scale, None)
-        posterior = encoded.latent_dist
-        return Posterior((posterior.mean.float() - shift) * scale, posterior.std.float() * scale)
+        tiny = isinstance(self.model, AutoencoderTiny)
+        mean = encoded.latents if tiny else encoded.latent_dist.mean
+        deviation = None if tiny else encoded.latent_dist.std.float() * self._scale
+        return Posterior((mean.float() - self._shift) * self._scale, deviation)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Return the images, about [-1, 1] but not clipped, of scaled latents."""
         if self.model is None:
             return latents
-        shift, scale = self._scaling()
-        with self._autocast():
-            images = self.model.decode(latents.to(self.model.device) / scale + shift).sample
-        return images.float()
-
-    def _scaling(self) -> tuple[float, float]:
-        return self.model.config.get("shift_factor") or 0.0, self.model.config["scaling_factor"]
-
-    def _autocast(self) -> AbstractContextManager:
-        if self._precision is None:
-            return nullcontext()
-        return torch.autocast("cuda", dtype=self._precision)
+        with self._autocast:
+            scaled = latents.to(self.model.device) / self._scale + self._shift
+            return self.model.decode(scaled).sample.float()
 
 
 def _find(settings: PretrainedAutoencoder, source: str, name: str) -> Path:
@@ -399,9 +378,11 @@ def _small_autoencoder(shape: Shape, channels: tuple[int, ...], latents: int) ->
     )
 
 
-def _save_pretrained(model: AutoencoderKL, path: Path) -> None:
+def _save(model: AutoencoderKL, path: Path, report: dict[str, Any], scaling_factor: float) -> None:
+    model.register_to_config(scaling_factor=scaling_factor)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         model.save_pretrained(folder)
         for file in sorted(Path(folder).iterdir()):
             publish(file, path / file.name)
+    write_json(path / REPORT, report)

@@ -17,8 +17,6 @@ def make_network(preset: Network, shape: Shape, seed: int | None = None) -> UNet
 
     Parameters
     ----------
-    preset
-        Channels, depth, attention and dropout.
     shape
         Channels, height and width of a sample.
     seed

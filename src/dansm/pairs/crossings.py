@@ -51,16 +51,12 @@ def count_crossings(
 
     Parameters
     ----------
-    draws
-        As read by `dansm.pairs.paths.read_pairs`.
     pairs, perplexity
         Of a t-SNE.
     embeddings
-        How many of them for each kind.
+        How many t-SNEs there are of each kind.
     dataset
-        Name of the dataset.
-    path, embedding
-        The table and the npz.
+        Its name.
 
     Raises
     ------

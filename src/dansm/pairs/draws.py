@@ -15,7 +15,7 @@ from dansm.errors import InputError
 from dansm.io.files import atomic_path
 from dansm.models.trained import load_model
 from dansm.pairs.paths import preferable_noises
-from dansm.processes.samplers import make_sampler
+from dansm.processes.samplers import Sampler
 from dansm.randomness import generator
 
 
@@ -31,8 +31,7 @@ class TrainedRun(NamedTuple):
     def of(cls, described: Mapping[str, Any]) -> Self:
         """Return the run that a rule's parameters describe, by the names of the fields."""
         settings = RunSettings.model_validate(described["settings"])
-        changes = {"settings": settings, "folder": Path(described["folder"])}
-        return cls(**{**described, **changes})
+        return cls(**{**described, "settings": settings, "folder": Path(described["folder"])})
 
     def load(self) -> nn.Module:
         """Return its model; see `dansm.models.trained.load_model`."""
@@ -41,7 +40,7 @@ class TrainedRun(NamedTuple):
     def generate(self, network: nn.Module, count: int) -> Tensor:
         """Return what the model makes of the first preferable noises by RK45, in its own space."""
         device = next(network.parameters()).device
-        sampler = make_sampler(self.settings.process, Pick("rk45"))
+        sampler = Sampler(self.settings.process, Pick("rk45"))
         parts = []
         for noise in preferable_noises(count, self.settings.shape).split(self.batch_size):
             with torch.inference_mode():
@@ -69,16 +68,12 @@ def draw_pairs(
 
     Parameters
     ----------
-    path
-        The file.
     run
         The model that generates the samples; None takes them from the store.
     store
         The dataset; needed without a run.
     draws, count
         How many draws of how many samples.
-    match_sizes, seed
-        Of the noises that `PairDraws` draws.
 
     Raises
     ------

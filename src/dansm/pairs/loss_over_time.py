@@ -31,8 +31,6 @@ def measure_loss_over_time(
     ----------
     runs
         Finished runs of rectified flow.
-    path
-        The table.
     count
         Pairs of each model.
     match_size

@@ -129,14 +129,10 @@ def measure_paths(pairs: PairDraws, batch_sizes: Sequence[int], dataset: str, pa
 
     Parameters
     ----------
-    pairs
-        As read by `read_pairs`.
     batch_sizes
         For ``nearest_share``; at most the samples of a draw.
     dataset
-        Their name.
-    path
-        The table.
+        Its name.
     """
     rows: list[dict[str, object]] = []
     for kind in pairs.kinds:

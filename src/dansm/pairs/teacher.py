@@ -16,7 +16,7 @@ from dansm.io.run_folder import MODEL
 from dansm.models.trained import load_model
 from dansm.processes.grids import sampling_times
 from dansm.processes.registry import PROCESSES, SOLVERS
-from dansm.processes.samplers import make_sampler
+from dansm.processes.samplers import Sampler
 from dansm.randomness import generator
 
 
@@ -51,19 +51,13 @@ def make_pairs(
     ----------
     settings, folder
         The teacher's run.
-    sampler
-        A solver with its grid.
     steps
         Nominal number of steps; 0 for a solver that takes none.
-    count
-        How many pairs.
     states
         How many states between noise and sample are kept, of times of the solver's grid that are
         evenly spaced on it.
-    work
-        Folder of the batches that are done, until all are.
-    path
-        Folder of the store.
+    work, path
+        Folders of the batches that are done, until all are, and of the store.
 
     Raises
     ------
@@ -71,9 +65,8 @@ def make_pairs(
         If the teacher has no finished weights, or the solver stops at fewer times between; or see
         `write_pairs`.
     """
-    solver = make_sampler(settings.process, sampler)
-    entry = PROCESSES[settings.process.name]
-    times = sampling_times(entry, entry.times, sampler, steps)
+    solver = Sampler(settings.process, sampler)
+    times = sampling_times(PROCESSES[settings.process.name], sampler, steps)
     # An adaptive solver goes from the first of its times to the last.
     parts = len(times) - 1
     if states >= parts and states:

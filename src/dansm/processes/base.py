@@ -1,8 +1,9 @@
 """What every process offers."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from fractions import Fraction
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,7 +37,7 @@ class Point(NamedTuple):
     weight: Tensor | None = None
 
 
-class Process(Protocol):
+class Process(ABC):
     """A path between noise and data: points to train on, and a differential equation to sample.
 
     Sampling counts time from 0 (noise) to 1 (data), in fractions, so that no grid depends on
@@ -55,15 +56,16 @@ class Process(Protocol):
     """
 
     name: str
-    times: int | None
-    last: Fraction
+    times: int | None = None
+    last = Fraction(1)
 
+    @abstractmethod
     def draw_times(
         self, distribution: TimeDistribution, samples: Tensor, stream: torch.Generator
     ) -> Tensor:
         """Return a time for each sample, as `point` counts them, shape ``(n,)``."""
-        ...
 
+    @abstractmethod
     def point(self, samples: Tensor, noise: Tensor, times: Tensor) -> Point:
         """Return what training shows of pairs at times of their own.
 
@@ -74,29 +76,28 @@ class Process(Protocol):
         times
             Shape ``(n,)``, from `draw_times`.
         """
-        ...
 
+    @abstractmethod
     def coordinate(self, time: Fraction) -> float:
         """Return the integration variable u at a time."""
-        ...
 
     def start(self, noise: Tensor, time: Fraction) -> Tensor:
         """Return the coordinates y of noise that is taken for the points at a time."""
-        ...
+        return noise
 
+    @abstractmethod
     def velocity(self, network: Conditioned, points: Tensor, coordinate: float) -> Tensor:
         """Return dy/du, at the price of one evaluation of the network."""
-        ...
 
     def finish(self, points: Tensor) -> Tensor:
         """Return the samples at coordinates y of time 1."""
-        ...
+        return points
 
+    @abstractmethod
     def euler(
         self, network: Conditioned, points: Tensor, time: Fraction, following: Fraction
     ) -> Tensor:
         """Return the points themselves (not y) after the process's own first-order step."""
-        ...
 
 
 class Counted:

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dansm.processes.base import Conditioned, Point
+from dansm.processes.base import Conditioned, Point, Process
 from dansm.processes.grids import time_index
 from dansm.processes.registry import PROCESSES
 from dansm.processes.times import TimeDistribution
 
 
-class Diffusion:
+class Diffusion(Process):
     """Linear β from 1e-4 to 0.02 over T = 1000 times; the network predicts the noise.
 
     ``x_t = √ᾱ_t x + √(1 − ᾱ_t) z`` for t = 0 … T − 1.
@@ -24,16 +24,11 @@ class Diffusion:
     """
 
     name = "diffusion"
+    times = PROCESSES["diffusion"].times
+    last = 1 - Fraction(1, times)
 
-    def __init__(
-        self,
-        beta_start: float = 1e-4,
-        beta_end: float = 0.02,
-        times: int = PROCESSES["diffusion"].times,
-    ) -> None:
-        betas = torch.linspace(beta_start, beta_end, times, dtype=torch.float64)
-        self.times = times
-        self.last = 1 - Fraction(1, times)
+    def __init__(self) -> None:
+        betas = torch.linspace(1e-4, 0.02, self.times, dtype=torch.float64)
         self.alphas_bar = torch.cumprod(1 - betas, dim=0)
         self._log_sigmas = (0.5 * ((1 - self.alphas_bar).log() - self.alphas_bar.log())).numpy()
 
@@ -64,10 +59,6 @@ class Diffusion:
             np.interp(np.log(coordinate), self._log_sigmas, np.arange(self.times, dtype=float))
         )
         return network(points / (1 + coordinate**2) ** 0.5, condition)
-
-    def finish(self, points: Tensor) -> Tensor:
-        """Return the points: σ = 0."""
-        return points
 
     def euler(
         self, network: Conditioned, points: Tensor, time: Fraction, following: Fraction

@@ -3,7 +3,6 @@
 Free of PyTorch, so that plans can count. Times are fractions from 0 (noise) to 1 (data).
 """
 
-from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -45,17 +44,9 @@ def time_index(time: Fraction, number: int) -> int:
     return round(number * (1 - time)) - 1
 
 
-def sampling_times(
-    entry: ProcessEntry, number: int | None, solver: Pick, steps: int | None
-) -> list[Fraction]:
-    """Return all times of a sampler, from its first evaluation to 1; see `evaluations`.
-
-    Parameters
-    ----------
-    number
-        Of the process's discrete times; None: time is continuous.
-    """
-    options = grid_options(entry, number, solver)
+def sampling_times(process: ProcessEntry, solver: Pick, steps: int | None) -> list[Fraction]:
+    """Return all times of a sampler, from its first evaluation to 1; see `evaluations`."""
+    options, number = grid_options(process, solver), process.times
     times = options.get("times")
     if SOLVERS[solver.name].adaptive or times is not None:
         if steps:
@@ -68,7 +59,7 @@ def sampling_times(
     return GRIDS[options["grid"]].load()(steps, number)
 
 
-def grid_options(entry: ProcessEntry, number: int | None, solver: Pick) -> dict[str, Any]:
+def grid_options(process: ProcessEntry, solver: Pick) -> dict[str, Any]:
     """Return all options of a solver, with the process's own grid where none is named.
 
     Raises
@@ -77,25 +68,22 @@ def grid_options(entry: ProcessEntry, number: int | None, solver: Pick) -> dict[
         If the process has no such grid, or too few discrete times for those given.
     """
     options = options_of(entry_of(SOLVERS, solver, "solver"), solver)
-    if options.get("times") is not None:
-        _check_distinct(options["times"], number, solver)
-    elif "grid" in options:
-        options["grid"] = options["grid"] or entry.grids[0]
-        if options["grid"] not in entry.grids:
+    if options.get("times") is None:
+        if "grid" in options:
+            options["grid"] = options["grid"] or process.grids[0]
+            if options["grid"] not in process.grids:
+                raise InputError(
+                    f"{solver.text}: expected a grid of {process.name}, one of "
+                    f"{list(process.grids)}"
+                )
+    elif process.times is not None:
+        indices = [time_index(Fraction(time), process.times) for time in options["times"]]
+        if len(set(indices)) < len(indices):
             raise InputError(
-                f"{solver.text}: expected a grid of {entry.name}, one of {list(entry.grids)}"
+                f"{solver.text}: expected times that are different ones of {process.times}, "
+                f"found {indices}"
             )
     return options
-
-
-def _check_distinct(times: Sequence[float], number: int | None, solver: Pick) -> None:
-    if number is None:
-        return
-    indices = [time_index(Fraction(time), number) for time in times]
-    if len(set(indices)) < len(indices):
-        raise InputError(
-            f"{solver.text}: expected times that are different ones of {number}, found {indices}"
-        )
 
 
 def evaluations(process: Pick, solver: Pick, steps: int | None = None) -> int | None:
@@ -114,7 +102,7 @@ def evaluations(process: Pick, solver: Pick, steps: int | None = None) -> int | 
         If the process has no such grid, or the solver on it no such number of steps.
     """
     entry = entry_of(PROCESSES, process, "process")
-    times = sampling_times(entry, entry.times, solver, steps)
+    times = sampling_times(entry, solver, steps)
     chosen: SolverEntry = SOLVERS[solver.name]
     if chosen.adaptive:
         return None

@@ -9,13 +9,13 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from dansm.processes.base import Conditioned, Point
+from dansm.processes.base import Conditioned, Point, Process
 from dansm.processes.times import TimeDistribution
 
 TIME_SCALE = 999.0
 
 
-class RectifiedFlow:
+class RectifiedFlow(Process):
     """Straight paths, followed in t from ε to 1; see `dansm.processes.base.Process`.
 
     Parameters
@@ -25,8 +25,6 @@ class RectifiedFlow:
     """
 
     name = "rectified_flow"
-    times = None
-    last = Fraction(1)
 
     def __init__(self, epsilon: float = 1e-3) -> None:
         self.epsilon = epsilon
@@ -47,17 +45,9 @@ class RectifiedFlow:
         """Return t, which runs from ε."""
         return self.epsilon + (1 - self.epsilon) * time.numerator / time.denominator
 
-    def start(self, noise: Tensor, time: Fraction) -> Tensor:
-        """Return the noise."""
-        return noise
-
     def velocity(self, network: Conditioned, points: Tensor, coordinate: float) -> Tensor:
         """Return the network's answer at t."""
         return network(points, TIME_SCALE * coordinate)
-
-    def finish(self, points: Tensor) -> Tensor:
-        """Return the points."""
-        return points
 
     def euler(
         self, network: Conditioned, points: Tensor, time: Fraction, following: Fraction

@@ -4,7 +4,6 @@ An entry of `dansm.processes.registry.TIMES` is a function ``(count, stream, **o
 times in [0, 1), or a subclass of `TimeDistribution` that takes the options.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 
@@ -15,18 +14,18 @@ from dansm.couplings.registry import Pick
 from dansm.processes.registry import TIMES, entry_of, options_of
 
 
-class TimeDistribution(ABC):
-    """A distribution of times from 0 (noise) to 1 (data)."""
+class TimeDistribution:
+    """A distribution of times from 0 (noise) to 1 (data).
 
-    @abstractmethod
-    def draw(self, count: int, stream: torch.Generator) -> Tensor:
-        """Return times in [0, 1), shape ``(count,)``, float32, on the CPU.
+    Parameters
+    ----------
+    draw
+        A function of a count and a CPU generator, the only source of randomness, that returns times
+        in [0, 1), shape ``(count,)``, float32, on the CPU.
+    """
 
-        Parameters
-        ----------
-        stream
-            CPU generator, the only source of randomness.
-        """
+    def __init__(self, draw: Callable[[int, torch.Generator], Tensor]) -> None:
+        self.draw = draw
 
     def draw_index(self, count: int, number: int, stream: torch.Generator) -> Tensor:
         """Return which of a number of discrete times, 0 next to the data, int64.
@@ -39,25 +38,18 @@ class TimeDistribution(ABC):
 class Uniform(TimeDistribution):
     """Every time equally often; discrete times without a detour by floating point."""
 
-    def draw(self, count: int, stream: torch.Generator) -> Tensor:
-        """Return uniform times; see `TimeDistribution.draw`."""
-        return torch.rand(count, generator=stream)
+    def __init__(self) -> None:
+        super().__init__(lambda count, stream: torch.rand(count, generator=stream))
 
     def draw_index(self, count: int, number: int, stream: torch.Generator) -> Tensor:
         """Return uniform discrete times; see `TimeDistribution.draw_index`."""
         return torch.randint(number, (count,), generator=stream)
 
 
-class _Drawn(TimeDistribution):
-    def __init__(self, function: Callable[[int, torch.Generator], Tensor]) -> None:
-        self._function = function
-
-    def draw(self, count: int, stream: torch.Generator) -> Tensor:
-        return self._function(count, stream)
-
-
 def make_times(pick: Pick) -> TimeDistribution:
     """Return a distribution of `dansm.processes.registry.TIMES`."""
     entry = entry_of(TIMES, pick, "times")
     found, options = entry.load(), options_of(entry, pick)
-    return found(**options) if isinstance(found, type) else _Drawn(partial(found, **options))
+    if isinstance(found, type):
+        return found(**options)
+    return TimeDistribution(partial(found, **options))

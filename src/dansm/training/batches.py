@@ -1,48 +1,16 @@
 """Batches of samples in the order of training."""
 
 from collections.abc import Iterator
-from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from dansm.config import RunSettings
 from dansm.couplings import Batch
+from dansm.data.pair_store import PairStore
+from dansm.data.store import Store
 from dansm.errors import InputError
 from dansm.randomness import generator
-
-
-class Source(Protocol):
-    """Samples by rows, as `dansm.data.store.Store` has them."""
-
-    has_posterior: bool
-
-    def __len__(self) -> int: ...
-
-    def draw(
-        self, rows: np.ndarray, mirrored: Tensor | None = None, noise: Tensor | None = None
-    ) -> Tensor:
-        """Return samples; see `dansm.data.store.Store.draw`."""
-        ...
-
-
-class SamplesOfPairs:
-    """The samples of pairs as a source of batches; their noise is looked up by the coupling."""
-
-    has_posterior = False
-
-    def __init__(self, samples: Tensor) -> None:
-        self._samples = samples
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def draw(
-        self, rows: np.ndarray, mirrored: Tensor | None = None, noise: Tensor | None = None
-    ) -> Tensor:
-        """Return samples, neither mirrored nor noisy, which would part them from their noise."""
-        return self._samples[torch.from_numpy(rows)].float()
 
 
 class ShuffledBatches:
@@ -53,7 +21,9 @@ class ShuffledBatches:
     time.
     """
 
-    def __init__(self, source: Source, settings: RunSettings, rank: int, ranks: int) -> None:
+    def __init__(
+        self, source: Store | PairStore, settings: RunSettings, rank: int, ranks: int
+    ) -> None:
         if settings.batch_size % ranks:
             raise InputError(
                 f"batch_size {settings.batch_size}: expected a multiple of {ranks} processes"

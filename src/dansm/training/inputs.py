@@ -19,10 +19,6 @@ def coupling_inputs(
 
     Parameters
     ----------
-    pick
-        The coupling.
-    store
-        The dataset.
     potentials
         File of those fitted to the dataset.
     pairs

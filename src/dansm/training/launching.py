@@ -30,10 +30,8 @@ def launch_training(
 
     Parameters
     ----------
-    settings, folder, potentials, pairs, start
-        As for `dansm.training.trainer.Trainer`.
     store
-        Folder of the dataset's store.
+        Folder of the dataset's store; the rest is as for `dansm.training.trainer.Trainer`.
     processes
         How many share each batch.
     threads

@@ -17,8 +17,6 @@ class RollingState:
 
     Parameters
     ----------
-    path
-        The file.
     seconds
         Least time between two saves; it grows where saving is slow.
     """

@@ -22,22 +22,16 @@ class RecentSteps:
     waiting_seconds: float = 0.0  # of training, for pairs
     started: float = field(default_factory=time.perf_counter)
 
-    @property
-    def seconds(self) -> float:
-        """Seconds since the last line."""
-        return time.perf_counter() - self.started
-
     def values(self) -> tuple[list[float], list[float]]:
         """Return losses and gradient norms."""
-        both = self.losses, self.gradient_norms
-        losses, norms = (torch.stack(values).tolist() if values else [] for values in both)
-        return losses, norms
+        losses, norms = self.losses, self.gradient_norms
+        return (torch.stack(losses).tolist(), torch.stack(norms).tolist()) if losses else ([], [])
 
     def speeds(self, batch_size: int) -> dict[str, float]:
         """Return speed, waiting times and memory, with their names in ``stats.jsonl``."""
         count = len(self.losses)
         return {
-            "images_per_second": count * batch_size / self.seconds,
+            "images_per_second": count * batch_size / (time.perf_counter() - self.started),
             "pairing_ms_per_batch": 1000 * self.pairing_seconds / count,
             "waiting_ms_per_batch": 1000 * self.waiting_seconds / count,
             "peak_memory_mib": peak_memory() / 2**20,
@@ -51,7 +45,7 @@ class RecentSteps:
             "gradient_norms": norms,
             "pairing_seconds": self.pairing_seconds,
             "waiting_seconds": self.waiting_seconds,
-            "seconds": self.seconds,
+            "seconds": time.perf_counter() - self.started,
         }
 
     @classmethod

@@ -31,7 +31,7 @@ from dansm.data.pair_store import PairStore, open_pairs
 from dansm.data.store import Store
 from dansm.errors import InputError, InterruptedTraining, TrainingError
 from dansm.geometry import path_length
-from dansm.io.files import atomic_path, publish, sha256, write_json
+from dansm.io.files import atomic_path, locked, publish, sha256, write_json
 from dansm.io.provenance import provenance
 from dansm.io.run_folder import MODEL, RUN, SNAPSHOTS, STATE, STATS, TRAINING
 from dansm.models.networks import make_network, tune_network
@@ -39,12 +39,12 @@ from dansm.models.trained import network_description, snapshot_description
 from dansm.models.weights import load_weights, save_weights
 from dansm.processes.objective import make_objective
 from dansm.randomness import generator, stream_seed
-from dansm.training.batches import SamplesOfPairs, ShuffledBatches
+from dansm.training.batches import ShuffledBatches
 from dansm.training.inputs import coupling_inputs, make_run_coupling
 from dansm.training.prefetching import Prefetcher
 from dansm.training.state import RollingState
 from dansm.training.statistics import RecentSteps
-from dansm.training.stopping import only_training, stop_requests
+from dansm.training.stopping import stop_requests
 
 _TICKS = 100  # lines of stats.jsonl in a whole run, about
 _AGREEING_STEPS = 10  # between two times that several processes ask each other whether to stop
@@ -88,11 +88,10 @@ class Trainer:
         state_seconds: float = 5.0,
     ) -> None:
         self.settings = settings
-        self.store = store
         self.folder = Path(folder)
         self.work = self.folder / TRAINING
         teacher_pairs = _open_pairs(settings, pairs)
-        _check_samples(settings, store, teacher_pairs)
+        _check_samples(settings, store)
         self.accelerator = _accelerator(settings.mixed_precision)
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
         # Beside the settings, what the run is: checksums of what it was given.
@@ -122,7 +121,8 @@ class Trainer:
         self.coupling: Coupling = make_run_coupling(
             settings.coupling, stream_seed(settings.seed, "coupling", rank), inputs
         )
-        source = store if teacher_pairs is None else SamplesOfPairs(teacher_pairs.samples)
+        # Noises of pairs are looked up by their coupling.
+        source = store if teacher_pairs is None else teacher_pairs
         self.batches = ShuffledBatches(source, settings, rank, ranks)
         self.batches.device = self.device
         self.state = RollingState(self.work / STATE, state_seconds)
@@ -151,14 +151,12 @@ class Trainer:
     @property
     def identity(self) -> str:
         """What a state must agree on to be continued."""
-        return json.dumps(
-            {
-                "settings": self.settings.canonical_json(),
-                "processes": self.accelerator.num_processes,
-                "mixed_precision": self.accelerator.mixed_precision,
-                **self.origins,
-            }
-        )
+        identity = {
+            "settings": self.settings.canonical_json(),
+            "processes": self.accelerator.num_processes,
+            "mixed_precision": self.accelerator.mixed_precision,
+        }
+        return json.dumps(identity | self.origins)
 
     def run(self) -> None:
         """Train from the last state to the end, and write the run's results.
@@ -174,7 +172,7 @@ class Trainer:
         """
         with ExitStack() as stack:
             if self.accelerator.is_main_process:  # of several, it locks the folder for all
-                stack.enter_context(only_training(self.folder))
+                stack.enter_context(locked(self.state.path, wait=False))
             self._run(stack.enter_context(stop_requests()))
 
     def _run(self, requests: list[int]) -> None:
@@ -214,7 +212,8 @@ class Trainer:
                     self.tick(pair, board)
                     if snapshot:
                         self.take_snapshot()
-                    if self.step < settings.steps and self.is_time_to_save():
+                    # The main process decides for all whether it is time to save.
+                    if self.step < settings.steps and broadcast_object_list([self.state.due])[0]:
                         with prefetcher.paused() as ahead:
                             self.save_state(ahead)
                 if self.step < settings.steps and self.stop_requested(bool(requests)):
@@ -319,10 +318,6 @@ class Trainer:
             save_weights(path, weights, snapshot_description(self.settings, self.images_seen))
             entry = {"file": name, "images_seen": self.images_seen, "sha256": sha256(path)}
             self.snapshots.append(entry)
-
-    def is_time_to_save(self) -> bool:
-        """Tell whether the state is due; the main process decides for all."""
-        return broadcast_object_list([self.state.due])[0]
 
     def save_state(self, ahead: list[Pairs]) -> None:
         """Replace the rolling state by the present one.
@@ -448,7 +443,7 @@ def _open_pairs(settings: RunSettings, pairs: Path | None) -> PairStore | None:
     return opened
 
 
-def _check_samples(settings: RunSettings, store: Store, pairs: PairStore | None) -> None:
+def _check_samples(settings: RunSettings, store: Store) -> None:
     if tuple(store.array.shape[1:]) != tuple(settings.shape):
         raise InputError(
             f"{store.path}: expected samples of shape {tuple(settings.shape)} as in the config, "

@@ -35,7 +35,7 @@ from dansm.metrics.evaluation import GRID_IMAGES
 from dansm.metrics.statistics import KEPT_FEATURES
 from dansm.models.autoencoders import autoencoder_skeleton
 from dansm.models.networks import make_network
-from dansm.processes.samplers import make_sampler
+from dansm.processes.samplers import Sampler
 from dansm.workflow.dry_run import Job
 from dansm.workflow.run_lookups import RunLookups
 
@@ -359,7 +359,7 @@ def _evaluations(run: Run, solver: Pick, steps: int) -> int:
     """Return how often a network is evaluated for a sample."""
     if SOLVERS[solver.name].adaptive:
         return _ADAPTIVE_EVALUATIONS
-    sampler = make_sampler(run.process, solver)
+    sampler = Sampler(run.process, solver)
     return sampler.sample(lambda points, times: points, torch.zeros(1, 1), steps).nfe
 
 

@@ -42,7 +42,7 @@ def test_pair_k_is_in_row_k_of_noise_and_sample(tmp_path, count):
     assert len(pairs) == count and pairs.noise.shape == pairs.samples.shape == (count, *SHAPE)
     expected = points_of(range(count))
     assert torch.equal(pairs.noise, expected[:, 0]) and torch.equal(pairs.samples, expected[:, 1])
-    assert pairs.states is None and pairs.times == []
+    assert pairs.meta["times"] == []
     # Evaluations of the batches 0–3, 4–7, 8–9.
     nfe = [3 + k // 4 * 4 for k in range(count)]
     assert pairs.meta["nfe"] == pytest.approx(np.mean(nfe))
@@ -52,9 +52,9 @@ def test_pair_k_is_in_row_k_of_noise_and_sample(tmp_path, count):
 
 def test_states_between_are_kept_with_their_times(tmp_path):
     pairs = write(tmp_path, states=3)
-    assert torch.equal(pairs.states, points_of(range(10), 3)[:, 1:-1])
+    assert torch.equal(pairs.points, points_of(range(10), 3))
     assert torch.equal(pairs.samples, points_of(range(10), 3)[:, -1])
-    assert pairs.times == [0.25, 0.5, 0.75]
+    assert pairs.meta["times"] == [0.25, 0.5, 0.75]
 
 
 def test_the_tensors_are_mapped_not_read(tmp_path):

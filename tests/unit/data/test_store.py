@@ -263,8 +263,8 @@ def test_a_description_that_does_not_fit_is_refused(make_store, changes, message
     ("text", "message"),
     [
         (None, "expected a JSON file, found none"),
-        ("{", "expected valid JSON"),
-        ('{"count": 5}', "expected keys .*'dtype', 'licence', 'parts', 'sha256'"),
+        ("{", "all of it: expected the JSON of a valid description, found: Invalid JSON"),
+        ('{"count": 5}', "shape: expected the JSON of a valid description, found: Field required"),
     ],
 )
 def test_a_missing_or_damaged_description_is_refused(make_store, text, message):

@@ -17,7 +17,7 @@ from dansm.metrics.extractors import Extractor, Features
 from dansm.metrics.statistics import ReferenceFeatures
 from dansm.models.networks import make_network
 from dansm.models.weights import load_weights
-from dansm.processes.samplers import make_sampler
+from dansm.processes.samplers import Sampler
 from dansm.randomness import image_noises
 
 from ..factories import make_sampling, make_settings, write_run
@@ -67,7 +67,7 @@ def sampled_by_hand(run, first=20):
     network = make_network(SETTINGS.network, SETTINGS.shape).eval()
     load_weights(folder / "model.safetensors", network, {})
     with torch.no_grad():
-        samples, _ = make_sampler(SETTINGS.process, Pick("euler")).sample(
+        samples, _ = Sampler(SETTINGS.process, Pick("euler")).sample(
             lambda x, t: network(x, t).sample, image_noises(first, 20, (1, 4, 4)), 3
         )
     return store.to_stored_range(samples)

@@ -8,7 +8,7 @@ from dansm.catalogue import Pick
 from dansm.config import Network
 from dansm.metrics.sampling import DECODED_AT_ONCE, generate
 from dansm.models.networks import make_network
-from dansm.processes.samplers import make_sampler
+from dansm.processes.samplers import Sampler
 
 NETWORK = Network(channels=[4], layers_per_block=1, attention_at=[], dropout=0, norm_groups=2)
 
@@ -21,7 +21,7 @@ def store(make_store):
 def generated(store, decode, batch_size):
     options = {"shape": (1, 4, 4), "steps": 2, "first": 3, "count": 70}
     network = make_network(NETWORK, (1, 4, 4), seed=0).eval()
-    sampler = make_sampler(Pick("rectified_flow"), Pick("euler"))
+    sampler = Sampler(Pick("rectified_flow"), Pick("euler"))
     return list(generate(network, sampler, store, decode, batch_size=batch_size, **options))
 
 

@@ -10,7 +10,7 @@ from dansm.models.networks import make_network
 from dansm.models.weights import load_weights
 from dansm.pairs.draws import TrainedRun, draw_pairs
 from dansm.pairs.paths import FIRST_IMAGE, PREFERABLE, RANDOM, Kind, read_pairs
-from dansm.processes.samplers import make_sampler
+from dansm.processes.samplers import Sampler
 from dansm.randomness import generator
 
 from ..factories import make_settings, write_run
@@ -40,7 +40,7 @@ def test_preferable_noises_are_those_the_finished_model_makes_the_samples_of(run
     network = make_network(SETTINGS.network, SETTINGS.shape).eval()
     load_weights(run.folder / "model.safetensors", network, {})
     with torch.no_grad():
-        samples, _ = make_sampler(SETTINGS.process, Pick("rk45")).sample(
+        samples, _ = Sampler(SETTINGS.process, Pick("rk45")).sample(
             lambda x, t: network(x, t).sample, noise.flatten(0, 1)[4:8]
         )
     torch.testing.assert_close(pairs.samples.flatten(0, 1)[4:8], samples, rtol=0, atol=1e-5)

@@ -19,7 +19,7 @@ from dansm.models.weights import save_weights
 from dansm.pairs import teacher
 from dansm.pairs.teacher import make_pairs, pair_noises
 from dansm.processes.rectified_flow import TIME_SCALE
-from dansm.processes.samplers import make_sampler
+from dansm.processes.samplers import Sampler
 from dansm.randomness import generator, image_noises
 
 from ..factories import make_settings
@@ -92,7 +92,7 @@ def test_noises_are_gaussian_and_of_no_other_use():
 def test_pairs_are_noises_and_what_the_teacher_makes_of_them(tmp_path, gaussian):
     pairs = pairs_of(tmp_path)
     assert torch.equal(pairs.noise, pair_noises(0, range(20), SHAPE))
-    sampler = make_sampler(Pick("rectified_flow"), EULER)
+    sampler = Sampler(Pick("rectified_flow"), EULER)
     expected = sampler.sample(lambda *a: gaussian(*a).sample, pairs.noise.clone(), 4)
     torch.testing.assert_close(pairs.samples, expected.samples.detach())
     assert pairs.meta == {
@@ -126,13 +126,13 @@ def test_one_step_along_a_gaussian_teachers_pairs_is_exact(tmp_path, gaussian, s
 @pytest.mark.parametrize("sampler", [EULER, HEUN], ids=["euler", "heun"])
 def test_states_between_are_those_that_the_sampler_passes(tmp_path, gaussian, sampler):
     pairs = pairs_of(tmp_path, sampler=sampler, steps=8, states=3)
-    assert pairs.times == [0.25, 0.5, 0.75] and pairs.states.shape == (20, 3, *SHAPE)
+    assert pairs.meta["times"] == [0.25, 0.5, 0.75] and pairs.points.shape == (20, 5, *SHAPE)
     # From the noise, two of eight steps lead to the first of them.
     points = pairs.noise.clone()
     grid = [1e-3 + (1 - 1e-3) * k / 8 for k in range(9)]
     for k, (start, end) in enumerate(itertools.pairwise(grid)):
         if k in (2, 4, 6):
-            torch.testing.assert_close(pairs.states[:, k // 2 - 1], points.detach())
+            torch.testing.assert_close(pairs.points[:, k // 2], points.detach())
         times = torch.full((20,), TIME_SCALE)
         first = gaussian(points, times * start).sample
         if sampler == EULER:
@@ -152,14 +152,16 @@ def test_a_state_of_diffusion_is_a_noisy_sample(tmp_path, monkeypatch, gaussian)
             self.weight = nn.Parameter(torch.zeros(1))
 
         def forward(self, points, conditions):
-            process = make_sampler(Pick("diffusion"), EULER).process
+            process = Sampler(Pick("diffusion"), EULER).process
             alpha = process.alphas_bar[conditions.long()].float().reshape(-1, 1, 1, 1)
             return Gaussian.Answer(points / (1 - alpha).sqrt())
 
     monkeypatch.setattr(teacher, "load_model", lambda folder, settings: Clean())
     pairs = pairs_of(tmp_path, steps=10, states=4, process="diffusion", count=4)
-    assert pairs.times == [0.2, 0.4, 0.6, 0.8]
-    shares = pairs.states.flatten(2).norm(dim=2) / pairs.noise.flatten(1).norm(dim=1)[:, None]
+    assert pairs.meta["times"] == [0.2, 0.4, 0.6, 0.8]
+    shares = (
+        pairs.points[:, 1:-1].flatten(2).norm(dim=2) / pairs.noise.flatten(1).norm(dim=1)[:, None]
+    )
     assert (shares.diff(dim=1) < 0).all() and pairs.samples.abs().max() < 0.05
 
 
@@ -210,7 +212,7 @@ def test_the_teacher_is_the_run_that_the_settings_say(tmp_path):
     pairs = pairs_of(tmp_path, count=3)
     # The last batch is whole too.
     noise = pair_noises(0, range(8), SHAPE)
-    sampler = make_sampler(settings.process, EULER)
+    sampler = Sampler(settings.process, EULER)
     with torch.inference_mode():
         expected = sampler.sample(lambda *a: network(*a).sample, noise, 4).samples
     torch.testing.assert_close(pairs.samples, expected[:3])

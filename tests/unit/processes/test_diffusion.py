@@ -7,7 +7,7 @@ from diffusers import DDIMScheduler
 from dansm.couplings.registry import Pick
 from dansm.processes.diffusion import Diffusion
 from dansm.processes.objective import make_objective
-from dansm.processes.samplers import make_sampler
+from dansm.processes.samplers import Sampler
 
 DIFFUSION = Diffusion()
 OBJECTIVE = make_objective(Pick("diffusion"), Pick("uniform"), Pick("squared_error"))
@@ -38,7 +38,7 @@ class Toy:
 
 
 def ddim(network, noise, grid, steps):
-    return make_sampler(DIFFUSION, Pick("euler", {"grid": grid})).sample(network, noise, steps)
+    return Sampler(DIFFUSION, Pick("euler", {"grid": grid})).sample(network, noise, steps)
 
 
 def times_of(grid, steps):
@@ -175,6 +175,6 @@ def test_the_perfect_predictor_of_one_data_point_returns_it(solver, steps):
         sigma = sigmas[low] ** (1 - part) * sigmas[min(low + 1, 999)] ** part
         return (x * math.sqrt(1 + sigma**2) - target) / sigma
 
-    found = make_sampler(DIFFUSION, solver).sample(predictor, NOISE.double(), steps).samples
+    found = Sampler(DIFFUSION, solver).sample(predictor, NOISE.double(), steps).samples
     tolerance = 1e-9 if steps else 1e-4
     torch.testing.assert_close(found, target.expand_as(found), rtol=0, atol=tolerance)

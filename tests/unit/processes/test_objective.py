@@ -73,9 +73,9 @@ def test_a_time_distribution_is_a_function_for_both_kinds_of_process():
 
 
 def test_discrete_times_have_the_direction_of_continuous_ones(monkeypatch):
-    late = distributions._Drawn(lambda count, stream: torch.full((count,), 0.95))
+    late = distributions.TimeDistribution(lambda count, stream: torch.full((count,), 0.95))
     assert late.draw_index(3, 1000, stream()).tolist() == [49, 49, 49]
-    brim = distributions._Drawn(lambda count, stream: torch.full((count,), 1.0))
+    brim = distributions.TimeDistribution(lambda count, stream: torch.full((count,), 1.0))
     assert brim.draw_index(2, 1000, stream()).tolist() == [0, 0]
 
 

@@ -12,7 +12,7 @@ from dansm.couplings.registry import Pick
 from dansm.errors import InputError
 from dansm.processes.grids import evaluations
 from dansm.processes.rectified_flow import RectifiedFlow
-from dansm.processes.samplers import make_sampler
+from dansm.processes.samplers import Sampler
 
 EPSILON = 1e-3
 FLOW, DIFFUSION = Pick("rectified_flow"), Pick("diffusion")
@@ -43,7 +43,7 @@ def decay(x, time):
 
 
 def flow(solver, network, steps=None, noise=START):
-    return make_sampler(FLOW, Pick(solver)).sample(network, noise, steps)
+    return Sampler(FLOW, Pick(solver)).sample(network, noise, steps)
 
 
 @pytest.mark.parametrize("steps", [1, 3, 4, 10])
@@ -87,7 +87,7 @@ def test_given_times_replace_a_grid():
     times = [0.0, 0.1, 0.15, 0.6, 1.0]
     for solver in ("euler", "heun"):
         network = Toy()
-        sampler = make_sampler(FLOW, Pick(solver, {"times": times}))
+        sampler = Sampler(FLOW, Pick(solver, {"times": times}))
         found, nfe = sampler.sample(network, START)
         x, stages = START.double(), 2 if solver == "heun" else 1
         for a, b in itertools.pairwise(times):
@@ -101,7 +101,7 @@ def test_given_times_replace_a_grid():
         torch.testing.assert_close(found.double(), x, rtol=0, atol=1e-5)
         assert nfe == len(network.times) == 4 * stages
     network = Toy()
-    sampler = make_sampler(DIFFUSION, Pick("euler", {"times": times}))
+    sampler = Sampler(DIFFUSION, Pick("euler", {"times": times}))
     assert sampler.sample(network, START).nfe == 4
     assert network.times == [999, 899, 849, 399]
 
@@ -159,7 +159,7 @@ def denoised(sigma):
 
 
 def test_euler_from_time_0_has_the_standard_deviations_computed_by_hand():
-    sampler = make_sampler(RectifiedFlow(epsilon=0), Pick("euler"))
+    sampler = Sampler(RectifiedFlow(epsilon=0), Pick("euler"))
     errors = [
         float(sampler.sample(exact_velocity, GAUSSIAN, n).samples.std()) / S - 1
         for n in (1, 2, 4, 8, 16)
@@ -168,7 +168,7 @@ def test_euler_from_time_0_has_the_standard_deviations_computed_by_hand():
 
 
 def flow_error(solver, steps):
-    sampler = make_sampler(RectifiedFlow(epsilon=0), Pick(solver))
+    sampler = Sampler(RectifiedFlow(epsilon=0), Pick(solver))
     return float(sampler.sample(exact_velocity, GAUSSIAN, steps).samples.std()) / S - 1
 
 
@@ -176,7 +176,7 @@ def diffusion_error(solver, steps):
     """Steps even in t from 999 to 0; the last one, to clean data, is of first order alone."""
     indices = [round(999 * (1 - i / steps)) for i in range(steps + 1)]
     times = [*(1 - (index + 1) / 1000 for index in indices), 1.0]
-    sampler = make_sampler(DIFFUSION, Pick(solver, {"times": times}))
+    sampler = Sampler(DIFFUSION, Pick(solver, {"times": times}))
     exact = diffused() * denoised(SIGMAS[0])
     return float(sampler.sample(exact_noise, GAUSSIAN).samples.std()) / exact - 1
 
@@ -190,7 +190,7 @@ def test_halving_the_steps_of_gaussian_data_shows_the_order(error, solver, order
 
 def test_rk45_solves_gaussian_data_within_its_tolerance():
     for tolerance in (1e-5, 1e-7):
-        sampler = make_sampler(DIFFUSION, Pick("rk45", {"tolerance": tolerance}))
+        sampler = Sampler(DIFFUSION, Pick("rk45", {"tolerance": tolerance}))
         found, nfe = sampler.sample(exact_noise, GAUSSIAN)
         exact = diffused() * denoised(SIGMAS[0])
         assert float(found.std()) == pytest.approx(exact, rel=20 * tolerance)
@@ -201,7 +201,7 @@ def test_rk45_solves_gaussian_data_within_its_tolerance():
 @pytest.mark.parametrize("solver", ["euler", "heun", "rk45"])
 def test_sampling_keeps_shape_and_dtype_and_the_noise_itself(process, solver):
     noise = START.clone()
-    found = make_sampler(process, Pick(solver)).sample(Toy(), noise, 0 if solver == "rk45" else 2)
+    found = Sampler(process, Pick(solver)).sample(Toy(), noise, 0 if solver == "rk45" else 2)
     assert (found.samples.shape, found.samples.dtype) == (START.shape, START.dtype)
     assert torch.equal(noise, START)
 
@@ -209,7 +209,7 @@ def test_sampling_keeps_shape_and_dtype_and_the_noise_itself(process, solver):
 @pytest.mark.parametrize("process", [FLOW, DIFFUSION], ids=str)
 @pytest.mark.parametrize("solver", ["euler", "heun"])
 def test_a_sample_does_not_depend_on_its_batch(process, solver):
-    sampler = make_sampler(process, Pick(solver))
+    sampler = Sampler(process, Pick(solver))
     whole = sampler.sample(Toy(), START, 4).samples
     for i in range(len(START)):
         alone = sampler.sample(Toy(), START[i : i + 1], 4).samples
@@ -232,8 +232,7 @@ def test_a_sample_does_not_depend_on_its_batch(process, solver):
     ids=str,
 )
 def test_evaluations_are_known_before_sampling(process, solver, steps):
-    sampler = make_sampler(process, solver)
-    sampler.check_steps(steps)
+    sampler = Sampler(process, solver)
     expected = evaluations(process, solver, steps)
     assert sampler.sample(Toy(), START, steps).nfe == expected or expected is None
     assert (expected is None) == (solver.name == "rk45")
@@ -268,12 +267,12 @@ def test_what_does_not_go_together_is_refused(process, solver, steps, message):
     with pytest.raises(InputError, match=message):
         evaluations(process, solver, steps)
     with pytest.raises(InputError, match=message):
-        make_sampler(process, solver).check_steps(steps)
+        Sampler(process, solver).sample(Toy(), START, steps)
 
 
 def test_a_grid_of_fractions_is_exact():
     """The spacing of 48 steps meets halves, which fractions round as whole numbers do."""
     network = Toy()
-    make_sampler(DIFFUSION, Pick("euler")).sample(network, START, 48)
+    Sampler(DIFFUSION, Pick("euler")).sample(network, START, 48)
     assert network.times == [round(1000 * k / 48) - 1 for k in range(48, 0, -1)]
     assert any(Fraction(1000 * k, 48).denominator == 2 for k in range(48))

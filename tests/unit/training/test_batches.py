@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from dansm.data.pair_store import PairStore
 from dansm.errors import InputError
-from dansm.training.batches import SamplesOfPairs, ShuffledBatches
+from dansm.training.batches import ShuffledBatches
 
 from ..factories import make_settings
 
@@ -71,12 +72,13 @@ def test_latents_are_drawn_anew_in_every_epoch_and_alike_by_ranks(latents):
 
 def test_pairs_give_their_samples_in_the_same_order(store):
     plain = SETTINGS.model_copy(update={"horizontal_flips": False})
-    samples = store.batch(np.arange(50)).half()
+    samples = store.batch(np.arange(50))
+    teacher_pairs = PairStore(store.path, torch.stack([-samples, samples], dim=1), {}, "")
     pairs = zip(
-        ShuffledBatches(SamplesOfPairs(samples), plain, 0, 1),
+        ShuffledBatches(teacher_pairs, plain, 0, 1),
         ShuffledBatches(store, plain, 0, 1),
         strict=False,
     )
     for _, (ours, theirs) in zip(range(8), pairs, strict=False):
         assert torch.equal(ours.extras["row"], theirs.extras["row"])
-        assert torch.equal(ours.samples, samples[ours.extras["row"]].float())
+        assert torch.equal(ours.samples, samples[ours.extras["row"]])

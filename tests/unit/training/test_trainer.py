@@ -129,7 +129,9 @@ def test_two_jobs_do_not_train_one_run_at_once(finished, store, tmp_path):
     try:
         assert training.wait(60)
         found = rf"process {child.pid} on {re.escape(os.uname().nodename)}"
-        with pytest.raises(InputError, match=rf"{folder}: expected no other job .* found {found};"):
+        with pytest.raises(
+            InputError, match=rf"{folder}/training/state.pt: expected no other job .* {found};"
+        ):
             train(SETTINGS, store, folder)
         train(SETTINGS, store, tmp_path / "elsewhere")
     finally:
@@ -143,7 +145,7 @@ def test_where_files_cannot_be_locked_training_goes_on(store, tmp_path, monkeypa
     def no_locks(file, operation):
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
-    monkeypatch.setattr("dansm.training.stopping.fcntl.flock", no_locks)
+    monkeypatch.setattr("dansm.io.files.fcntl.flock", no_locks)
     train(SETTINGS, store, tmp_path)
     expected = "lock: no protection against a second job (Function not implemented)"
     assert expected in capsys.readouterr().out

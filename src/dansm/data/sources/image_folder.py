@@ -12,6 +12,7 @@ from dansm.data.sources.images import (
     check_channels,
     decode_image,
     parallel_blocks,
+    wanted,
 )
 from dansm.errors import InputError
 
@@ -34,9 +35,7 @@ def read(source: ImageFolderSource, shape: Shape, workers: int) -> Images:
     """
     check_channels(shape, source.folder)
     paths = _images_below(source.folder)
-    count = len(paths) if source.count is None else source.count
-    if len(paths) < count:
-        raise InputError(f"{source.folder}: expected {count} images, found {len(paths)}")
+    count = wanted(source.folder, len(paths), source.count)
     labels, classes = _labels(source.folder, paths) if source.labels else (None, None)
     paths = paths[:count]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from dansm.config import ImageNet64Source, Shape
-from dansm.data.sources.images import Images
+from dansm.data.sources.images import Images, wanted
 from dansm.errors import InputError
 
 _BATCHES = 10
@@ -30,9 +30,7 @@ def read(source: ImageNet64Source, shape: Shape, workers: int) -> Images:
     """
     paths = [source.folder / f"train_data_batch_{k}.npz" for k in range(1, _BATCHES + 1)]
     labels = np.concatenate([_labels(path) for path in paths])
-    count = len(labels) if source.count is None else source.count
-    if len(labels) < count:
-        raise InputError(f"{source.folder}: expected {count} images, found {len(labels)}")
+    count = wanted(source.folder, len(labels), source.count)
     return Images(
         count=count,
         blocks=_blocks(paths, count),

@@ -48,6 +48,19 @@ class Images:
     classes: list[str] | None = None
 
 
+def wanted(folder: object, found: int, count: int | None) -> int:
+    """Return how many of the images that were found a source shall give: ``count``, or all.
+
+    Raises
+    ------
+    InputError
+        If there are fewer, or none.
+    """
+    if found < (count or 1):
+        raise InputError(f"{folder}: expected {count or 'some'} images, found {found}")
+    return count or found
+
+
 def parallel_blocks(
     decode: Callable[[_Item], np.ndarray],
     items: Iterable[_Item],

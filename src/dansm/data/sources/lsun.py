@@ -19,6 +19,7 @@ from dansm.data.sources.images import (
     check_channels,
     decode_image,
     parallel_blocks,
+    wanted,
 )
 from dansm.data.standins import smooth_images
 from dansm.errors import InputError
@@ -40,10 +41,7 @@ def read(source: LsunSource, shape: Shape, workers: int) -> Images:
     check_channels(shape, folder)
     _unpack(source.folder / f"{folder.name}.zip", folder / "data.mdb")
     with _opened(folder) as database:
-        found = database.stat()["entries"]
-    count = found if source.count is None else source.count
-    if found < count or count == 0:
-        raise InputError(f"{folder}: expected {count or 'some'} images, found {found}")
+        count = wanted(folder, database.stat()["entries"], source.count)
 
     def decode(item: tuple[bytes, bytes]) -> np.ndarray:
         key, value = item
