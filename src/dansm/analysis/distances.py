@@ -100,8 +100,8 @@ def _seconds(path: Path) -> pd.Series:
         raise InputError(f"{path}: expected the statistics of a run, found {error!r}") from error
 
 
-def write_fid(distances: pd.DataFrame, path: Path) -> None:
-    """Write the rows of a comparison that are FID, or stand for it at a reduced scale.
+def fid_rows(distances: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a comparison that are FID, or stand for it at a reduced scale.
 
     Raises
     ------
@@ -115,10 +115,10 @@ def write_fid(distances: pd.DataFrame, path: Path) -> None:
     ]
     if rows.empty:
         raise InputError(
-            f"{path}: expected distances over Inception's features, found those over "
+            f"FID: expected distances over Inception's features, found those over "
             f"{sorted(set(distances['feature_extractor']))}"
         )
-    write_table(path, rows, COMPARISON_COLUMNS)
+    return rows
 
 
 def summarise(distances: pd.DataFrame) -> pd.DataFrame:
