@@ -12,7 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from dansm.analysis.distances import summarise
-from dansm.analysis.speed import speed_table
+from dansm.analysis.saving import speed_table
 from dansm.cli import app
 from dansm.config import DigitsSource, load_config, parse_config, read_yaml
 from dansm.couplings import Batch, make_coupling
