@@ -109,9 +109,9 @@ def speed_table(distances: pd.DataFrame) -> pd.DataFrame:
         With `SPEED_COLUMNS`, one row per process, sampler, steps, metric, feature extractor and
         run: ``seeds``, ``seeds_at_least`` and ``seeds_at_most``, whose savings are bounds; and by
         images and by seconds what the run and its baseline take (geometric means), the saving in
-        percent, and ``low`` and ``high`` of its interval, 95 %, from two seeds on. In the row of a
-        baseline itself, the null, its seeds are compared with each other, the first with the
-        second, the third with the fourth: ``seeds`` is how many such pairs there are.
+        percent, and ``low`` and ``high`` of its interval, 95 %, from two seeds on. The row of a
+        baseline itself is the null: each of its seeds is compared with the next, the last with the
+        first, so that what differs between seeds cancels, and what the estimator adds does not.
     """
     curves = distances[distances["image_set"] == 0].dropna(subset=["steps", "images_seen"])
     counts = curves.groupby(_CURVE)["images_seen"].transform("nunique")
@@ -128,10 +128,9 @@ def speed_table(distances: pd.DataFrame) -> pd.DataFrame:
             described = of_run[_RUN].iloc[0].to_dict()
             mine, baselines = fitted[described["run"]], fitted.get(described["baseline"], {})
             if mine is baselines:
-                seeds = list(mine.values())
-                pairs = [Pair.of(*two) for two in zip(seeds[::2], seeds[1::2], strict=False)]
-            else:
-                pairs = [Pair.of(mine[seed], baselines[seed]) for seed in mine if seed in baselines]
+                following = [*mine, *mine][1 : len(mine) + 1]
+                baselines = {a: mine[b] for a, b in zip(mine, following, strict=True) if a != b}
+            pairs = [Pair.of(mine[seed], baselines[seed]) for seed in mine if seed in baselines]
             if pairs:
                 rows.append(dict(zip(_CURVE, key, strict=True)) | described | savings(pairs))
     return pd.DataFrame(rows, columns=list(SPEED_COLUMNS)).astype(SPEED_COLUMNS)

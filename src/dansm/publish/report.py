@@ -48,8 +48,8 @@ TABLES = {
     "bootstrap intervals over noises.",
     "speed_": "Images and seconds that a run and its baseline of the same seed take until both are "
     "as good as the worse of the two ends, from a monotone fit of their curves, and the savings in "
-    "percent with Student's 95 % interval over seeds of the logarithm of the ratio. In a baseline's "
-    "own row its seeds are compared with each other: what is found where nothing differs.",
+    "percent with Student's 95 % interval over seeds of the ratio's logarithm. In a baseline's "
+    "own row each seed is compared with the next: what is found where nothing differs.",
     "summary_": "Distances of finished models, mean over seeds with Student's 95 % interval, and "
     "the lead over the baseline of the same process.",
 }
