@@ -110,4 +110,5 @@ def _draw(axes: Axes, rows: pd.DataFrame, runs: list[str]) -> None:
                 axes.plot(shown, [y, y], color=look["color"], linewidth=2, alpha=0.6)
             mark = ">" if row.seeds_at_least else look["marker"]
             look = look | {"marker": "<" if value < _RANGE[0] else mark}
-            axes.plot([max(float(value), edge)], [y], linestyle="none", **look)
+            place = edge if value < _RANGE[0] else float(value)
+            axes.plot([place], [y], linestyle="none", **look)
