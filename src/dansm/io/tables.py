@@ -133,7 +133,7 @@ def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=dict(columns)) if header == list(columns) else None
     except FileNotFoundError as error:
         raise InputError(f"{path}: expected a table, found no file") from error
-    except (ValueError, pd.errors.EmptyDataError) as error:
+    except (OSError, ValueError, TypeError, OverflowError, pd.errors.EmptyDataError) as error:
         raise InputError(f"{path}: expected a table, found {error}") from error
     if table is None:
         raise InputError(f"{path}: expected columns {list(columns)}, found {header}")

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dansm.errors import InputError
+from dansm.io.arrays import read_arrays
 from dansm.io.files import atomic_path
+from dansm.io.records import is_proven
 from dansm.randomness import generator
 
 # How many of the real images' features are stored; the kernel distance, precision and recall are
@@ -104,13 +105,8 @@ class ReferenceFeatures:
             If the file is missing, damaged, of another extractor, or holds arrays that do not fit
             each other or are not finite.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in cls.__dataclass_fields__}
-        except FileNotFoundError as error:
-            raise InputError(f"{path}: expected reference features, found no file") from error
-        except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile) as error:
-            raise InputError(f"{path}: expected reference features, found {error}") from error
+        is_proven(path)
+        arrays = read_arrays(path, tuple(cls.__dataclass_fields__), "reference features")
         features, dimensions = arrays["features"], arrays["mean"].shape
         shapes = (arrays["covariance"].shape, features.shape)
         if shapes != (dimensions * 2, (len(features), *dimensions)) or not all(
