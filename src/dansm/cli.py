@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import pandas as pd
 import typer
@@ -101,17 +101,17 @@ def sample(
 
     with _one_line():
         look, dataset, *_ = _parts(run)
-        scene = _scene(look, dataset)
+        store, codec = _scene(look, dataset)
         images = single_steps.sample_run(
             run,
-            scene.store,
-            scene.codec.decode,
+            store,
+            codec.decode,
             sampler=_sampler(look.config, sampler),
             steps=steps,
             first=first,
             count=count,
         )
-        single_steps.save_images(images, scene.store, output)
+        single_steps.save_images(images, store, output)
     typer.echo(output)
 
 
@@ -150,10 +150,11 @@ def evaluate(
         if (extractor or names[0]) not in names:
             raise InputError(f"--extractor: expected one of {names}, found {extractor!r}")
         name = extractor or names[0]
-        scene, asked = _scene(look, dataset), SimpleNamespace(dataset=dataset, extractor=name)
+        store, codec = _scene(look, dataset)
+        asked = SimpleNamespace(dataset=dataset, extractor=name)
         network = make_extractor(
             name,
-            scene.store,
+            store,
             classifier_path=look.weights(asked).get("classifier"),
             **look.extractor_settings(asked),
         )
@@ -161,8 +162,8 @@ def evaluate(
         if of_run:
             sampled = single_steps.sample_run(
                 images,
-                scene.store,
-                scene.codec.decode,
+                store,
+                codec.decode,
                 sampler=_sampler(look.config, sampler),
                 steps=steps,
                 first=0,
@@ -170,7 +171,7 @@ def evaluate(
             )
             batches = (batch.images for batch in sampled)
         else:
-            batches = single_steps.read_images(images, scene.store)
+            batches = single_steps.read_images(images, store)
         found = single_steps.evaluate_images(batches, network, reference)
     typer.echo("metric,feature_extractor,n_samples,value")
     for one in found:
@@ -305,20 +306,14 @@ def plan(
         typer.echo(make_plan(config, jobs, gpu=gpu).text(every_rule))
 
 
-class _Scene(NamedTuple):
-    """What images of a dataset need: it may be one of latents, compared as pixels."""
-
-    store: "Store"
-    codec: "Codec"
-
-
-def _scene(look: RunLookups, dataset: str) -> _Scene:
+def _scene(look: RunLookups, dataset: str) -> tuple["Store", "Codec"]:
+    """Return what images of a dataset need: it may be one of latents, compared as pixels."""
     from dansm.data.store import open_store
     from dansm.models.autoencoders import Codec
 
     of_dataset = SimpleNamespace(dataset=dataset)
     store = open_store(Path(look.pixel_store(of_dataset)))
-    return _Scene(store, Codec.load(look.autoencoder(of_dataset) or None))
+    return store, Codec.load(look.autoencoder(of_dataset) or None)
 
 
 def _sampler(config: Config, name: str) -> Pick:

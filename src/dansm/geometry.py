@@ -21,49 +21,6 @@ def path_length(samples: Tensor, noise: Tensor) -> Tensor:
     return torch.linalg.vector_norm((samples - noise).flatten(1), dim=1)
 
 
-def closest_time(noise_a: Tensor, samples_a: Tensor, noise_b: Tensor, samples_b: Tensor) -> Tensor:
-    """Return the time t* at which two paths are closest.
-
-    The paths are ``(1 − t) z + t x``, t in [0, 1]. With ``a = z_a − z_b`` and ``b = x_a − x_b``
-    it is ``t* = clip(a·(a − b) / ‖a − b‖², 0, 1)``.
-
-    Parameters
-    ----------
-    noise_a, samples_a, noise_b, samples_b
-        Tensors of one shape ``(n, ...)``; row i of ``a`` is compared with row i of ``b``.
-
-    Returns
-    -------
-    Tensor, shape (n,)
-        0 for parallel paths, which keep one distance for all t.
-    """
-    a = (noise_a - noise_b).flatten(1)
-    difference = a - (samples_a - samples_b).flatten(1)
-    squared = difference.square().sum(1)
-    tiny = torch.finfo(squared.dtype).tiny  # instead of 0 / 0
-    return ((a * difference).sum(1) / squared.clamp_min(tiny)).clamp(0, 1)
-
-
-def inter_path_distance(
-    noise_a: Tensor, samples_a: Tensor, noise_b: Tensor, samples_b: Tensor
-) -> Tensor:
-    """Return the smallest distance two paths ever have at the same time, that at `closest_time`.
-
-    Parameters
-    ----------
-    noise_a, samples_a, noise_b, samples_b
-        Tensors of one shape ``(n, ...)``; row i of ``a`` is compared with row i of ``b``.
-
-    Returns
-    -------
-    Tensor, shape (n,)
-    """
-    t = closest_time(noise_a, samples_a, noise_b, samples_b)[:, None]
-    a = (noise_a - noise_b).flatten(1)
-    b = (samples_a - samples_b).flatten(1)
-    return torch.linalg.vector_norm((1 - t) * a + t * b, dim=1)
-
-
 class PathSeparation(NamedTuple):
     """Distances of each path to all the others, each of shape (n,), float64."""
 
@@ -74,7 +31,10 @@ class PathSeparation(NamedTuple):
 def path_separation(samples: Tensor, noise: Tensor, block: int = 512) -> PathSeparation:
     """Return the average and minimum inter-path distance of each path to all others.
 
-    Every pair's distance comes from three matrix products (noises with noises, samples with
+    The paths are ``(1 − t) z + t x``, t in [0, 1], and the distance of two is the smallest that
+    they ever have at the same time. With ``a = z_i − z_j`` and ``b = x_i − x_j`` that time is
+    ``t* = clip(a·(a − b) / ‖a − b‖², 0, 1)``; parallel paths keep one distance for all t. Every
+    pair's distance comes from three matrix products (noises with noises, samples with
     samples, noises with samples) in float64, so no array larger than ``block × n`` is made.
 
     Parameters
@@ -99,7 +59,7 @@ def path_separation(samples: Tensor, noise: Tensor, block: int = 512) -> PathSep
     average, minimum = torch.empty_like(xx), torch.empty_like(xx)
     for first in range(0, len(x), block):
         rows = slice(first, first + block)
-        # With a = z_i − z_j and b = x_i − x_j: ‖a‖², ‖b‖² and a·b of all pairs of the block.
+        # ‖a‖², ‖b‖² and a·b of all pairs of the block.
         aa = zz[rows, None] + zz - 2 * (z[rows] @ z.T)
         bb = xx[rows, None] + xx - 2 * (x[rows] @ x.T)
         ab = xz[rows, None] + xz - z[rows] @ x.T - x[rows] @ z.T

@@ -14,8 +14,7 @@ from dansm.couplings import Batch, make_coupling
 from dansm.data.sources import image_folder
 from dansm.data.store import Store
 from dansm.errors import InputError
-from dansm.io.arrays import read_arrays
-from dansm.io.files import atomic_path
+from dansm.io.arrays import read_arrays, write_arrays
 from dansm.io.run_folder import read_run
 from dansm.metrics.distances import Measurement, measure
 from dansm.metrics.extractors import Extractor, Features
@@ -84,8 +83,7 @@ def save_images(batches: Iterator[Images], store: Store, path: Path) -> None:
         parts = list(batches)
         images = torch.cat([part.images for part in parts]).cpu().numpy()
         nfe = np.concatenate([np.full(len(part.images), part.nfe) for part in parts])
-        with atomic_path(path) as partial, open(partial, "wb") as file:
-            np.savez_compressed(file, images=images, nfe=nfe, value_range=store.value_range)
+        write_arrays(path, {"images": images, "nfe": nfe, "value_range": store.value_range})
         return
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{path}: expected a name ending in .npz, or a new or empty folder")
@@ -171,8 +169,7 @@ def match_file(path: Path, output: Path, *, coupling: Pick, seed: int, batch_siz
         "samples": torch.cat([part.samples for part in pairs]).numpy(),
         "index": torch.cat([part.extras["index"] for part in pairs]).numpy(),
     }
-    with atomic_path(output) as partial, open(partial, "wb") as file:
-        np.savez_compressed(file, **content)
+    write_arrays(output, content)
     return len(content["index"])
 
 
@@ -183,6 +180,4 @@ def _samples(path: Path) -> Tensor:
             f"{path}: expected float32 or float64 samples of shape (n, ...), no side of it 0, "
             f"found {array.dtype} of shape {array.shape}"
         )
-    if not np.isfinite(array).all():
-        raise InputError(f"{path}: expected finite samples, found NaN or infinity")
     return torch.from_numpy(array)

@@ -48,7 +48,7 @@ def test_every_public_name_of_the_couplings_has_an_entry(api):
     found = entries(api / "dansm" / "couplings.html")
     assert set(couplings.__all__) <= found
     assert {entry.load().__name__ for entry in couplings.COUPLINGS.values()} <= found
-    for name in ("Greedy.match", "Hungarian.pairs", "Coupling.load_state_dict"):
+    for name in ("OnlineCoupling.match", "Hungarian.pairs", "Coupling.load_state_dict"):
         assert name in found
 
 

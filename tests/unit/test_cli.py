@@ -11,8 +11,8 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
-from dansm.analysis.distances import write_summary
-from dansm.analysis.speed import write_speed_table
+from dansm.analysis.distances import summarise
+from dansm.analysis.speed import speed_table
 from dansm.cli import app
 from dansm.config import DigitsSource, load_config, parse_config, read_yaml
 from dansm.couplings import Batch, make_coupling
@@ -20,7 +20,7 @@ from dansm.data.sources import build_pixel_store
 from dansm.data.store import open_store
 from dansm.io.files import read_json, write_text
 from dansm.io.records import recorded
-from dansm.io.tables import COMPARISON_COLUMNS, write_table
+from dansm.io.tables import COMPARISON_COLUMNS, SPEED_COLUMNS, SUMMARY_COLUMNS, write_table
 from dansm.metrics.classifier import train_classifier
 from dansm.metrics.extractors import make_extractor
 from dansm.metrics.reference import compute_reference
@@ -162,11 +162,11 @@ def test_match_pairs_the_samples_of_a_file(folder, coupling, match_size):
     ("array", "options", "message"),
     [
         (np.zeros((4, 2), np.uint8), [], "expected float32 or float64 samples"),
-        (np.full((4, 2), np.nan), [], "expected finite samples"),
+        (np.full((4, 2), np.nan), [], "samples: expected finite numbers"),
         (np.zeros((4, 2)), ["--coupling", "nearest"], "unknown coupling 'nearest'; expected"),
         (np.zeros((4, 2)), ["--coupling", "loom", "--match-size", "0"], "expected the options"),
         (np.zeros((4, 2)), ["--match-size", "0"], "greedy"),
-        (None, [], "x.npy: expected arrays ['samples'], found"),
+        (None, [], "x.npy: expected arrays, found"),
     ],
 )
 def test_match_names_what_is_wrong(folder, array, options, message):
@@ -263,8 +263,8 @@ def test_summary_prints_means_savings_and_pictures(folder):
     columns = list(COMPARISON_COLUMNS)
     table = pd.DataFrame(rows, columns=columns).astype(COMPARISON_COLUMNS)
     write_table(folder / "results" / "distances_digits.csv", table, COMPARISON_COLUMNS)
-    write_summary(table, folder / "results" / "summary_digits.csv")
-    write_speed_table(table, folder / "results" / "speed_digits.csv")
+    write_table(folder / "results/summary_digits.csv", summarise(table), SUMMARY_COLUMNS)
+    write_table(folder / "results/speed_digits.csv", speed_table(table), SPEED_COLUMNS)
     (folder / "results" / "figures").mkdir()
     (folder / "results" / "figures" / "distance_table_digits.png").touch()
     done = run(app, ["summary", "digits"])

@@ -41,8 +41,6 @@ rule build_dataset:
         directory(f"{RESULTS}/data/{{dataset}}"),
     log:
         f"{RESULTS}/logs/build_dataset/{{dataset}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/build_dataset/{{dataset}}.tsv"
     wildcard_constraints:
         dataset=one_of(look.pixel_datasets),
     conda:
@@ -87,8 +85,6 @@ rule encode_latents:
         decoding=f"{RESULTS}/features/{{dataset}}/decoding.csv",
     log:
         f"{RESULTS}/logs/encode_latents/{{dataset}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/encode_latents/{{dataset}}.tsv"
     wildcard_constraints:
         dataset=one_of(look.latent_datasets),
     conda:
@@ -132,8 +128,6 @@ rule compute_reference:
         floor=f"{RESULTS}/features/{{dataset}}/{{extractor}}.floor.csv",
     log:
         f"{RESULTS}/logs/compute_reference/{{dataset}}/{{extractor}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/compute_reference/{{dataset}}/{{extractor}}.tsv"
     conda:
         ENVIRONMENT
     threads: look.extractor_threads

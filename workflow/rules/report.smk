@@ -18,18 +18,8 @@ rule write_report:
         "../scripts/write_report.py"
 
 
-rule write_crate:
-    input:
-        look.reported_results,
+use rule write_report as write_crate with:
     output:
         f"{RESULTS}/crate.zip",
     log:
         f"{RESULTS}/logs/write_crate/crate.log",
-    conda:
-        ENVIRONMENT
-    resources:
-        **SMALL,
-    params:
-        config=CONFIG.model_dump(mode="json", by_alias=True),
-    script:
-        "../scripts/write_crate.py"

@@ -15,8 +15,6 @@ rule train_model:
         run=f"{RESULTS}/runs/{RUN}/run.json",
     log:
         f"{RESULTS}/logs/train_model/{RUN}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/train_model/{RUN}.tsv"
     # Training is what everything else waits for.
     priority: 1
     conda:
@@ -45,8 +43,6 @@ rule evaluate_run:
         description=f"{RESULTS}/runs/{RUN}/evaluation.json",
     log:
         f"{RESULTS}/logs/evaluate_run/{RUN}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/evaluate_run/{RUN}.tsv"
     conda:
         ENVIRONMENT
     threads: look.threads
@@ -68,8 +64,6 @@ rule fit_potentials:
         f"{RESULTS}/potentials/{{dataset}}/{{potentials}}.npz",
     log:
         f"{RESULTS}/logs/fit_potentials/{{dataset}}/{{potentials}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/fit_potentials/{{dataset}}/{{potentials}}.tsv"
     conda:
         ENVIRONMENT
     resources:
@@ -90,8 +84,6 @@ rule make_pairs:
         directory(f"{RESULTS}/pairs/{PAIRS}"),
     log:
         f"{RESULTS}/logs/make_pairs/{PAIRS}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/make_pairs/{PAIRS}.tsv"
     conda:
         ENVIRONMENT
     resources:

@@ -22,23 +22,6 @@ rule collect_distances:
         "../scripts/collect_distances.py"
 
 
-rule write_fid:
-    input:
-        f"{RESULTS}/distances_{{comparison}}.csv",
-    output:
-        f"{RESULTS}/fid_{{comparison}}.csv",
-    log:
-        f"{RESULTS}/logs/write_fid/{{comparison}}.log",
-    wildcard_constraints:
-        comparison=one_of(look.with_fid),
-    conda:
-        ENVIRONMENT
-    resources:
-        **SMALL,
-    script:
-        "../scripts/write_fid.py"
-
-
 rule summarise:
     input:
         f"{RESULTS}/distances_{{comparison}}.csv",
@@ -54,19 +37,20 @@ rule summarise:
         "../scripts/summarise.py"
 
 
-rule measure_speed:
-    input:
-        f"{RESULTS}/distances_{{comparison}}.csv",
+use rule summarise as measure_speed with:
     output:
         f"{RESULTS}/speed_{{comparison}}.csv",
     log:
         f"{RESULTS}/logs/measure_speed/{{comparison}}.log",
-    conda:
-        ENVIRONMENT
-    resources:
-        **SMALL,
-    script:
-        "../scripts/measure_speed.py"
+
+
+use rule summarise as write_fid with:
+    output:
+        f"{RESULTS}/fid_{{comparison}}.csv",
+    log:
+        f"{RESULTS}/logs/write_fid/{{comparison}}.log",
+    wildcard_constraints:
+        comparison=one_of(look.with_fid),
 
 
 rule measure_reproducibility:
@@ -188,8 +172,6 @@ rule draw_pairs:
         f"{RESULTS}/noise_sample_pairs/{{dataset}}.npz",
     log:
         f"{RESULTS}/logs/draw_pairs/{{dataset}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/draw_pairs/{{dataset}}.tsv"
     conda:
         ENVIRONMENT
     resources:
@@ -197,7 +179,7 @@ rule draw_pairs:
         mem_mb=look.pair_memory,
         runtime=120,
     params:
-        settings=look.draw_settings,
+        settings=look.pair_settings("draws", "count", "match_sizes", "seed"),
         runs=look.draw_runs,
     script:
         "../scripts/draw_pairs.py"
@@ -217,7 +199,7 @@ rule measure_paths:
         runtime=60,
         gpu=0,
     params:
-        batch_sizes=look.nearest_batch_sizes,
+        settings=look.pair_settings("batch_sizes"),
     script:
         "../scripts/measure_paths.py"
 
@@ -237,7 +219,7 @@ rule count_crossings:
         runtime=60,
         gpu=0,
     params:
-        settings=look.embedding,
+        settings=look.pair_settings("pairs", "perplexity", "embeddings"),
     script:
         "../scripts/count_crossings.py"
 

@@ -1,15 +1,14 @@
 """Join the distances of compared runs with the time that each took, and those of real images."""
 
-from pathlib import Path
-
 from dansm.analysis.distances import collect_distances
-from dansm.workflow.jobs import job
+from dansm.workflow.jobs import call, job
 
 with job(snakemake):
-    collect_distances(
-        [Path(folder) for folder in snakemake.params.folders],
-        [Path(table) for table in snakemake.input.real],
-        Path(snakemake.output[0]),
-        potentials={slug: Path(path) for slug, path in snakemake.params.potentials.items()},
+    call(
+        collect_distances,
+        snakemake.params.folders,
+        list(snakemake.input.real),
+        snakemake.output[0],
+        potentials=snakemake.params.potentials,
         **snakemake.params.conditions,
     )

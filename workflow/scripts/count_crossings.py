@@ -4,13 +4,14 @@ from pathlib import Path
 
 from dansm.pairs.crossings import count_crossings
 from dansm.pairs.paths import read_pairs
-from dansm.workflow.jobs import job
+from dansm.workflow.jobs import call, job
 
 with job(snakemake):
-    count_crossings(
+    call(
+        count_crossings,
         read_pairs(Path(snakemake.input.pairs)),
         **snakemake.params.settings,
         dataset=snakemake.wildcards.dataset,
-        path=Path(snakemake.output.crossings),
-        embedding=Path(snakemake.output.embedding),
+        path=snakemake.output.crossings,
+        embedding=snakemake.output.embedding,
     )

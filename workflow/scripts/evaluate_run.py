@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dansm.config import RunSettings, Sampling
 from dansm.data.store import open_store
-from dansm.metrics.evaluation import Metric, RunEvaluator
+from dansm.metrics.evaluation import RunEvaluator
 from dansm.metrics.extractors import make_extractor
 from dansm.metrics.statistics import ReferenceFeatures
 from dansm.models.autoencoders import Codec
@@ -12,7 +12,7 @@ from dansm.workflow.jobs import job
 
 with job(snakemake):
     store = open_store(snakemake.input.store)
-    metrics = {}
+    metrics = []
     for name, reference in zip(snakemake.params.features, snakemake.input.reference, strict=True):
         extractor = make_extractor(
             name,
@@ -20,7 +20,7 @@ with job(snakemake):
             classifier_path=snakemake.input.get("classifier"),
             **snakemake.params.extractor,
         )
-        metrics[name] = Metric(extractor, ReferenceFeatures.load(reference, extractor.identity))
+        metrics.append((extractor, ReferenceFeatures.load(reference, extractor.identity)))
     RunEvaluator(
         snakemake.wildcards.run,
         RunSettings.model_validate(snakemake.params.settings),

@@ -2,18 +2,15 @@
 
 from pathlib import Path
 
-from dansm.config import RunSettings
-from dansm.couplings.registry import Pick
 from dansm.pairs.teacher import make_pairs
-from dansm.workflow.jobs import job
+from dansm.workflow.jobs import call, job
 
 with job(snakemake):
-    settings = dict(snakemake.params.settings)
-    make_pairs(
-        RunSettings.model_validate(snakemake.params.run),
+    call(
+        make_pairs,
+        snakemake.params.run,
         Path(snakemake.input.model).parent,
-        Pick(**settings.pop("sampler")),
-        **settings,
-        work=Path(snakemake.params.work),
-        path=Path(snakemake.output[0]),
+        **snakemake.params.settings,
+        work=snakemake.params.work,
+        path=snakemake.output[0],
     )

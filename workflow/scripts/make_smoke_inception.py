@@ -1,9 +1,7 @@
 """Write a stand-in for Inception, of random weights."""
 
-from pathlib import Path
-
 from dansm.metrics.standin import write_random_inception
-from dansm.workflow.jobs import job
+from dansm.workflow.jobs import call, job
 
 with job(snakemake):
-    write_random_inception(Path(snakemake.output[0]))
+    call(write_random_inception, snakemake.output[0])

@@ -1,15 +1,13 @@
 """Judge claims by what was measured."""
 
-from pathlib import Path
-
 from dansm.analysis.claims import measure_claims
-from dansm.config import Claim
-from dansm.workflow.jobs import job
+from dansm.workflow.jobs import call, job
 
 with job(snakemake):
-    measure_claims(
-        [Claim.model_validate(claim) for claim in snakemake.params.claims],
-        {kind: [Path(table)] for kind, table in snakemake.input.items()},
+    call(
+        measure_claims,
+        snakemake.params.claims,
+        {kind: [table] for kind, table in snakemake.input.items()},
         **snakemake.params.settings,
-        path=Path(snakemake.output[0]),
+        path=snakemake.output[0],
     )

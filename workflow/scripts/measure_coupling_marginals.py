@@ -1,19 +1,14 @@
 """Measure what each coupling does to the noise."""
 
-from pathlib import Path
-
-from dansm.analysis.marginals import Method, measure_coupling_marginals
-from dansm.couplings.registry import Pick
+from dansm.analysis.marginals import measure_coupling_marginals
 from dansm.data.store import open_store
-from dansm.workflow.jobs import job
+from dansm.workflow.jobs import call, job
 
 with job(snakemake):
-    measure_coupling_marginals(
+    call(
+        measure_coupling_marginals,
         open_store(snakemake.input.store),
-        [
-            Method(Pick(**one["coupling"]), one["potentials"] and Path(one["potentials"]))
-            for one in snakemake.params.couplings
-        ],
+        snakemake.params.couplings,
         **snakemake.params.settings,
-        path=Path(snakemake.output[0]),
+        path=snakemake.output[0],
     )

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from dansm.pairs.paths import measure_paths, read_pairs
-from dansm.workflow.jobs import job
+from dansm.workflow.jobs import call, job
 
 with job(snakemake):
-    measure_paths(
+    call(
+        measure_paths,
         read_pairs(Path(snakemake.input.pairs)),
-        snakemake.params.batch_sizes,
-        snakemake.wildcards.dataset,
-        Path(snakemake.output[0]),
+        **snakemake.params.settings,
+        dataset=snakemake.wildcards.dataset,
+        path=snakemake.output[0],
     )

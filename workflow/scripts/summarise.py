@@ -1,11 +1,25 @@
-"""Final distances of compared runs, each with its interval and its lead."""
+"""Make a table of a comparison's table of distances."""
 
 from pathlib import Path
 
-from dansm.analysis.distances import write_summary
-from dansm.io.tables import COMPARISON_COLUMNS, read_table
+from dansm.analysis.distances import fid_rows, summarise
+from dansm.analysis.speed import speed_table
+from dansm.io.tables import (
+    COMPARISON_COLUMNS,
+    SPEED_COLUMNS,
+    SUMMARY_COLUMNS,
+    read_table,
+    write_table,
+)
 from dansm.workflow.jobs import job
+
+TABLES = {
+    "summarise": (summarise, SUMMARY_COLUMNS),
+    "measure_speed": (speed_table, SPEED_COLUMNS),
+    "write_fid": (fid_rows, COMPARISON_COLUMNS),
+}
 
 with job(snakemake):
     distances = read_table(Path(snakemake.input[0]), COMPARISON_COLUMNS)
-    write_summary(distances, Path(snakemake.output[0]))
+    make, columns = TABLES[snakemake.rule]
+    write_table(Path(snakemake.output[0]), make(distances), columns)

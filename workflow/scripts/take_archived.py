@@ -1,9 +1,7 @@
 """Take a file out of the archive of published results."""
 
-from pathlib import Path
-
 from dansm.publish.archive import take
-from dansm.workflow.jobs import job
+from dansm.workflow.jobs import call, job
 
 with job(snakemake):
-    take(snakemake.wildcards.file, Path(snakemake.output[0]))
+    call(take, snakemake.wildcards.file, snakemake.output[0])

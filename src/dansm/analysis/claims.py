@@ -5,14 +5,14 @@ threshold, *not supported* if the whole interval is on the other side, and *unde
 where the interval holds the threshold, where there is none, or where a result is missing.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
 
-from dansm.analysis.shares import matching_shares
+from dansm.analysis.speed import matching_shares
 from dansm.catalogue import METRICS
 from dansm.config import (
     Claim,
@@ -54,6 +54,9 @@ _COLUMNS = {
     "crossings": CROSSING_COLUMNS,
     "reproducibility": REPRODUCIBILITY_COLUMNS,
 }
+
+
+Found = TypeVar("Found", bound=Sized)
 
 
 class Measured(NamedTuple):
@@ -122,13 +125,13 @@ def verdict(low: float, high: float, direction: str, threshold: float) -> tuple[
     """Return the verdict on an interval, and the reason; ends at the threshold decide nothing."""
     if not np.isfinite([low, high]).all():
         return UNDECIDED, "one measurement has no interval"
-    sides = {"above": low > threshold, "below": high < threshold}
-    if sides[direction]:
-        return SUPPORTED, f"the interval is {direction} the threshold"
-    other = {"above": "below", "below": "above"}[direction]
-    if sides[other]:
-        return NOT_SUPPORTED, f"the interval is {other} the threshold"
-    return UNDECIDED, "the interval holds the threshold"
+    side = "above" if low > threshold else "below" if high < threshold else None
+    if side is None:
+        return UNDECIDED, "the interval holds the threshold"
+    return (
+        SUPPORTED if side == direction else NOT_SUPPORTED,
+        f"the interval is {side} the threshold",
+    )
 
 
 def describe(measure: Measure) -> str:
@@ -174,9 +177,7 @@ def _read(sources: Sources, kind: str) -> pd.DataFrame:
 
 def _saving(measure: Saving, sources: Sources, extractor: str) -> Measured:
     rows = _measured(_read(sources, "speed"), measure, extractor)
-    rows = rows[rows["run"] == measure.run]
-    if rows.empty:
-        raise MissingResultError(f"no curve of {measure.run} beside its baseline")
+    rows = _some(rows[rows["run"] == measure.run], f"no curve of {measure.run} beside its baseline")
     row = rows.iloc[0]
     seeds, reaching = int(row["seeds"]), int(row["seeds_reaching"])
     if reaching < seeds:
@@ -184,28 +185,25 @@ def _saving(measure: Saving, sources: Sources, extractor: str) -> Measured:
             f"{seeds - reaching} of {seeds} seeds never reach the final value of {row['baseline']}"
         )
     prefix = {"images": "saving", "seconds": "seconds_saving"}[measure.of]
-    names = ("percent", "student_low", "student_high")
-    values = [row[f"{prefix}_{name}"] for name in names]
-    if pd.isna(values[0]):
+    names = [f"{prefix}_{name}" for name in ("percent", "student_low", "student_high")]
+    values = row[names].astype("Float64").to_numpy(float, na_value=np.nan)
+    if np.isnan(values[0]):
         raise MissingResultError(f"the table of training speed has no {measure.of}")
     how = _OVER_SEEDS
     if row["seeds_at_first_snapshot"] > 0:
         how += f"; at least so much: {row['seeds_at_first_snapshot']} reach it before a snapshot"
-    return Measured(Interval(*(np.nan if pd.isna(v) else float(v) for v in values)), seeds, how)
+    return Measured(Interval(*values), seeds, how)
 
 
 def _distance_ratio(measure: DistanceRatio, sources: Sources, extractor: str) -> Measured:
     finals = _final_logs(measure, sources, extractor)
-    logs = {}
-    for name in (measure.run, measure.than):
-        rows = finals[finals["run"] == name]
-        if rows.empty:
-            raise MissingResultError(f"no value of {name}")
-        logs[name] = rows.set_index("seed")["log"]
+    logs = {
+        name: _some(finals[finals["run"] == name], f"no value of {name}").set_index("seed")["log"]
+        for name in (measure.run, measure.than)
+    }
     ratios = (logs[measure.run] - logs[measure.than]).dropna()
-    if ratios.empty:
-        raise MissingResultError(f"no seed of both {measure.run} and {measure.than}")
-    return Measured(_exponentials(student_interval(ratios)), len(ratios), _OVER_SEEDS)
+    _some(ratios, f"no seed of both {measure.run} and {measure.than}")
+    return _ratio(ratios, _OVER_SEEDS)
 
 
 def _distance_factor(measure: DistanceFactor, sources: Sources, extractor: str) -> Measured:
@@ -216,28 +214,25 @@ def _distance_factor(measure: DistanceFactor, sources: Sources, extractor: str) 
         for _, runs in finals.groupby("seed")
         if len(runs) > 1
     ]
-    if not slopes:
-        raise MissingResultError(f"no seed of two match sizes of {', '.join(measure.runs)}")
-    how = f"{_OVER_SEEDS}, match sizes {', '.join(map(str, sorted(set(finals['match_size']))))}"
-    return Measured(_exponentials(student_interval(slopes)), len(slopes), how)
+    _some(slopes, f"no seed of two match sizes of {', '.join(measure.runs)}")
+    sizes = ", ".join(map(str, sorted(set(finals["match_size"]))))
+    return _ratio(slopes, f"{_OVER_SEEDS}, match sizes {sizes}")
 
 
 def _share_of_step(measure: ShareOfStep, sources: Sources, extractor: str) -> Measured:
     table = matching_shares(_read(sources, "matching_share"))
     shares = table.loc[table["match_size"] == measure.match_size, measure.how]
-    if shares.empty:
-        raise MissingResultError(f"match size {measure.match_size} was not timed")
-    device = table["device"].iloc[0]
-    how = f"Student's interval over {{n}} rounds on {table['processor'].iloc[0]}"
-    how = how if device == "cpu" else f"Student's interval over {{n}} rounds on {device}"
+    _some(shares, f"match size {measure.match_size} was not timed")
+    first = table.iloc[0]
+    machine = first["processor"] if first["device"] == "cpu" else first["device"]
+    how = f"Student's interval over {{n}} rounds on {machine}"
     return Measured(student_interval(shares), len(shares), how)
 
 
 def _nearest_share(measure: NearestShare, sources: Sources, extractor: str) -> Measured:
     table = _read(sources, "paths")
     rows = table[(table["kind"] == "preferable") & (table["quantity"] == "nearest_share")]
-    if rows.empty:
-        raise MissingResultError("no preferable noises: no trained vanilla model")
+    _some(rows, "no preferable noises: no trained vanilla model")
     rows = rows[rows["pairs"] == rows["pairs"].max()]
     # In a batch of n, one noise in n is the nearest by chance.
     times_chance = rows["value"].astype(float) * rows["pairs"].astype(float)
@@ -248,14 +243,10 @@ def _nearest_share(measure: NearestShare, sources: Sources, extractor: str) -> M
 
 def _path_ratio(measure: PathRatio, sources: Sources, extractor: str) -> Measured:
     table = _read(sources, "paths")
-    rows = table[table["quantity"] == measure.quantity]
-    of_kind, of_random = _by_draw(rows, measure, "value")
+    of_kind, of_random = _by_draw(table[table["quantity"] == measure.quantity], measure, "value")
     ratios = (of_kind.map(np.log) - of_random.map(np.log)).dropna()
-    if ratios.empty:
-        raise MissingResultError("no draw of both kinds of pairs")
-    return Measured(
-        _exponentials(student_interval(ratios)), len(ratios), "Student's interval over {n} draws"
-    )
+    _some(ratios, "no draw of both kinds of pairs")
+    return _ratio(ratios, "Student's interval over {n} draws")
 
 
 def _crossing_ratio(measure: CrossingRatio, sources: Sources, extractor: str) -> Measured:
@@ -263,8 +254,7 @@ def _crossing_ratio(measure: CrossingRatio, sources: Sources, extractor: str) ->
     both = pd.concat(_by_draw(table, measure, "crossings"), axis=1, keys=["kind", "random"])
     both = both.dropna()
     random = float(both["random"].mean())
-    if both.empty or random == 0:
-        raise MissingResultError("no draw of both kinds of pairs with crossings")
+    _some(both if random else [], "no draw of both kinds of pairs with crossings")
     # A draw may have no crossing, so differences are taken, and divided by the random mean.
     gap = student_interval((both["kind"] - both["random"]) / random)
     how = "Student's interval over the differences of {n} draws"
@@ -272,9 +262,7 @@ def _crossing_ratio(measure: CrossingRatio, sources: Sources, extractor: str) ->
 
 
 def _similarity_gain(measure: SimilarityGain, sources: Sources, extractor: str) -> Measured:
-    rows = _read(sources, "reproducibility")
-    if rows.empty:
-        raise MissingResultError("no two models trained apart")
+    rows = _some(_read(sources, "reproducibility"), "no two models trained apart")
     gain = (rows["similarity"] - rows["shuffled"]).astype(float)
     # The two intervals' ends furthest apart, of whichever pair of models they are widest for.
     low = (rows["low"] - rows["shuffled_high"]).astype(float).min(skipna=False)
@@ -325,8 +313,7 @@ def _by_draw(
     chosen = table["kind"] == measure.pairs
     if measure.pairs == "matched":
         chosen &= table["match_size"] == measure.match_size
-    if not chosen.any():
-        raise MissingResultError(f"no {_pairs(measure)} pairs")
+    _some(table[chosen], f"no {_pairs(measure)} pairs")
     values = table[column].astype(float)
     return tuple(
         values[rows].groupby(table.loc[rows, "draw"]).mean()
@@ -334,5 +321,14 @@ def _by_draw(
     )
 
 
-def _exponentials(interval: Interval) -> Interval:
-    return Interval(*(float(np.exp(end)) for end in interval))
+def _ratio(logarithms: Sequence[float] | pd.Series, how: str) -> Measured:
+    """Return the geometric mean of ratios, given as logarithms, with its interval."""
+    interval = Interval(*(float(np.exp(end)) for end in student_interval(logarithms)))
+    return Measured(interval, len(logarithms), how)
+
+
+def _some(found: Found, otherwise: str) -> Found:
+    """Return what was found, if it is not empty."""
+    if len(found) == 0:
+        raise MissingResultError(otherwise)
+    return found

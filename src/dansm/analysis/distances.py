@@ -98,8 +98,8 @@ def _seconds(path: Path) -> pd.Series:
         raise InputError(f"{path}: expected the statistics of a run, found {error!r}") from error
 
 
-def write_fid(distances: pd.DataFrame, path: Path) -> None:
-    """Write the rows of a comparison that are FID, or stand for it at a reduced scale.
+def fid_rows(distances: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a comparison that are FID, or stand for it at a reduced scale.
 
     Raises
     ------
@@ -113,10 +113,10 @@ def write_fid(distances: pd.DataFrame, path: Path) -> None:
     ]
     if rows.empty:
         raise InputError(
-            f"{path}: expected distances over Inception's features, found those over "
+            f"FID: expected distances over Inception's features, found those over "
             f"{sorted(set(distances['feature_extractor']))}"
         )
-    write_table(path, rows, COMPARISON_COLUMNS)
+    return rows
 
 
 def summarise(distances: pd.DataFrame) -> pd.DataFrame:
@@ -161,8 +161,3 @@ def summarise(distances: pd.DataFrame) -> pd.DataFrame:
                 line |= dict(zip(names, student_interval(found), strict=True))
             lines.append(line)
     return pd.DataFrame(lines, columns=list(SUMMARY_COLUMNS)).astype(SUMMARY_COLUMNS)
-
-
-def write_summary(distances: pd.DataFrame, path: Path) -> None:
-    """Write what `summarise` returns."""
-    write_table(path, summarise(distances), SUMMARY_COLUMNS)

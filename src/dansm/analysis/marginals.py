@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy.optimize import brentq
 from scipy.special import gammaln, hyp1f1
@@ -24,18 +23,16 @@ from torch import Tensor
 
 from dansm.catalogue import COUPLINGS, Pick
 from dansm.couplings import Batch
-from dansm.couplings.registry import options_text
 from dansm.data.store import Store
 from dansm.errors import InputError
-from dansm.io.files import atomic_path
-from dansm.io.tables import MARGINAL_COLUMNS
+from dansm.io.tables import MARGINAL_COLUMNS, coupling_columns, write_table
 from dansm.randomness import generator, stream_seed
 from dansm.training.inputs import coupling_inputs, make_run_coupling
 
 CONFIDENCE = 0.999
 
 
-class Method(NamedTuple):
+class MeasuredCoupling(NamedTuple):
     """A coupling, and the file of potentials that it may need."""
 
     coupling: Pick
@@ -47,19 +44,9 @@ class Method(NamedTuple):
         return COUPLINGS[self.coupling.name].gaussian_over(self.coupling.options)
 
     @property
-    def match_size(self) -> int:
-        """Its match size, 0 without."""
-        return self.coupling.options.get("match_size", 0)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Its other options."""
-        return {k: v for k, v in self.coupling.options.items() if k != "match_size"}
-
-    @property
     def pool(self) -> int:
         """Noises of a pool or set, 0 where there is none."""
-        return self.match_size if self.claim in ("pool", "set") else 0
+        return self.coupling.options["match_size"] if self.claim in ("pool", "set") else 0
 
 
 class Window(NamedTuple):
@@ -94,7 +81,7 @@ class Measured(NamedTuple):
 
 def measure_coupling_marginals(
     store: Store,
-    methods: Sequence[Method],
+    couplings: Sequence[MeasuredCoupling],
     *,
     dataset: str,
     count: int,
@@ -102,17 +89,15 @@ def measure_coupling_marginals(
     seed: int,
     path: Path,
 ) -> None:
-    """Write a table with one row for each method, window and statistic.
+    """Write a table of `MARGINAL_COLUMNS`, one row for each coupling, window and statistic.
 
-    Columns: ``dataset``, ``coupling``, ``match_size``, ``options``, ``claim`` (over what
-    the noise is Gaussian, as the method says), ``window``, ``window_size``, ``statistic``,
-    ``value``, ``theory_low``, ``theory_high``, ``within`` (theory's interval) and ``n`` (the pairs
-    measured). The statistics of a window are those of `noise_statistics`, and the
-    whole stream also has those of `pair_statistics`.
+    ``claim`` is over what the noise is Gaussian, as the coupling says; ``within`` whether the value
+    is in theory's interval; ``n`` the pairs measured. The statistics of a window are those of
+    `noise_statistics`, and the whole stream also has those of `pair_statistics`.
 
     Parameters
     ----------
-    methods
+    couplings
         Each gets noise and an order of the samples of its own, so that none shares another's luck.
     dataset
         Name of the dataset.
@@ -135,62 +120,52 @@ def measure_coupling_marginals(
     if not 2 <= batch_size <= most:
         raise InputError(f"batch_size: expected from 2 to {most}, found {batch_size}")
     table = []
-    for method in methods:
+    for one in couplings:
         started = time.perf_counter()
-        stream = draw_stream(store, method, count=count, batch_size=batch_size, seed=seed)
+        stream = draw_stream(store, one, count=count, batch_size=batch_size, seed=seed)
         n = len(stream.noise)
-        for window in _windows(method, n, batch_size, len(store)):
+        for window in _windows(one, n, batch_size, len(store)):
             statistics = noise_statistics(stream, window)
             if window.size == n:
                 statistics |= pair_statistics(stream, len(store))
-            for statistic, (value, low, high) in statistics.items():
-                table.append(
-                    {
-                        "dataset": dataset,
-                        "coupling": method.coupling.name,
-                        "match_size": method.match_size,
-                        "options": options_text(method.options) or None,
-                        "claim": method.claim,
-                        "window": window.name,
-                        "window_size": window.size,
-                        "statistic": statistic,
-                        "value": value,
-                        "theory_low": low,
-                        "theory_high": high,
-                        "within": None if math.isnan(low) else low <= value <= high,
-                        "n": n // window.every * window.size,
-                    }
-                )
-        print(
-            f"{method.coupling.text}: {n} pairs, {time.perf_counter() - started:.1f} s", flush=True
-        )
-    with atomic_path(path) as partial:
-        pd.DataFrame(table).astype(MARGINAL_COLUMNS).to_csv(partial, index=False)
+            table += [
+                {
+                    "dataset": dataset,
+                    **coupling_columns(one.coupling),
+                    "claim": one.claim,
+                    "window": window.name,
+                    "window_size": window.size,
+                    "statistic": statistic,
+                    "value": value,
+                    "theory_low": low,
+                    "theory_high": high,
+                    "within": None if math.isnan(low) else low <= value <= high,
+                    "n": n // window.every * window.size,
+                }
+                for statistic, (value, low, high) in statistics.items()
+            ]
+        print(f"{one.coupling.text}: {n} pairs, {time.perf_counter() - started:.1f} s", flush=True)
+    write_table(path, table, MARGINAL_COLUMNS)
 
 
 def draw_stream(
-    store: Store,
-    method: Method,
-    *,
-    count: int,
-    batch_size: int,
-    seed: int,
+    store: Store, measured: MeasuredCoupling, *, count: int, batch_size: int, seed: int
 ) -> Stream:
-    """Return at least ``count`` pairs, whole pools or sets, of a method on a dataset.
+    """Return at least ``count`` pairs, whole pools or sets, of a coupling on a dataset.
 
     The samples come as in training, each epoch in an order of its own, batches running on across
     epochs; they are not flipped. For the parameters see `measure_coupling_marginals`.
     """
-    own = stream_seed(
-        seed, f"marginals {(method.coupling.name, method.match_size, method.options)}"
-    )
+    coupling, pool = measured.coupling, measured.pool
+    options = {k: v for k, v in coupling.options.items() if k != "match_size"}
+    named = (coupling.name, coupling.options.get("match_size", 0), options)
+    own = stream_seed(seed, f"marginals {named}")
     batches = _Timed(_batches(store, batch_size, own))
-    inputs = coupling_inputs(method.coupling, store, method.potentials)
-    pairs = make_run_coupling(method.coupling, own, inputs).pairs(batches)
-    if method.pool:
-        count = math.ceil(count / method.pool) * method.pool
+    inputs = coupling_inputs(coupling, store, measured.potentials)
+    matched = _Timed(make_run_coupling(coupling, own, inputs).pairs(batches))
+    if pool:
+        count = math.ceil(count / pool) * pool
     taken: list[tuple[Tensor, Tensor, Tensor]] = []
-    matched = _Timed(pairs)
     while sum(len(rows) for *_, rows in taken) < count:
         pair = next(matched)
         taken.append((pair.noise.flatten(1), pair.samples.flatten(1), pair.extras["row"]))
@@ -198,7 +173,7 @@ def draw_stream(
     # A share of what the stream's last batch goes beyond the count.
     seconds = (matched.seconds - batches.seconds) * count / len(rows)
     noise, samples, rows = noise[:count], samples[:count], rows[:count]
-    return Stream(noise.double(), samples.double(), rows, method.pool, seconds)
+    return Stream(noise.double(), samples.double(), rows, pool, seconds)
 
 
 def noise_statistics(stream: Stream, window: Window) -> dict[str, Measured]:
@@ -219,10 +194,16 @@ def noise_statistics(stream: Stream, window: Window) -> dict[str, Measured]:
       coupling is for, so outside of theory but for independent noise;
     - ``distinct``: share of different noises in a window.
     """
-    z, x = (_cut(values, window) for values in (stream.noise, stream.samples))
+    whole = len(stream.noise) // window.every
+    z, x = (  # (windows, size, dimensions)
+        values[: whole * window.every].unflatten(0, (whole, window.every))[:, : window.size]
+        for values in (stream.noise, stream.samples)
+    )
     k, w, d = z.shape
     mean, variance, square = z.mean(1), z.var(1), z.square().sum(2)
-    ks = _ks_distances(square.numpy(), d).max()
+    # The largest distance of a window's empirical distribution function from chi-square's.
+    cumulated, steps = chi2.cdf(np.sort(square.numpy(), axis=1), d), np.arange(w + 1) / w
+    ks = np.maximum(steps[1:] - cumulated, cumulated - steps[:-1]).max()
     centred = [(values - values.mean(1, keepdim=True)).flatten() for values in (z, x)]
     keys = [hash(row.tobytes()) for row in z.flatten(0, 1).numpy()]
     windows = np.repeat(np.arange(k), w)
@@ -269,7 +250,7 @@ def pair_statistics(stream: Stream, count: int) -> dict[str, Measured]:
     - ``drift``: the pull in the first tenth of a pool's or set's life minus that in the last;
       NaN without;
     - ``evenness``: chi-square divergence from uniform of how often each sample is used, less what
-      uniform draws show on average (as in `dansm.couplings.semidiscrete.Evenness`). Epochs are more
+      uniform draws show on average (as in `dansm.couplings.Evenness`). Epochs are more
       even than draws, so theory is bounded only above.
     """
     x, z, n = stream.samples, stream.noise, len(stream.noise)
@@ -311,13 +292,13 @@ def _path_length(x: Tensor, z: Tensor) -> Measured:
     )
 
 
-def _windows(method: Method, n: int, batch_size: int, samples: int) -> list[Window]:
-    """Return the parts of a stream of n pairs in which a method's noise is measured."""
+def _windows(one: MeasuredCoupling, n: int, batch_size: int, samples: int) -> list[Window]:
+    """Return the parts of a stream of n pairs in which a coupling's noise is measured."""
     windows = [Window("batch", batch_size, batch_size)]
-    if method.pool:
-        windows.append(Window("first batch", min(batch_size, method.pool), method.pool))
-        windows.append(Window(method.claim, method.pool, method.pool))
-    if method.claim == "fixed set":  # no noise comes twice in the first epoch's whole batches
+    if one.pool:
+        windows.append(Window("first batch", min(batch_size, one.pool), one.pool))
+        windows.append(Window(one.claim, one.pool, one.pool))
+    if one.claim == "fixed set":  # no noise comes twice in the first epoch's whole batches
         windows.append(Window("fixed set", min(samples, n) // batch_size * batch_size, n))
     return [*windows, Window("stream", n, n)]
 
@@ -346,20 +327,6 @@ def _batches(store: Store, size: int, seed: int) -> Iterator[Batch]:
             rows, epoch = torch.cat([rows, order]), epoch + 1
         taken, rows = rows[:size], rows[size:]
         yield Batch(store.batch(taken.numpy()), {"row": taken})
-
-
-def _cut(values: Tensor, window: Window) -> Tensor:
-    """Return the windows of values (n, dimensions): (windows, size, dimensions)."""
-    whole = len(values) // window.every
-    parts = values[: whole * window.every].reshape(whole, window.every, -1)
-    return parts[:, : window.size]
-
-
-def _ks_distances(values: np.ndarray, freedom: int) -> np.ndarray:
-    """Return each row's largest distance from the distribution function of chi-square."""
-    cumulated, size = chi2.cdf(np.sort(values, axis=1), freedom), values.shape[1]
-    steps = np.arange(size + 1) / size
-    return np.maximum(steps[1:] - cumulated, cumulated - steps[:-1]).max(axis=1)
 
 
 def _measured(value: Tensor | float, quantile: Callable[[float], float]) -> Measured:

@@ -38,10 +38,9 @@ from dansm.config import MatchingCost
 from dansm.couplings import Batch, Coupling, Greedy, Potentials, make_coupling
 from dansm.couplings.base import free_memory
 from dansm.couplings.potentials import Evenness, dataset_sha256
-from dansm.io.files import atomic_path
 from dansm.io.notes import append_note, read_notes
 from dansm.io.provenance import processor_name
-from dansm.io.tables import MATCHING_COST_COLUMNS
+from dansm.io.tables import MATCHING_COST_COLUMNS, write_table
 from dansm.randomness import generator
 
 _LOOM_SAMPLES = 50_000  # of its dataset; its cost does not depend on them
@@ -64,8 +63,11 @@ class Repetition(NamedTuple):
     seconds: float
 
 
+Repetitions = Callable[[Cell, int], Iterator[Repetition]]
+
+
 @dataclass(frozen=True)
-class Method:
+class TimedMethod:
     """One way to pair samples with noises, or a part of one to compare with.
 
     Attributes
@@ -84,7 +86,7 @@ class Method:
         What it needs and an installation may lack; it is not measured then.
     """
 
-    repetitions: Callable[[Cell, int], Iterator[Repetition]]
+    repetitions: Repetitions
     sized: bool = True
     batched: bool = True
     memory: Callable[[int, int], int] = lambda match_size, dimensions: 0
@@ -143,12 +145,6 @@ def _greedy(cell: Cell, seed: int) -> Iterator[Repetition]:
             yield Repetition(batch_size, matching + drawing * batch_size / match_size)
 
 
-def _hungarian(cell: Cell, seed: int) -> Iterator[Repetition]:
-    # Batches of any size fill the same sets; here each fills one.
-    coupling = make_coupling("hungarian", match_size=cell.match_size, seed=seed)
-    return _coupled(coupling, cell._replace(batch_size=cell.match_size), seed)
-
-
 def _semidiscrete(cell: Cell, seed: int) -> Iterator[Repetition]:
     # Neither the samples' values nor what the potentials were fitted to changes the cost.
     samples = torch.ones(cell.match_size, cell.dimensions)
@@ -167,7 +163,7 @@ def _loom(cell: Cell, seed: int) -> Iterator[Repetition]:
     return _coupled(make_coupling("loom", seed=seed, count=_LOOM_SAMPLES, shape=shape), cell, seed)
 
 
-def _of_coupling(name: str, **options: Any) -> Callable[[Cell, int], Iterator[Repetition]]:
+def _of_coupling(name: str, **options: Any) -> Repetitions:
     def repetitions(cell: Cell, seed: int) -> Iterator[Repetition]:
         size = cell.match_size or 0
         return _coupled(make_coupling(name, match_size=size, seed=seed, **options), cell, seed)
@@ -175,53 +171,54 @@ def _of_coupling(name: str, **options: Any) -> Callable[[Cell, int], Iterator[Re
     return repetitions
 
 
+def _coupled(coupling: Coupling, cell: Cell, seed: int, batches: int = 1) -> Iterator[Repetition]:
+    """Pair ``batches`` batches a repetition; where their size does not matter, each fills a set."""
+    size = cell.batch_size or cell.match_size
+    samples = _samples(cell, seed, size)
+    for k in count():
+        rows = torch.arange(k * size, (k + 1) * size) % _LOOM_SAMPLES
+        taken = [Batch(next(samples), {"row": rows}) for _ in range(batches)]
+        seconds, _ = _timed(lambda taken=taken: deque(coupling.pairs(taken), maxlen=0))
+        yield Repetition(batches * size, seconds)
+
+
 def _torchcfm_exact(cell: Cell, seed: int) -> Iterator[Repetition]:
     from torchcfm.optimal_transport import OTPlanSampler
 
     sampler = OTPlanSampler(method="exact")
-    for samples in _samples(cell, seed):
-        seconds, _ = _timed(lambda x: sampler.sample_plan(torch.randn_like(x), x), samples)
-        yield Repetition(len(samples), seconds)
+    return _of(lambda x: sampler.sample_plan(torch.randn_like(x), x), _samples(cell, seed))
 
 
 def _pot_emd(cell: Cell, seed: int) -> Iterator[Repetition]:
     samples = _samples(cell, seed)
-    while True:
-        costs = torch.cdist(next(samples), next(samples)).square().double().numpy()
-        seconds, _ = _timed(ot.emd, [], [], costs)
-        yield Repetition(len(costs), seconds)
+    pairs = zip(samples, samples, strict=True)
+    costs = (torch.cdist(x, z).square().double().numpy() for x, z in pairs)
+    return _of(lambda costs: ot.emd([], [], costs), costs)
 
 
 def _scipy(cell: Cell, seed: int) -> Iterator[Repetition]:
-    samples = _samples(cell._replace(batch_size=cell.match_size), seed)
-    while True:
-        costs = -(next(samples) @ next(samples).T).double().numpy()
-        seconds, _ = _timed(linear_sum_assignment, costs)
-        yield Repetition(len(costs), seconds)
+    samples = _samples(cell, seed, cell.match_size)
+    pairs = zip(samples, samples, strict=True)
+    return _of(linear_sum_assignment, (-(x @ z.T).double().numpy() for x, z in pairs))
 
 
 def _matmul(cell: Cell, seed: int) -> Iterator[Repetition]:
     pool = torch.ones(cell.match_size, cell.dimensions)
-    for samples in _samples(cell, seed):
-        seconds, _ = _timed(torch.matmul, samples, pool.T)
-        yield Repetition(len(samples), seconds)
+    return _of(lambda samples: samples @ pool.T, _samples(cell, seed))
 
 
-def _coupled(coupling: Coupling, cell: Cell, seed: int, batches: int = 1) -> Iterator[Repetition]:
-    """Pair ``batches`` batches a repetition."""
-    samples = _samples(cell, seed)
-    for k in count():
-        rows = torch.arange(k * cell.batch_size, (k + 1) * cell.batch_size) % _LOOM_SAMPLES
-        taken = [Batch(next(samples), {"row": rows}) for _ in range(batches)]
-        seconds, _ = _timed(lambda taken=taken: deque(coupling.pairs(taken), maxlen=0))
-        yield Repetition(batches * cell.batch_size, seconds)
+def _of(work: Callable[[Any], Any], inputs: Iterator[Any]) -> Iterator[Repetition]:
+    """Time the work on each input, an array with one row a sample."""
+    for given in inputs:
+        seconds, _ = _timed(work, given)
+        yield Repetition(len(given), seconds)
 
 
-def _samples(cell: Cell, seed: int) -> Iterator[Tensor]:
-    """Yield batches of samples, shape (batch_size or 1, dimensions), float32."""
+def _samples(cell: Cell, seed: int, size: int | None = None) -> Iterator[Tensor]:
+    """Yield batches of samples, shape (size, dimensions), float32; of the cell's size or 1."""
     stream = generator(seed, "samples")
     while True:
-        yield torch.randn(cell.batch_size or 1, cell.dimensions, generator=stream)
+        yield torch.randn(size or cell.batch_size or 1, cell.dimensions, generator=stream)
 
 
 def _timed(work: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[float, Any]:
@@ -247,34 +244,36 @@ def _bytes(arrays: float, square: float = 0) -> Callable[[int, int], int]:
 
 
 METHODS = {
-    "matmul": Method(_matmul, memory=_bytes(1), remark="the product alone"),
-    "greedy": Method(_greedy, memory=_bytes(1)),
-    "one_by_one": Method(_one_by_one, batched=False, memory=_bytes(3)),
-    "hungarian": Method(_hungarian, batched=False, memory=_bytes(4, square=3), growth=2),
-    "scipy": Method(
+    "matmul": TimedMethod(_matmul, memory=_bytes(1), remark="the product alone"),
+    "greedy": TimedMethod(_greedy, memory=_bytes(1)),
+    "one_by_one": TimedMethod(_one_by_one, batched=False, memory=_bytes(3)),
+    "hungarian": TimedMethod(
+        _of_coupling("hungarian"), batched=False, memory=_bytes(4, square=3), growth=2
+    ),
+    "scipy": TimedMethod(
         _scipy,
         batched=False,
         memory=_bytes(2, square=3),
         growth=2,
         remark="the assignment alone, costs ready",
     ),
-    "knn": Method(_of_coupling("knn")),
+    "knn": TimedMethod(_of_coupling("knn")),
     # The dataset, and as much again while it is checked for infinities.
-    "semidiscrete": Method(
+    "semidiscrete": TimedMethod(
         _semidiscrete,
         memory=_bytes(2.5),
         remark="match size = samples of the dataset; potentials ready",
     ),
-    "independent": Method(_of_coupling("independent"), sized=False),
-    "immiscible": Method(_of_coupling("immiscible"), sized=False),
-    "immiscible_quantized": Method(_of_coupling("immiscible", quantized=True), sized=False),
-    "minibatch_ot_exact": Method(_of_coupling("minibatch_ot", method="exact"), sized=False),
-    "minibatch_ot_sinkhorn": Method(
+    "independent": TimedMethod(_of_coupling("independent"), sized=False),
+    "immiscible": TimedMethod(_of_coupling("immiscible"), sized=False),
+    "immiscible_quantized": TimedMethod(_of_coupling("immiscible", quantized=True), sized=False),
+    "minibatch_ot_exact": TimedMethod(_of_coupling("minibatch_ot", method="exact"), sized=False),
+    "minibatch_ot_sinkhorn": TimedMethod(
         _of_coupling("minibatch_ot", method="sinkhorn"), sized=False, growth=2
     ),
-    "loom": Method(_loom, sized=False, remark=f"{_LOOM_SAMPLES:,} samples in the dataset"),
-    "torchcfm_exact": Method(_torchcfm_exact, sized=False, library="torchcfm"),
-    "pot_emd": Method(_pot_emd, sized=False, remark="the plan alone, costs ready"),
+    "loom": TimedMethod(_loom, sized=False, remark=f"{_LOOM_SAMPLES:,} samples in the dataset"),
+    "torchcfm_exact": TimedMethod(_torchcfm_exact, sized=False, library="torchcfm"),
+    "pot_emd": TimedMethod(_pot_emd, sized=False, remark="the plan alone, costs ready"),
 }
 
 
@@ -329,10 +328,7 @@ def measure_matching_cost(settings: MatchingCost, path: Path, threads: int) -> N
     product = table[table["method"] == "matmul"].set_index(sizes)["microseconds_per_sample"]
     table = table.join(product.rename("product"), on=sizes)
     table["times_matmul"] = table["microseconds_per_sample"] / table["product"]
-    with atomic_path(path) as partial:
-        table[list(MATCHING_COST_COLUMNS)].astype(MATCHING_COST_COLUMNS).to_csv(
-            partial, index=False
-        )
+    write_table(path, table, MATCHING_COST_COLUMNS)
     notes.unlink(missing_ok=True)
 
 

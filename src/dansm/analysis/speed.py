@@ -1,13 +1,12 @@
-"""Training speed: what it takes until a run is as good as its baseline at its end."""
+"""Training speed: what it takes to be as good as a baseline, and what matching adds to a step."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from dansm.catalogue import METRICS
-from dansm.io.tables import SPEED_COLUMNS, write_table
+from dansm.io.tables import SPEED_COLUMNS
 from dansm.metrics.intervals import bootstrap_interval, student_interval
 
 _CURVE = ["process", "sampler", "steps", "metric", "feature_extractor"]
@@ -115,6 +114,15 @@ def speed_table(distances: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(SPEED_COLUMNS)).astype(SPEED_COLUMNS)
 
 
-def write_speed_table(distances: pd.DataFrame, path: Path) -> None:
-    """Write what `speed_table` returns."""
-    write_table(path, speed_table(distances), SPEED_COLUMNS)
+def matching_shares(table: pd.DataFrame) -> pd.DataFrame:
+    """Return what matching adds to a step in percent: ``inline`` and ``ahead`` beside the rows.
+
+    The rows are those of `dansm.analysis.matching_share`. ``inline`` is added where a step waits
+    for its own batch to be matched, ``ahead`` where a thread matches beforehand; the latter is
+    below 0 where the noise of the measurement is larger than it.
+    """
+    step = table["step_ms"].astype(float)
+    return table.assign(
+        inline=100 * table["match_ms"].astype(float) / step,
+        ahead=100 * (table["ahead_step_ms"].astype(float) / step - 1),
+    )

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from dansm.catalogue import COUPLINGS, EXTRACTORS, PROCESSES, SOLVERS, SOURCES, Pick
+from dansm.catalogue import COUPLINGS, EXTRACTORS, SOURCES, Pick
 from dansm.config.base import Shape, shown
 from dansm.config.claims import DistanceMeasure
 from dansm.config.comparisons import ComparisonEntry
 from dansm.config.datasets import LatentSource, TrainedAutoencoder
 from dansm.config.runs import Run
+from dansm.errors import InputError
+from dansm.processes.grids import evaluations
 
 if TYPE_CHECKING:
     from dansm.config.configuration import Config
@@ -210,24 +212,11 @@ def _misfits_before(config: "Config", run: Run) -> Problems:
 
 
 def _sampler_misfits(config: "Config", process: Pick, name: str, steps: list[int]) -> Problems:
-    yield from _steps_misfits(config, name, steps)
-    entry = PROCESSES[process.name]
-    if entry.times is not None and max(steps, default=0) > entry.times:
-        yield f"sampler {name!r} takes up to {entry.times} steps, found {max(steps)}"
-    grid = config.samplers[name].options.get("grid")
-    if grid is not None and grid not in entry.grids:
-        yield (
-            f"sampler {name!r}: grid {grid!r} is none of {process.name}; expected one of "
-            f"{sorted(entry.grids)}"
-        )
-
-
-def _steps_misfits(config: "Config", name: str, steps: list[int]) -> Problems:
-    solver = config.samplers[name]
-    has_its_own = SOLVERS[solver.name].adaptive or "times" in solver.options
-    if has_its_own == bool(steps):
-        expected = "no step counts" if has_its_own else "at least one step count"
-        yield f"sampler {name!r} takes {expected}, found {steps}"
+    for number in steps or [0]:
+        try:
+            evaluations(process, config.samplers[name], number)
+        except InputError as error:
+            yield f"sampler {name!r} of {process.name}: {error}"
 
 
 def _claims(config: "Config") -> Problems:
@@ -236,9 +225,10 @@ def _claims(config: "Config") -> Problems:
             continue
         where = f"claims.{claim.name}"
         steps = [claim.measure.steps] if claim.measure.steps else []
-        for problem in _steps_misfits(config, claim.measure.sampler, steps):
-            yield f"{where}.measure: {problem}"
         runs = {*claim.measure.runs_named}
+        for process in {run.process for run in config.runs if run.name in runs}:
+            for problem in _sampler_misfits(config, process, claim.measure.sampler, steps):
+                yield f"{where}.measure: {problem}"
         missing = {
             name: sorted(runs - {run.name for run in config.compared(name)})
             for name in claim.comparisons or config.comparison_names

@@ -1,8 +1,9 @@
 """The whole of the configuration, and what follows from it about runs and comparisons."""
 
+from collections.abc import Mapping
 from functools import cached_property
 from itertools import chain
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -37,6 +38,7 @@ from dansm.errors import InputError
 INCEPTION_FILE = "inception-2015-12-05.pt"
 INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
 
+T = TypeVar("T")
 Address = Annotated[Expanded, Field(pattern=r"^(https?://|file:)")]
 
 
@@ -110,9 +112,7 @@ class Config(Model):
         InputError
             If there is none of the name.
         """
-        if name not in self.datasets:
-            raise InputError(f"unknown dataset {name!r}; expected one of {sorted(self.datasets)}")
-        return self.datasets[name]
+        return _named(name, self.datasets, "unknown dataset {}")
 
     def pixels(self, name: str) -> str:
         """Return the dataset whose images are compared: of latents, what they were encoded from."""
@@ -135,9 +135,7 @@ class Config(Model):
         InputError
             If there is none.
         """
-        if dataset not in self._runs:
-            raise InputError(f"{dataset!r} has no runs; expected one of {sorted(self._runs)}")
-        return [*self._runs[dataset].values()]
+        return [*_named(dataset, self._runs, "{} has no runs").values()]
 
     def run(self, dataset: str, name: str, seed: int | None = None) -> Run:
         """Return a run by its name, which must have the seed if one is given.
@@ -147,15 +145,11 @@ class Config(Model):
         InputError
             If there is none, or the run does not have that seed.
         """
-        self.runs_of(dataset)
-        runs = self._runs[dataset]
-        if name not in runs:
-            raise InputError(f"{dataset} has no run {name!r}; expected one of {sorted(runs)}")
-        if seed is not None and seed not in runs[name].seeds:
-            raise InputError(
-                f"runs: {dataset} {name} declares the seeds {runs[name].seeds}, not {seed}"
-            )
-        return runs[name]
+        runs = _named(dataset, self._runs, "{} has no runs")
+        run = _named(name, runs, f"{dataset} has no run {{}}")
+        if seed is not None and seed not in run.seeds:
+            raise InputError(f"runs: {dataset} {name} declares the seeds {run.seeds}, not {seed}")
+        return run
 
     @property
     def comparison_names(self) -> list[str]:
@@ -226,11 +220,7 @@ class Config(Model):
         InputError
             If there is none.
         """
-        if name not in self.all_comparisons:
-            raise InputError(
-                f"unknown comparison {name!r}; expected one of {sorted(self.all_comparisons)}"
-            )
-        return self.all_comparisons[name]
+        return _named(name, self.all_comparisons, "unknown comparison {}")
 
     def claims_of(self, comparison: str) -> list[Claim]:
         """Return the claims that a comparison says something of.
@@ -278,3 +268,9 @@ class Config(Model):
             if isinstance(dataset.source, LatentSource)
             and dataset.source.autoencoder == autoencoder
         }
+
+
+def _named(name: str, known: Mapping[str, T], otherwise: str) -> T:
+    if name not in known:
+        raise InputError(f"{otherwise.format(repr(name))}; expected one of {sorted(known)}")
+    return known[name]

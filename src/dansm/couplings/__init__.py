@@ -11,7 +11,7 @@ when it is asked for.
 
 from functools import partial
 from importlib import import_module
-from inspect import signature
+from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
 
 from dansm.couplings.registry import COUPLINGS
@@ -19,7 +19,7 @@ from dansm.couplings.registry import COUPLINGS
 if TYPE_CHECKING:
     from dansm.couplings.base import Coupling
 
-_BASE = ("Batch", "Pairs", "Coupling", "StatefulCoupling", "OnlineCoupling", "FreshNoiseCoupling")
+_BASE = ("Batch", "Pairs", "Coupling", "OnlineCoupling", "FreshNoiseCoupling")
 _IMPLEMENTATIONS = (entry.implementation.split(":") for entry in COUPLINGS.values())
 # The module of each public name, in the order of the reference's page.
 _MODULES = {
@@ -87,18 +87,11 @@ def make_coupling(
     online = issubclass(kind, OnlineCoupling)
     if labels is not None and not online and "labels" not in arguments:
         raise ValueError(f"labels {labels!r}: {name} looks its pairs up and takes none")
-    allowed = {
-        option: argument
-        for option, argument in arguments.items()
-        if option not in ("match_size", "seed", "labels")
-    }
-    for option in options:
-        if option not in allowed:
-            raise ValueError(
-                f"{name}: unknown option {option!r}; expected one of {sorted(allowed)}"
-            )
-    missing = sorted(a.name for a in allowed.values() if a.default is a.empty)
-    missing = [option for option in missing if option not in options]
+    allowed = sorted(arguments.keys() - {"match_size", "seed", "labels"})
+    for option in options.keys() - set(allowed):
+        raise ValueError(f"{name}: unknown option {option!r}; expected one of {allowed}")
+    needed = [option for option in allowed if arguments[option].default is Parameter.empty]
+    missing = [option for option in needed if option not in options]
     if missing:
         raise ValueError(f"{name}: expected the options {missing} too")
     make = partial(kind, match_size, **options)

@@ -1,12 +1,13 @@
-"""The protocol that every coupling follows."""
+"""What every coupling is."""
 
 import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,22 +40,74 @@ class Pairs(NamedTuple):
     extras: Mapping[str, Tensor] = MappingProxyType({})
 
 
-class Coupling(Protocol):
+class Coupling(ABC):
     """Turns a stream of batches into a stream of pairs.
 
     A coupling may hold batches back, reorder samples or choose them itself; training consumes the
     pairs and assumes nothing about the stream of batches. All that a coupling remembers between
     two pairs, including samples it holds back, is in its state, so that a new coupling which loads
-    the state continues the stream.
+    the state continues the stream. The state says what the coupling is, which is compared on
+    loading, and how far it has come. Subclasses define `pair`, or `pairs` if they hold batches
+    back.
+
+    Attributes
+    ----------
+    name
+        As the catalogue and the state write it.
+    sized
+        Whether it has a match size, at least 2; the match size of the others is 0.
+
+    Raises
+    ------
+    ValueError
+        If the match size is another.
     """
 
+    name: str
+    sized = False
+
+    def __init__(self, match_size: int = 0, seed: int = 0) -> None:
+        if self.sized and (not isinstance(match_size, int) or match_size < 2):
+            raise ValueError(
+                f"match_size {match_size}: {self.name} takes a whole number, at least 2"
+            )
+        if not self.sized and match_size != 0:
+            raise ValueError(f"match_size {match_size}: {self.name} takes 0, it has no pool")
+        self.match_size = match_size
+        self.seed = seed
+        self._shape: tuple[int, ...] | None = None  # of one sample
+        self._progress: dict[str, Any] = {}
+
     def pairs(self, batches: Iterable[Batch]) -> Iterator[Pairs]:
-        """Yield pairs, taking batches as they are needed."""
-        ...
+        """Yield pairs, taking batches as they are needed.
+
+        Raises
+        ------
+        ValueError
+            If a batch is empty, not of finite floats, of another shape than those before or the
+            dataset's, or so large that its distances to noise are not finite; if an extra has not
+            one row a sample; or if one that the coupling needs is missing or no integers: the
+            labels, or ``extras["row"]``, each sample's row in the dataset.
+        """
+        for batch in batches:
+            check_extras(batch)
+            yield self.pair(batch)
+
+    def pair(self, batch: Batch) -> Pairs:
+        """Return as many pairs as the batch has samples; see `pairs`."""
+        raise NotImplementedError
+
+    def progress(self) -> dict[str, Any]:
+        """Return what changes while matching, as numbers, strings and tensors on the CPU."""
+        return deepcopy(self._progress)
+
+    def load_progress(self, progress: dict[str, Any]) -> None:
+        """Take up what `progress` returned."""
+        self._progress = deepcopy(progress)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state as numbers, strings and tensors."""
-        ...
+        """Return the state as numbers, strings and tensors: what the coupling is, and progress."""
+        return {**self._identity(), "progress": self.progress()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state of the same kind of coupling.
@@ -64,36 +117,6 @@ class Coupling(Protocol):
         ValueError
             If the state belongs to a coupling of another name, match size, seed or options.
         """
-        ...
-
-
-class StatefulCoupling(ABC):
-    """A coupling whose state is what it is, compared on loading, and how far it has come."""
-
-    name: str
-
-    def __init__(self, match_size: int, seed: int) -> None:
-        self.match_size = match_size
-        self.seed = seed
-
-    @abstractmethod
-    def pairs(self, batches: Iterable[Batch]) -> Iterator[Pairs]:
-        """Yield pairs; see `Coupling.pairs`."""
-
-    @abstractmethod
-    def progress(self) -> dict[str, Any]:
-        """Return what changes while matching."""
-
-    @abstractmethod
-    def load_progress(self, progress: dict[str, Any]) -> None:
-        """Take up what `progress` returned."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return identity and progress."""
-        return {**self._identity(), "progress": self.progress()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a state; see `Coupling.load_state_dict`."""
         found = {key: value for key, value in state.items() if key != "progress"}
         if found != self._identity():
             raise ValueError(
@@ -105,10 +128,9 @@ class StatefulCoupling(ABC):
         return {"name": self.name, "match_size": self.match_size, "seed": self.seed}
 
 
-class OnlineCoupling(StatefulCoupling):
-    """A coupling that pairs each batch at once: subclasses choose the noise in `match`."""
+class OnlineCoupling(Coupling):
+    """A coupling that pairs each batch at once: subclasses choose the noise in `matched`."""
 
-    @abstractmethod
     def match(self, samples: Tensor) -> Tensor:
         """Return the noise for each sample.
 
@@ -121,19 +143,45 @@ class OnlineCoupling(StatefulCoupling):
         -------
         Tensor
             Of the samples' shape, dtype and device; row i belongs to sample i.
-        """
-
-    def pairs(self, batches: Iterable[Batch]) -> Iterator[Pairs]:
-        """Yield each batch with its noise.
 
         Raises
         ------
         ValueError
-            If an extra has not one row a sample.
+            If the samples are empty, not finite, of another shape than those before, or too large
+            for their distances to be finite; or if memory is too small for what is matched.
         """
-        for batch in batches:
-            check_extras(batch)
-            yield Pairs(batch.samples, self.match(batch.samples), batch.extras)
+        shape = check_samples(samples, self._shape)
+        noise = self.matched(flattened(samples))
+        self._shape = shape
+        return noise.reshape(samples.shape).to(samples.dtype)
+
+    @abstractmethod
+    def matched(self, flat: Tensor) -> Tensor:
+        """Return the noise for each sample.
+
+        Parameters
+        ----------
+        flat
+            Samples, shape (n, dimensions), float32 or wider.
+
+        Returns
+        -------
+        Tensor
+            Of the shape, dtype and device of ``flat``.
+        """
+
+    def pair(self, batch: Batch) -> Pairs:
+        """Return the batch with its noise."""
+        return Pairs(batch.samples, self.match(batch.samples), batch.extras)
+
+    def progress(self) -> dict[str, Any]:
+        """Return what changes while matching, and the shape of a sample."""
+        return {**super().progress(), "shape": self._shape}
+
+    def load_progress(self, progress: dict[str, Any]) -> None:
+        """Take up what `progress` returned."""
+        super().load_progress(progress)
+        self._shape = progress["shape"]
 
 
 class FreshNoiseCoupling(OnlineCoupling):
@@ -143,56 +191,33 @@ class FreshNoiseCoupling(OnlineCoupling):
     all the progress there is, beside the samples' shape.
     """
 
-    def __init__(self, match_size: int, seed: int) -> None:
+    def __init__(self, match_size: int = 0, seed: int = 0) -> None:
         super().__init__(match_size, seed)
-        self._batches = 0
-        self._shape: tuple[int, ...] | None = None  # of one sample
+        self._progress = {"batches": 0}
 
     @abstractmethod
     def choose(self, flat: Tensor, stream: torch.Generator) -> Tensor:
-        """Return the noise for each sample of a batch.
+        """Return the noise for each sample of a batch, as `matched` does.
 
-        Parameters
-        ----------
-        flat
-            Samples, shape (n, dimensions), float32 or wider.
-        stream
-            Generator to draw from, on the CPU.
-
-        Returns
-        -------
-        Tensor
-            Of the shape, dtype and device of ``flat``.
+        ``stream`` is the generator to draw from, on the CPU.
         """
 
-    def match(self, samples: Tensor) -> Tensor:
-        """Return the chosen noise; see `OnlineCoupling.match`.
+    def matched(self, flat: Tensor) -> Tensor:
+        """Return the chosen noise."""
+        k = self._progress["batches"]
+        noise = self.choose(flat, generator(self.seed, "noise", k))
+        self._progress["batches"] = k + 1
+        return noise
 
-        Raises
-        ------
-        ValueError
-            If the samples are empty, not finite, of another shape than those before, or too large
-            for their distances to be finite.
-        """
-        check_samples(samples)
-        shape = check_shape(samples, self._shape)
-        stream = generator(self.seed, "noise", self._batches)
-        noise = self.choose(flattened(samples), stream)
-        self._batches, self._shape = self._batches + 1, shape
-        return noise.reshape(samples.shape).to(samples.dtype)
 
-    def progress(self) -> dict[str, Any]:
-        """Return the number of batches matched and the shape of a sample."""
-        return {"batches": self._batches, "shape": self._shape}
-
-    def load_progress(self, progress: dict[str, Any]) -> None:
-        """Continue after that many batches."""
-        self._batches, self._shape = progress["batches"], progress["shape"]
+def compute_dtype(values: Tensor) -> torch.dtype:
+    """Return the type to compute in: the values' own, float32 at least."""
+    return torch.promote_types(values.dtype, torch.float32)
 
 
 def flattened(samples: Tensor) -> Tensor:
     """Return samples of shape (n, ...) as (n, dimensions), float32 or wider, without gradient."""
-    return samples.detach().flatten(1).to(torch.promote_types(samples.dtype, torch.float32))
+    return samples.detach().flatten(1).to(compute_dtype(samples))
 
 
 def products(rows: Tensor, columns: Tensor, bias: Tensor) -> Tensor:
@@ -237,8 +262,25 @@ def free_memory(device: torch.device) -> int:
     return 1024 * int(found[1])
 
 
-def check_samples(samples: Tensor) -> None:
-    """Raise ``ValueError`` unless the samples are a non-empty batch of finite floats."""
+def check_samples(
+    samples: Tensor, expected: tuple[int, ...] | None = None, source: str = "as before"
+) -> tuple[int, ...]:
+    """Return the shape of one sample, if the samples are a non-empty batch of finite floats.
+
+    Parameters
+    ----------
+    samples
+        Shape (n, ...).
+    expected
+        Shape that a sample must have.
+    source
+        Where that comes from; it ends the message's expectation.
+
+    Raises
+    ------
+    ValueError
+        If they are not, or have another shape.
+    """
     if samples.ndim < 2 or samples.shape[0] == 0 or not samples.is_floating_point():
         raise ValueError(
             "samples: expected a non-empty batch of shape (n, ...) of floats, "
@@ -246,6 +288,11 @@ def check_samples(samples: Tensor) -> None:
         )
     if not (_has_finite_sum(samples) or bool(samples.isfinite().all())):
         raise ValueError("samples: expected finite values, found NaN or infinity")
+    shape = tuple(samples.shape[1:])
+    if expected not in (None, shape):
+        wanted = f"(n, {', '.join(map(str, expected))}) {source}"
+        raise ValueError(f"samples: expected shape {wanted}, found {tuple(samples.shape)}")
+    return shape
 
 
 def _has_finite_sum(values: Tensor) -> bool:
@@ -253,21 +300,7 @@ def _has_finite_sum(values: Tensor) -> bool:
 
     It takes a tenth of the time of ``isfinite().all()``.
     """
-    return bool(values.sum(dtype=torch.promote_types(values.dtype, torch.float32)).isfinite())
-
-
-def check_shape(
-    samples: Tensor, expected: tuple[int, ...] | None, source: str = "as before"
-) -> tuple[int, ...]:
-    """Return the shape of one sample; raise ``ValueError`` if another is expected.
-
-    ``source`` ends the message's expectation, and says where it comes from.
-    """
-    shape = tuple(samples.shape[1:])
-    if expected not in (None, shape):
-        wanted = f"(n, {', '.join(map(str, expected))}) {source}".rstrip()
-        raise ValueError(f"samples: expected shape {wanted}, found {tuple(samples.shape)}")
-    return shape
+    return bool(values.sum(dtype=compute_dtype(values)).isfinite())
 
 
 def check_extras(batch: Batch) -> None:
@@ -288,18 +321,6 @@ def check_costs(costs: Tensor, flat: Tensor) -> None:
         )
 
 
-def check_match_size(name: str, match_size: int) -> None:
-    """Raise ``ValueError`` unless the match size is a whole number, at least 2."""
-    if not isinstance(match_size, int) or match_size < 2:
-        raise ValueError(f"match_size {match_size}: {name} takes a whole number, at least 2")
-
-
-def check_no_match_size(name: str, match_size: int) -> None:
-    """Raise ``ValueError`` unless the match size of a coupling that has none is 0."""
-    if match_size != 0:
-        raise ValueError(f"match_size {match_size}: {name} matches each batch and takes 0")
-
-
 def check_integers(name: str, values: Tensor, count: int) -> Tensor:
     """Return values as int64 on the CPU; raise ``ValueError`` unless ``count`` integers."""
     if values.shape != (count,) or values.dtype not in _INTEGERS:
@@ -314,11 +335,6 @@ def batch_labels(batch: Batch, key: str | None) -> Tensor:
     """Return the class of each sample of a batch, shape (n,), int64, on the CPU.
 
     ``key`` names the extra that holds the classes; without one all samples are of class 0.
-
-    Raises
-    ------
-    ValueError
-        If the extra is missing, or not one integer a sample.
     """
     if key is None:
         return torch.zeros(len(batch.samples), dtype=torch.int64)
@@ -326,13 +342,7 @@ def batch_labels(batch: Batch, key: str | None) -> Tensor:
 
 
 def batch_rows(batch: Batch, count: int) -> Tensor:
-    """Return ``extras["row"]`` of a batch, shape (n,), int64, on the CPU.
-
-    Raises
-    ------
-    ValueError
-        If it is missing, not one integer a sample, or not a row of a dataset of ``count``.
-    """
+    """Return ``extras["row"]``, shape (n,), int64, on the CPU; rows of a dataset of ``count``."""
     rows = _batch_integers(batch, "row", "row in the dataset")
     if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < count:
         raise ValueError(
@@ -343,6 +353,7 @@ def batch_rows(batch: Batch, count: int) -> Tensor:
 
 
 def _batch_integers(batch: Batch, key: str, meaning: str) -> Tensor:
+    """Return an extra of a batch; raise ``ValueError`` unless it has one integer a sample."""
     if key not in batch.extras:
         raise ValueError(
             f"batch: expected extras[{key!r}], each sample's {meaning}, found extras "

@@ -17,10 +17,6 @@ from torch import Tensor
 from dansm.couplings.base import (
     OnlineCoupling,
     check_costs,
-    check_match_size,
-    check_samples,
-    check_shape,
-    flattened,
     free_memory,
     products,
 )
@@ -30,8 +26,10 @@ _STREAM_VALUES = 2**20  # of a pool that one stream gives, at most; another valu
 _DRAWN_STREAMS = 16  # whose noises are held at a time when the pool is not
 
 
-def assign_in_turn(costs: Tensor) -> Tensor:
+def serial_choice(costs: Tensor) -> Tensor:
     """Let each row in turn take the cheapest column that no earlier row has taken.
+
+    The faster form on the CPU, by numpy's argmin.
 
     Parameters
     ----------
@@ -43,11 +41,6 @@ def assign_in_turn(costs: Tensor) -> Tensor:
     Tensor, shape (rows,), int64
         The column of each row, all different; of several equally cheap ones the first.
     """
-    return serial_choice(costs) if costs.device.type == "cpu" else deferred_acceptance(costs)
-
-
-def serial_choice(costs: Tensor) -> Tensor:
-    """Choose row by row; see `assign_in_turn`. The faster form on the CPU, by numpy's argmin."""
     table = costs.numpy()
     choice = table.argmin(axis=1)
     taken = set()
@@ -61,9 +54,9 @@ def serial_choice(costs: Tensor) -> Tensor:
 
 
 def deferred_acceptance(costs: Tensor) -> Tensor:
-    """Choose in a few rounds without a loop over rows; see `assign_in_turn`. For GPUs.
+    """Choose what `serial_choice` does in a few rounds without a loop over rows, for GPUs.
 
-    The serial choice is deferred acceptance in which every column prefers earlier rows: all rows
+    That choice is deferred acceptance in which every column prefers earlier rows: all rows
     propose to their cheapest column, each column keeps its earliest proposer, and the rejected
     propose to their next choice, until nobody is rejected.
     """
@@ -109,7 +102,7 @@ def match_in_turn(flat: Tensor, blocks: Iterable[tuple[Tensor, Tensor]]) -> tupl
     doubled = -2 * flat
     chosen = places = torch.empty(0, dtype=torch.int64, device=flat.device)
     costs = noise = flat[:0]
-    first = 0
+    first, assign = 0, serial_choice if flat.device.type == "cpu" else deferred_acceptance
     for block, norms in blocks:
         # ‖x − n‖² less ‖x‖², which ranks a sample's noises alike.
         fresh = products(doubled, block, norms)
@@ -122,7 +115,7 @@ def match_in_turn(flat: Tensor, blocks: Iterable[tuple[Tensor, Tensor]]) -> tupl
             columns = torch.cat([places[kept], columns])
         costs = fresh
         # While there are fewer noises than samples, all are kept.
-        chosen = assign_in_turn(costs) if len(columns) >= len(flat) else columns
+        chosen = assign(costs) if len(columns) >= len(flat) else columns
         places = columns[chosen]
         taken = block.index_select(0, (chosen - len(kept)).clamp_min(0))  # faster than block[…]
         if len(kept):
@@ -153,6 +146,7 @@ class Greedy(OnlineCoupling):
     """
 
     name = "greedy"
+    sized = True
 
     def __init__(
         self,
@@ -161,39 +155,26 @@ class Greedy(OnlineCoupling):
         block_elements: int = 2**27,
         pool_bytes: int | None = None,
     ) -> None:
-        check_match_size(self.name, match_size)
         super().__init__(match_size, seed)
         self._block_elements = block_elements
         self._pool_bytes = pool_bytes
         self._pools = 0  # pools drawn so far
-        self._shape: tuple[int, ...] | None = None  # of one sample
         self._ids = torch.empty(0, dtype=torch.int64)  # of the noises left: places in the pool
         self._pool: Tensor | None = None  # the noises left, (left, dimensions), float32 or wider
         self._norms = torch.empty(0)  # their squared norms, where they are held
 
-    def match(self, samples: Tensor) -> Tensor:
-        """Return the matched noise; see `OnlineCoupling.match`.
-
-        Raises
-        ------
-        ValueError
-            If the samples are empty, not finite, or of another shape than those before, or if a
-            pool that is to be held is larger than the free memory.
-        """
-        check_samples(samples)
-        shape = check_shape(samples, self._shape)
-        flat = flattened(samples)
+    def matched(self, flat: Tensor) -> Tensor:
+        """Return the matched noise; see `OnlineCoupling.matched`."""
         matched = torch.empty_like(flat)
         done = 0
         while done < len(flat):
             self._prepare(flat)
-            self._shape = shape
             rows = min(len(self._ids), max(1, isqrt(self._block_elements // 2)))
             part = flat[done : done + rows]
             places, matched[done : done + rows] = match_in_turn(part, self._blocks(part))
             self._remove(places)
             done += rows
-        return matched.reshape(samples.shape).to(samples.dtype)
+        return matched
 
     def _prepare(self, like: Tensor) -> None:
         """Begin a pool if none is left, and hold what is left of it if that may be held."""
@@ -273,10 +254,7 @@ class Greedy(OnlineCoupling):
         self._pool = self._pool[:left] if left else None
 
     def progress(self) -> dict[str, Any]:
-        """Return which pool is in use and which of its noises are left.
-
-        The noises themselves come again from their streams.
-        """
+        """Return which pool is in use and which of its noises, drawn again, are left."""
         return {"pools": self._pools, "ids": self._ids.cpu().clone(), "shape": self._shape}
 
     def load_progress(self, progress: dict[str, Any]) -> None:

@@ -16,14 +16,12 @@ from torch import Tensor
 
 from dansm.couplings.base import (
     Batch,
+    Coupling,
     Pairs,
-    StatefulCoupling,
     batch_labels,
     check_costs,
     check_extras,
-    check_match_size,
     check_samples,
-    check_shape,
     flattened,
 )
 from dansm.randomness import generator, stream_seed
@@ -65,7 +63,7 @@ class _Waiting:
     count: int = 0  # samples
 
 
-class Hungarian(StatefulCoupling):
+class Hungarian(Coupling):
     """Optimal assignment over sets of ``match_size`` samples and noises.
 
     Set k is the stream's k-th ``match_size`` samples, however they were batched; its noises are
@@ -97,25 +95,16 @@ class Hungarian(StatefulCoupling):
     """
 
     name = "hungarian"
+    sized = True
 
     def __init__(self, match_size: int, seed: int = 0, labels: str | None = None) -> None:
-        check_match_size(self.name, match_size)
         super().__init__(match_size, seed)
         self.labels = labels
-        self._shape: tuple[int, ...] | None = None  # of one sample
         self._held: deque[_Held] = deque()
         self._waiting: defaultdict[int, _Waiting] = defaultdict(_Waiting)  # by label
 
     def pairs(self, batches: Iterable[Batch]) -> Iterator[Pairs]:
-        """Yield the batches in order, taking as many as the matching of the first one needs.
-
-        Raises
-        ------
-        ValueError
-            If samples are empty, not finite, of another shape than those before, or too large for
-            their distances to be finite; if an extra has not one row a sample, or the labels are
-            missing or not integers.
-        """
+        """Yield the batches in order, taking as many as the first needs; see `Coupling.pairs`."""
         yield from self._matched()
         for batch in batches:
             self._take(batch)
@@ -131,10 +120,9 @@ class Hungarian(StatefulCoupling):
             yield Pairs(held.batch.samples, held.noise, held.batch.extras)
 
     def _take(self, batch: Batch) -> None:
-        check_samples(batch.samples)
         check_extras(batch)
-        labels = batch_labels(batch, self.labels)
-        self._shape = check_shape(batch.samples, self._shape)
+        shape, labels = check_samples(batch.samples, self._shape), batch_labels(batch, self.labels)
+        self._shape = shape
         noise, origin = torch.empty_like(batch.samples), torch.full((len(labels), 2), -1)
         held = _Held(batch, labels, noise, origin)
         self._held.append(held)

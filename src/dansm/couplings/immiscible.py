@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dansm.couplings.base import FreshNoiseCoupling, check_costs, check_no_match_size
+from dansm.couplings.base import FreshNoiseCoupling, check_costs
 from dansm.couplings.hungarian import assign_optimally
 
 # Both sides shrink by this factor before they are rounded, as in the authors' code: it keeps
@@ -35,7 +35,6 @@ class Immiscible(FreshNoiseCoupling):
     name = "immiscible"
 
     def __init__(self, match_size: int = 0, seed: int = 0, quantized: bool = False) -> None:
-        check_no_match_size(self.name, match_size)
         super().__init__(match_size, seed)
         self.quantized = quantized
 

@@ -12,9 +12,7 @@ class Independent(FreshNoiseCoupling):
     name = "independent"
 
     def __init__(self, match_size: int = 0, seed: int = 0) -> None:
-        if match_size not in (0, 1):
-            raise ValueError(f"match_size {match_size}: independent takes 0 (or 1, the same)")
-        super().__init__(match_size=0, seed=seed)
+        super().__init__(0 if match_size == 1 else match_size, seed)  # a choice of one is none
 
     def choose(self, flat: Tensor, stream: torch.Generator) -> Tensor:
         """Return the noise as it is drawn; see `FreshNoiseCoupling.choose`."""

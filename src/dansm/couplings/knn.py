@@ -8,7 +8,7 @@ it was not trained on.
 import torch
 from torch import Tensor
 
-from dansm.couplings.base import FreshNoiseCoupling, check_costs, check_match_size
+from dansm.couplings.base import FreshNoiseCoupling, check_costs
 
 
 class Knn(FreshNoiseCoupling):
@@ -19,10 +19,7 @@ class Knn(FreshNoiseCoupling):
     """
 
     name = "knn"
-
-    def __init__(self, match_size: int, seed: int = 0) -> None:
-        check_match_size(self.name, match_size)
-        super().__init__(match_size, seed)
+    sized = True
 
     def choose(self, flat: Tensor, stream: torch.Generator) -> Tensor:
         """Return the nearest noise; see `FreshNoiseCoupling.choose`."""

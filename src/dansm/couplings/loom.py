@@ -8,7 +8,6 @@ The set of noises is finite and fixed: training sees N × ``stored`` noises, how
 They are a Gaussian sample, but not fresh ones; more of them come closer to N(0, I).
 """
 
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -16,22 +15,19 @@ from torch import Tensor
 
 from dansm.couplings.base import (
     Batch,
+    Coupling,
     Pairs,
-    StatefulCoupling,
     batch_labels,
     batch_rows,
     check_costs,
-    check_extras,
-    check_no_match_size,
     check_samples,
-    check_shape,
     flattened,
 )
 from dansm.couplings.hungarian import assign_optimally
 from dansm.randomness import generator
 
 
-class Loom(StatefulCoupling):
+class Loom(Coupling):
     """Stored noises of each sample, exchanged between the samples of a batch.
 
     Batches must carry ``extras["row"]``, each sample's row in the dataset. A batch in which a row
@@ -75,69 +71,50 @@ class Loom(StatefulCoupling):
         stored: int = 1,
         labels: str | None = None,
     ) -> None:
-        check_no_match_size(self.name, match_size)
         if count < 1 or stored < 1:
             raise ValueError(
                 "loom: expected at least 1 sample and 1 noise stored for each, found count "
                 f"{count}, stored {stored}"
             )
-        super().__init__(match_size=0, seed=seed)
+        super().__init__(match_size, seed)
         self.labels = labels
         self._shape = tuple(shape)
-        self._ids = torch.arange(count * stored).reshape(count, stored)  # noises of each sample
-        self._batches = 0
+        ids = torch.arange(count * stored).reshape(count, stored)  # noises of each sample
+        self._progress = {"ids": ids, "batches": 0}
 
-    def pairs(self, batches: Iterable[Batch]) -> Iterator[Pairs]:
-        """Yield each batch with the noises re-assigned among its samples.
-
-        Raises
-        ------
-        ValueError
-            If a batch is empty, not finite, so large that its products with noise are not, or of
-            another shape; if it has no valid ``extras["row"]`` (see `batch_rows`), an extra has not
-            one row a sample, or the labels are missing or not integers.
-        """
-        for batch in batches:
-            check_samples(batch.samples)
-            check_extras(batch)
-            rows = batch_rows(batch, len(self._ids))
-            check_shape(batch.samples, self._shape, source="")
-            labels = batch_labels(batch, self.labels)
-            stream = generator(self.seed, "slot", self._batches)
-            slots = torch.randint(self._ids.shape[1], rows.shape, generator=stream)
-            noise = torch.empty_like(batch.samples)
-            for part in torch.arange(len(rows)).split(_parts_without_repetition(rows.tolist())):
-                for label in labels[part].unique():
-                    own = part[labels[part] == label]
-                    noise[own] = self._reassign(batch.samples[own], rows[own], slots[own])
-            self._batches += 1
-            yield Pairs(batch.samples, noise, batch.extras)
+    def pair(self, batch: Batch) -> Pairs:
+        """Return the batch with the noises re-assigned among its samples; see `Coupling.pairs`."""
+        check_samples(batch.samples, self._shape, "as in the dataset")
+        ids = self._progress["ids"]
+        rows, labels = batch_rows(batch, len(ids)), batch_labels(batch, self.labels)
+        stream = generator(self.seed, "slot", self._progress["batches"])
+        slots = torch.randint(ids.shape[1], rows.shape, generator=stream)
+        noise = torch.empty_like(batch.samples)
+        for part in torch.arange(len(rows)).split(_parts_without_repetition(rows.tolist())):
+            for label in labels[part].unique():
+                own = part[labels[part] == label]
+                noise[own] = self._reassign(batch.samples[own], rows[own], slots[own])
+        self._progress["batches"] += 1
+        return Pairs(batch.samples, noise, batch.extras)
 
     def _reassign(self, samples: Tensor, rows: Tensor, slots: Tensor) -> Tensor:
         """Exchange the noises in these slots optimally, and return them.
 
         The rows differ. The permutation of least Σ −x·z is also that of least Σ ‖x − z‖².
         """
-        ids = self._ids[rows, slots]
+        stored = self._progress["ids"]
+        ids = stored[rows, slots]
         streams = [generator(self.seed, "loom", i) for i in ids.tolist()]
         noise = torch.stack([torch.randn(self._shape, generator=stream) for stream in streams])
         flat = flattened(samples)
         costs = -flat @ noise.flatten(1).to(flat).T
         check_costs(costs, flat)
         chosen = assign_optimally(costs)
-        self._ids[rows, slots] = ids[chosen]
+        stored[rows, slots] = ids[chosen]
         return noise[chosen].to(samples)
 
-    def progress(self) -> dict[str, Any]:
-        """Return the assignment, noise ids of shape (N, stored), and the number of batches."""
-        return {"ids": self._ids.clone(), "batches": self._batches}
-
-    def load_progress(self, progress: dict[str, Any]) -> None:
-        """Continue from that assignment."""
-        self._ids, self._batches = progress["ids"].clone(), progress["batches"]
-
     def _identity(self) -> dict[str, Any]:
-        count, stored = self._ids.shape
+        count, stored = self._progress["ids"].shape
         own = {"count": count, "stored": stored, "shape": self._shape, "labels": self.labels}
         return {**super()._identity(), **own}
 

@@ -12,18 +12,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dansm.couplings.base import free_memory
+from dansm.couplings.base import compute_dtype, free_memory
 
 METRICS = ("euclidean", "covariance")
 Weigh = Callable[[Tensor], Tensor]
 
 _BLOCK = 16384  # samples at a time
-
-
-def check_metric(metric: str) -> None:
-    """Raise ``ValueError`` unless it is one of `METRICS`."""
-    if metric not in METRICS:
-        raise ValueError(f"metric {metric!r}: expected one of {list(METRICS)}")
 
 
 def weigh(flat: Tensor, metric: str) -> Weigh:
@@ -40,7 +34,14 @@ def weigh(flat: Tensor, metric: str) -> Weigh:
     -------
     Callable
         From noises (n, d) of any float dtype to the same, weighed.
+
+    Raises
+    ------
+    ValueError
+        If the metric is unknown, or for what `covariance` refuses.
     """
+    if metric not in METRICS:
+        raise ValueError(f"metric {metric!r}: expected one of {list(METRICS)}")
     if metric == "euclidean":
         return lambda noise: noise
     matrix = covariance(flat)
@@ -81,4 +82,4 @@ def covariance(flat: Tensor) -> Tensor:
     trace = total.trace()
     if not trace > 0:
         raise ValueError("metric covariance: expected samples that differ, found equal ones")
-    return (total * (d / trace)).to(torch.promote_types(flat.dtype, torch.float32))
+    return (total * (d / trace)).to(compute_dtype(flat))

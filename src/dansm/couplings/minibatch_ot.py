@@ -6,15 +6,15 @@ Each batch gets as many fresh noises as it has samples, all of equal weight, and
 of least squared distance between them decides who gets which.
 """
 
-import math
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dansm.couplings.base import FreshNoiseCoupling, check_costs, check_no_match_size
+from dansm.couplings.base import FreshNoiseCoupling, check_costs
 from dansm.couplings.hungarian import assign_optimally
+from dansm.couplings.registry import MinibatchOptions
 from dansm.randomness import generator
 
 
@@ -60,16 +60,9 @@ class MinibatchOT(FreshNoiseCoupling):
         method: str = "exact",
         regularisation: float | None = None,
     ) -> None:
-        check_no_match_size(self.name, match_size)
-        if method not in ("exact", "sinkhorn"):
-            raise ValueError(f"method {method!r}: minibatch_ot takes 'exact' or 'sinkhorn'")
-        if method == "exact" and regularisation is not None:
-            raise ValueError(f"regularisation {regularisation}: only method 'sinkhorn' takes one")
-        if method == "sinkhorn" and regularisation is None:
-            regularisation = 0.01
-        if regularisation is not None and not 0 < regularisation < math.inf:
-            raise ValueError(f"regularisation {regularisation}: expected a finite number above 0")
+        MinibatchOptions(method, regularisation)
         if method == "sinkhorn":
+            regularisation = 0.01 if regularisation is None else regularisation
             _check_pot()
         super().__init__(match_size, seed)
         self.method = method
@@ -83,7 +76,7 @@ class MinibatchOT(FreshNoiseCoupling):
         if self.method == "exact":
             chosen = assign_optimally(costs)
         else:
-            draws = generator(self.seed, "plan", self._batches)
+            draws = generator(self.seed, "plan", self._progress["batches"])
             plan = sinkhorn_plan(costs, self.regularisation).cpu()
             chosen = torch.multinomial(plan, 1, generator=draws).squeeze(1)
         return noise[chosen.to(flat.device)]

@@ -1,25 +1,21 @@
 """Pairs that are given, for example (noise, sample) pairs of a teacher (reflow builds on it)."""
 
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import Tensor
 
 from dansm.couplings.base import (
     Batch,
+    Coupling,
     Pairs,
-    StatefulCoupling,
     batch_rows,
-    check_extras,
-    check_no_match_size,
     check_samples,
-    check_shape,
 )
 
 _BLOCK = 4096  # rows that are checked at a time: the arrays may be memory-mapped
 
 
-class Paired(StatefulCoupling):
+class Paired(Coupling):
     """Sample and noise of each batch looked up by ``extras["row"]``.
 
     A batch's own samples give only size, dtype and device.
@@ -45,7 +41,6 @@ class Paired(StatefulCoupling):
     def __init__(
         self, match_size: int = 0, seed: int = 0, *, noise: Tensor, samples: Tensor
     ) -> None:
-        check_no_match_size(self.name, match_size)
         if noise.shape != samples.shape:
             raise ValueError(
                 "pairs: expected noise and samples of one shape, found noise "
@@ -64,33 +59,16 @@ class Paired(StatefulCoupling):
                         f"{kind}: expected finite values, found NaN or infinity in row "
                         f"{first * _BLOCK + bad}"
                     )
-        super().__init__(match_size=0, seed=seed)
+        super().__init__(match_size, seed)
         self._noise = noise
         self._samples = samples
 
-    def pairs(self, batches: Iterable[Batch]) -> Iterator[Pairs]:
-        """Yield the pairs of each batch's rows, with the batch's extras.
-
-        Raises
-        ------
-        ValueError
-            If a batch is empty, not finite, of another shape than the pairs or without a valid
-            ``extras["row"]`` (see `batch_rows`), or an extra has not one row a sample.
-        """
-        for batch in batches:
-            like = batch.samples
-            check_samples(like)
-            check_extras(batch)
-            rows = batch_rows(batch, len(self._samples))
-            check_shape(like, tuple(self._samples.shape[1:]), source="as the pairs have")
-            yield Pairs(self._samples[rows].to(like), self._noise[rows].to(like), batch.extras)
-
-    def progress(self) -> dict[str, Any]:
-        """Return nothing: each batch's pairs depend on its rows alone."""
-        return {}
-
-    def load_progress(self, progress: dict[str, Any]) -> None:
-        """Take up nothing."""
+    def pair(self, batch: Batch) -> Pairs:
+        """Return the pairs of the batch's rows, with its extras; see `Coupling.pairs`."""
+        like = batch.samples
+        check_samples(like, tuple(self._samples.shape[1:]), "as the pairs have")
+        rows = batch_rows(batch, len(self._samples))
+        return Pairs(self._samples[rows].to(like), self._noise[rows].to(like), batch.extras)
 
     def _identity(self) -> dict[str, Any]:
         return {**super()._identity(), "shape": tuple(self._samples.shape)}

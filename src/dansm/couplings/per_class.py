@@ -11,7 +11,7 @@ couplings but ``knn``.
 of ``hungarian`` draws from streams of its own: those of the seed ``stream_seed(seed, "class", c)``.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,19 +19,17 @@ from torch import Tensor
 
 from dansm.couplings.base import (
     Batch,
+    Coupling,
     OnlineCoupling,
     Pairs,
-    StatefulCoupling,
     batch_labels,
-    check_extras,
     check_integers,
     check_samples,
-    check_shape,
 )
 from dansm.randomness import stream_seed
 
 
-class PerClass(StatefulCoupling):
+class PerClass(Coupling):
     """One online coupling for each class, made when the class first comes.
 
     Memory is that of as many couplings: ``greedy`` holds a pool for each class.
@@ -48,54 +46,31 @@ class PerClass(StatefulCoupling):
 
     def __init__(self, make: Callable[[int], OnlineCoupling], seed: int, labels: str) -> None:
         self._like = make(seed)  # only for its identity
+        self.name, self.sized = self._like.name, self._like.sized
         super().__init__(self._like.match_size, seed)
-        self.name = self._like.name
         self.labels = labels
         self._make = make
-        self._shape: tuple[int, ...] | None = None  # of one sample
         self._couplings: dict[int, OnlineCoupling] = {}  # by class
 
     def match(self, samples: Tensor, labels: Tensor) -> Tensor:
         """Return the noise for each sample, matched among the samples of its class.
 
-        Parameters
-        ----------
-        samples
-            Tensor of shape ``(n, ...)``, any float dtype, any device.
-        labels
-            The class of each, shape (n,), integers.
-
-        Returns
-        -------
-        Tensor
-            Of the samples' shape, dtype and device; row i belongs to sample i.
-
-        Raises
-        ------
-        ValueError
-            If the labels are not one integer a sample, or for what the coupling refuses.
+        ``labels``, shape (n,), are the integers of the samples' classes; a ``ValueError`` says if
+        they are not. For the rest see `OnlineCoupling.match`.
         """
-        check_samples(samples)
+        shape = check_samples(samples, self._shape)
         labels = check_integers("labels", labels, len(samples))
-        self._shape = check_shape(samples, self._shape)
+        self._shape = shape
         noise = torch.empty_like(samples)
         for label in labels.unique().tolist():
             rows = (labels == label).nonzero().squeeze(1).to(samples.device)
             noise[rows] = self._coupling(label).match(samples[rows])
         return noise
 
-    def pairs(self, batches: Iterable[Batch]) -> Iterator[Pairs]:
-        """Yield each batch with its noise.
-
-        Raises
-        ------
-        ValueError
-            If the labels are missing or not integers, or an extra has not one row a sample.
-        """
-        for batch in batches:
-            check_extras(batch)
-            noise = self.match(batch.samples, batch_labels(batch, self.labels))
-            yield Pairs(batch.samples, noise, batch.extras)
+    def pair(self, batch: Batch) -> Pairs:
+        """Return the batch with its noise."""
+        noise = self.match(batch.samples, batch_labels(batch, self.labels))
+        return Pairs(batch.samples, noise, batch.extras)
 
     def progress(self) -> dict[str, Any]:
         """Return the progress of each class's coupling and the shape of a sample."""

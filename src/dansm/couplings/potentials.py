@@ -8,7 +8,6 @@ import hashlib
 import json
 import math
 import os
-import tempfile
 import time
 import zipfile
 from dataclasses import asdict, dataclass
@@ -20,8 +19,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dansm.couplings.base import check_costs, check_integers, check_samples, products
-from dansm.couplings.metric import Weigh, check_metric, weigh
+from dansm.couplings.base import (
+    check_costs,
+    check_integers,
+    check_samples,
+    compute_dtype,
+    products,
+)
+from dansm.couplings.metric import Weigh, weigh
 from dansm.randomness import generator
 
 _BLOCK = 16384  # samples of the dataset in one product: a batch of 1 024 needs 64 MiB of scores
@@ -90,27 +95,19 @@ class Potentials:
 
     def save(self, path: Path) -> None:
         """Write an npz file, complete as soon as it has its name; its folder is made if need be."""
-        meta = {
-            "dataset_sha256": self.dataset_sha256,
-            "steps": self.steps,
-            "evenness": asdict(self.evenness),
-            "seconds": self.seconds,
-            "metric": self.metric,
-            "classes_sha256": self.classes_sha256,
-        }
+        meta = asdict(self)
+        values = meta.pop("values").numpy()
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(prefix=".", suffix=".partial.npz", dir=path.parent)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         try:
-            with open(handle, "wb") as file:
-                np.savez(file, values=self.values.numpy(), meta=np.array(json.dumps(meta)))
+            with open(partial, "wb") as file:
+                np.savez(file, values=values, meta=np.array(json.dumps(meta)))
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(partial, 0o644)
             os.replace(partial, path)
-        except BaseException:
-            os.unlink(partial)
-            raise
+        finally:
+            partial.unlink(missing_ok=True)
 
     @classmethod
     def load(
@@ -154,51 +151,45 @@ class Potentials:
                 f"({error})"
             ) from error
         try:
-            check_values(values)
-            if samples is not None:
-                potentials.check(samples, classes, metric)
+            potentials.check(samples, classes, metric)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         return potentials
 
     def check(
-        self, samples: Tensor, classes: Tensor | None = None, metric: str = "euclidean"
+        self, samples: Tensor | None, classes: Tensor | None = None, metric: str = "euclidean"
     ) -> None:
-        """Raise ``ValueError`` unless they were fitted to these samples (N, ...) and classes (N,).
+        """Raise ``ValueError`` unless they are finite numbers, fitted to what is given.
 
-        Without classes they must have been fitted over all samples. The metric must be theirs.
+        That is samples (N, ...) in a metric, within classes (N,) or, without any, over all samples.
         """
-        if self.metric != metric:
+        values = self.values
+        if values.ndim != 1 or values.dtype not in (torch.float32, torch.float64):
             raise ValueError(
-                f"potentials: expected those of the metric {metric!r}, found those of "
-                f"{self.metric!r}"
+                "potentials: expected shape (N,) of float32 or float64, found shape "
+                f"{tuple(values.shape)} of {values.dtype}"
             )
-        if len(self.values) != len(samples):
-            raise ValueError(
-                f"potentials: expected {len(samples)} for as many samples, found {len(self.values)}"
-            )
-        expected = dataset_sha256(samples)
-        if self.dataset_sha256 != expected:
-            raise ValueError(
-                f"potentials: expected those of the dataset {expected[:12]}…, found those of "
-                f"{self.dataset_sha256[:12]}…"
-            )
+        if not bool(values.isfinite().all()):
+            raise ValueError("potentials: expected finite values, found NaN or infinity")
+        if samples is None:
+            return
         within = None if classes is None else classes_sha256(classes)
-        if self.classes_sha256 != within:
-            expected, found = (
-                "over all samples" if digest is None else f"within the classes {digest[:12]}…"
-                for digest in (within, self.classes_sha256)
-            )
-            raise ValueError(f"potentials: expected those fitted {expected}, found {found}")
+        for text, wanted, own in (
+            ("those of the metric {!r}, found those of {!r}", metric, self.metric),
+            ("{} for as many samples, found {}", len(samples), len(values)),
+            (
+                "those of the dataset {:.12}…, found those of {:.12}…",
+                dataset_sha256(samples),
+                self.dataset_sha256,
+            ),
+            ("those fitted {}, found {}", _within(within), _within(self.classes_sha256)),
+        ):
+            if wanted != own:
+                raise ValueError(f"potentials: expected {text.format(wanted, own)}")
 
 
-def check_values(values: Tensor) -> None:
-    """Raise ``ValueError`` unless they are finite numbers of shape (N,)."""
-    kind = f"shape {tuple(values.shape)} of {values.dtype}"
-    if values.ndim != 1 or values.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"potentials: expected shape (N,) of float32 or float64, found {kind}")
-    if not bool(values.isfinite().all()):
-        raise ValueError("potentials: expected finite values, found NaN or infinity")
+def _within(digest: str | None) -> str:
+    return "over all samples" if digest is None else f"within the classes {digest}"
 
 
 def dataset_sha256(samples: Tensor) -> str:
@@ -232,11 +223,6 @@ def sort_by_class(samples: Tensor, classes: Tensor | None) -> Classes:
     of, device = of.to(samples.device), samples.device
     rows = of.argsort(stable=True).split(sizes.tolist())
     return Classes(labels, of, rows, sizes.to(device))
-
-
-def compute_dtype(samples: Tensor) -> torch.dtype:
-    """Return the type in which samples are scored: their own, float32 at least."""
-    return torch.promote_types(samples.dtype, torch.float32)
 
 
 def assign(
@@ -411,7 +397,6 @@ def fit_potentials(
     """
     started = time.perf_counter()
     check_samples(samples)
-    check_metric(metric)
     if len(samples) < 2:
         raise ValueError(f"samples: expected at least 2, found {len(samples)}")
     if steps < 1 or batch_size < 1 or not 0 < learning_rate < math.inf:

@@ -6,6 +6,7 @@ entry's implementation is imported when it is asked for.
 
 import dataclasses
 import importlib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -143,14 +144,6 @@ class CouplingEntry(Entry):
         return "none" if spoilt else self.gaussian
 
 
-def _check_match_size(match_size: int) -> None:
-    if match_size < 2:
-        raise ValueError(
-            f"match_size: expected at least 2, found {match_size}; without matching, the coupling "
-            "is independent"
-        )
-
-
 @dataclass(frozen=True)
 class Sized(Options):
     """A number of noises or samples."""
@@ -158,7 +151,11 @@ class Sized(Options):
     match_size: int
 
     def __post_init__(self) -> None:
-        _check_match_size(self.match_size)
+        if self.match_size < 2:
+            raise ValueError(
+                f"match_size: expected at least 2, found {self.match_size}; without matching, the "
+                "coupling is independent"
+            )
 
 
 @dataclass(frozen=True)
@@ -176,10 +173,13 @@ class MinibatchOptions(Options):
     regularisation: float | None = None
 
     def __post_init__(self) -> None:
-        if self.method == "exact" and self.regularisation is not None:
-            raise ValueError(
-                f"regularisation {self.regularisation}: only method sinkhorn takes one"
-            )
+        if self.method not in ("exact", "sinkhorn"):
+            raise ValueError(f"method {self.method!r}: minibatch_ot takes 'exact' or 'sinkhorn'")
+        given = self.regularisation
+        if self.method == "exact" and given is not None:
+            raise ValueError(f"regularisation {given}: only method sinkhorn takes one")
+        if given is not None and not 0 < given < math.inf:
+            raise ValueError(f"regularisation {given}: expected a finite number above 0")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ For class-conditional models the same is done within each class (see `dansm.coup
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -20,26 +19,22 @@ from torch import Tensor
 
 from dansm.couplings.base import (
     Batch,
+    Coupling,
     Pairs,
-    StatefulCoupling,
     batch_labels,
-    check_extras,
-    check_no_match_size,
     check_samples,
-    check_shape,
+    compute_dtype,
 )
-from dansm.couplings.metric import check_metric, weigh
+from dansm.couplings.metric import weigh
 from dansm.couplings.potentials import (
     Potentials,
     assign_within,
-    check_values,
-    compute_dtype,
     sort_by_class,
 )
 from dansm.randomness import generator
 
 
-class Semidiscrete(StatefulCoupling):
+class Semidiscrete(Coupling):
     """Each fresh noise takes its sample of the dataset, by fitted potentials.
 
     The coupling chooses the samples: of an incoming batch it uses only size, dtype and device.
@@ -87,9 +82,7 @@ class Semidiscrete(StatefulCoupling):
         classes: Tensor | None = None,
         metric: str = "euclidean",
     ) -> None:
-        check_no_match_size(self.name, match_size)
         check_samples(samples)
-        check_values(potentials.values)
         if (labels is None) != (classes is None):
             found = "no classes" if classes is None else "classes"
             raise ValueError(
@@ -97,70 +90,46 @@ class Semidiscrete(StatefulCoupling):
                 f"together, found labels {labels!r} and {found}"
             )
         self._classes = sort_by_class(samples, classes)
-        check_metric(metric)
         potentials.check(samples, classes, metric)
-        super().__init__(match_size=0, seed=seed)
+        super().__init__(match_size, seed)
         self.labels = labels
         self.metric = metric
-        self._samples = samples
-        self._weighed = weigh(samples.flatten(1), metric)
+        self._samples, self._flat = samples, samples.flatten(1)
+        self._weighed = weigh(self._flat, metric)
         self._potentials = potentials.values.to(samples.device, compute_dtype(samples))
         self._checksums = {
             "potentials": hashlib.sha256(potentials.values.numpy()).hexdigest(),
             "classes": potentials.classes_sha256,
         }
-        self._batches = 0
+        self._progress = {"batches": 0}
 
-    def pairs(self, batches: Iterable[Batch]) -> Iterator[Pairs]:
-        """Yield, for each batch, as many pairs with ``extras["row"]``, the samples' rows (int64).
+    def pair(self, batch: Batch) -> Pairs:
+        """Return as many pairs with ``extras["row"]``, the samples' rows (int64).
 
         The labels, where they count, are the only extra that a batch's samples have in common with
-        those chosen; it is handed on.
-
-        Raises
-        ------
-        ValueError
-            If a batch is empty, not finite or its samples have another shape than the dataset's,
-            an extra has not one row a sample, or the labels are missing, not integers or not among
-            the dataset's classes.
+        those chosen; it is handed on. A ``ValueError`` also says if one is none of the dataset's.
         """
-        flat, known = self._samples.flatten(1), self._classes
-        for batch in batches:
-            like = batch.samples
-            check_samples(like)
-            check_extras(batch)
-            check_shape(like, tuple(self._samples.shape[1:]), source="as in the dataset")
-            labels = batch_labels(batch, self.labels)
-            places = torch.searchsorted(known.labels, labels).clamp_max(len(known.labels) - 1)
-            strange = labels[known.labels[places] != labels]
-            if len(strange):
-                raise ValueError(
-                    f"extras[{self.labels!r}]: expected one of the dataset's {len(known.labels)} "
-                    f"classes, from {int(known.labels[0])} to {int(known.labels[-1])}, found "
-                    f"{int(strange[0])}"
-                )
-            stream = generator(self.seed, "noise", self._batches)
-            self._batches += 1
-            noise = torch.randn(like.shape, generator=stream)
-            rows = assign_within(
-                flat,
-                self._potentials,
-                self._weighed(noise.flatten(1).to(self._potentials)),
-                places.to(flat.device),
-                known,
+        like, known = batch.samples, self._classes
+        check_samples(like, tuple(self._samples.shape[1:]), "as in the dataset")
+        labels = batch_labels(batch, self.labels)
+        places = torch.searchsorted(known.labels, labels).clamp_max(len(known.labels) - 1)
+        strange = labels[known.labels[places] != labels]
+        if len(strange):
+            raise ValueError(
+                f"extras[{self.labels!r}]: expected one of the dataset's {len(known.labels)} "
+                f"classes, from {int(known.labels[0])} to {int(known.labels[-1])}, found "
+                f"{int(strange[0])}"
             )
-            extras = {"row": rows.to(like.device)}
-            if self.labels is not None:
-                extras[self.labels] = batch.extras[self.labels]
-            yield Pairs(self._samples[rows].to(like), noise.to(like), extras)
-
-    def progress(self) -> dict[str, Any]:
-        """Return the number of batches."""
-        return {"batches": self._batches}
-
-    def load_progress(self, progress: dict[str, Any]) -> None:
-        """Continue after that many batches."""
-        self._batches = progress["batches"]
+        stream = generator(self.seed, "noise", self._progress["batches"])
+        self._progress["batches"] += 1
+        noise = torch.randn(like.shape, generator=stream)
+        weighed = self._weighed(noise.flatten(1).to(self._potentials))
+        places = places.to(weighed.device)
+        rows = assign_within(self._flat, self._potentials, weighed, places, known)
+        extras = {"row": rows.to(like.device)}
+        if self.labels is not None:
+            extras[self.labels] = batch.extras[self.labels]
+        return Pairs(self._samples[rows].to(like), noise.to(like), extras)
 
     def _identity(self) -> dict[str, Any]:
         own = {"count": len(self._samples), "labels": self.labels, "metric": self.metric}

@@ -1,7 +1,7 @@
 """What all figures share: their look, and how runs, samplers and metrics are called."""
 
 import ast
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -27,38 +27,35 @@ _MARKERS = "osD^vP*X<>pdh8"
 Look = dict[str, Any]
 
 
+# Matplotlib's own defaults first, so that no configuration of the machine's leaks in; all but the
+# backend, which no context restores.
+_STYLE = {k: v for k, v in matplotlib.rcParamsDefault.items() if not k.startswith("backend")} | {
+    "figure.facecolor": "white",
+    "font.family": ["DejaVu Sans"],
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "figure.titlesize": 8,
+    "figure.titleweight": "bold",
+    "grid.color": "0.9",
+    "grid.linewidth": 0.6,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 3.5,
+    "pdf.fonttype": 42,
+}
+
+
 def style() -> AbstractContextManager[None]:
     """Return a context, also usable as a decorator, in which all figures look alike."""
-    # Matplotlib's own defaults first, so that no configuration of the machine's leaks in.
-    return matplotlib.rc_context(
-        {key: matplotlib.rcParamsDefault[key] for key in _SETTABLE}
-        | {
-            "figure.facecolor": "white",
-            "font.family": ["DejaVu Sans"],
-            "font.size": 8,
-            "axes.titlesize": 8,
-            "axes.labelsize": 8,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "figure.titlesize": 8,
-            "figure.titleweight": "bold",
-            "grid.color": "0.9",
-            "grid.linewidth": 0.6,
-            "xtick.labelsize": 7,
-            "ytick.labelsize": 7,
-            "legend.fontsize": 8,
-            "legend.frameon": False,
-            "lines.linewidth": 1.3,
-            "lines.markersize": 3.5,
-            "pdf.fonttype": 42,
-        }
-    )
-
-
-# A context restores all but the backend; setting that would close what is open.
-_SETTABLE = [key for key in matplotlib.rcParamsDefault if not key.startswith("backend")]
+    return matplotlib.rc_context(_STYLE)
 
 
 class _FewTicks(LogLocator):
@@ -79,11 +76,8 @@ def label_decades(axis: Axis) -> None:
 @style()
 def save_figure(figure: Figure, stem: str | Path) -> None:
     """Write ``STEM.pdf`` and ``STEM.png``; the same figure gives the same bytes."""
-    for suffix, options in {
-        ".pdf": {"metadata": {"CreationDate": None}},
-        ".png": {"dpi": 200},
-    }.items():
-        with atomic_path(Path(f"{stem}{suffix}")) as partial:
+    for suffix, options in (("pdf", {"metadata": {"CreationDate": None}}), ("png", {"dpi": 200})):
+        with atomic_path(Path(f"{stem}.{suffix}")) as partial:
             figure.savefig(partial, bbox_inches="tight", **options)
 
 
@@ -207,25 +201,3 @@ def unequal_note(table: pd.DataFrame) -> str:
     """Say in what a comparison's runs differ, to be added to a title; nothing where in nothing."""
     texts = table["unequal"].dropna().unique()
     return f"; runs differ in {', '.join(texts)}" if len(texts) else ""
-
-
-def read_arrays(path: str | Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """Read arrays of an npz file, or all.
-
-    Raises
-    ------
-    InputError
-        If the file or an array is missing, or a value is not finite.
-    """
-    try:
-        with np.load(path) as file:
-            names = list(file) if names is None else list(names)
-            if set(names) - set(file):
-                raise InputError(f"{path}: expected arrays {names}, found {sorted(file)}")
-            arrays = {name: file[name] for name in names}
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: expected arrays, found no file") from error
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise InputError(f"{path}: {name}: expected finite numbers, found others")
-    return arrays

@@ -30,15 +30,9 @@ def best_of_k(table: pd.DataFrame) -> Figure:
     shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(dimensions)))
     for k, (dimension, shade) in enumerate(zip(dimensions, shades, strict=True)):
         rows = table[table["dimensions"] == dimension].sort_values("k").astype(float)
-        left.errorbar(
-            rows["k"],
-            rows["similarity"],
-            1.96 * rows["standard_error"],
-            color=shade,
-            marker=_MARKERS[k % len(_MARKERS)],
-            capsize=2,
-            label=f"d = {dimension:,}",
-        )
+        look = {"color": shade, "marker": _MARKERS[k % len(_MARKERS)], "capsize": 2}
+        values = rows["k"], rows["similarity"], 1.96 * rows["standard_error"]
+        left.errorbar(*values, label=f"d = {dimension:,}", **look)
         left.plot(rows["k"], rows["bound"], color=shade, linestyle="--", linewidth=0.9)
     left.plot([], [], color=GREY, linestyle="--", linewidth=0.9, label="√(2 ln k / d)")
     left.set(xscale="log", ylim=(-0.02, None), xlabel="Noises to choose from, k")
@@ -49,14 +43,8 @@ def best_of_k(table: pd.DataFrame) -> Figure:
     for similarity, line in _SIMILARITIES.items():
         # In powers of ten, since e to the power of thousands is no floating-point number.
         powers = grid * similarity**2 / 2 / math.log(10)
-        inside = powers < 16.5
-        right.plot(
-            grid[inside],
-            10.0 ** powers[inside],
-            color="black",
-            linestyle=line,
-            label=f"similarity {similarity:g}",
-        )
+        inside, label = powers < 16.5, f"similarity {similarity:g}"
+        right.plot(grid[inside], 10 ** powers[inside], line, color="black", label=label)
     for size in _MATCH_SIZES:
         right.axhline(size, color=GREY, linewidth=0.8)
         beside = {"transform": right.get_yaxis_transform(), "va": "center", "fontsize": 7}

@@ -10,11 +10,11 @@ from matplotlib.patches import Rectangle
 from dansm.analysis.claims import NOT_SUPPORTED, SUPPORTED, UNDECIDED
 from dansm.figures.base import style
 
-# How a verdict is drawn: readable in grey by its sign and shade.
-_SIGNS: dict[str, tuple[str, dict[str, Any]]] = {
-    SUPPORTED: ("✓ supported", {"facecolor": "0.25", "edgecolor": "0.25"}),
-    NOT_SUPPORTED: ("✗ not supported", {"facecolor": "white", "edgecolor": "black"}),
-    UNDECIDED: ("– undecided", {"facecolor": "0.88", "edgecolor": "0.88"}),
+# How a verdict is drawn, readable in grey by its sign and shade: text, its colour, face and edge.
+_SIGNS = {
+    SUPPORTED: ("✓ supported", "white", "0.25", "0.25"),
+    NOT_SUPPORTED: ("✗ not supported", "black", "white", "black"),
+    UNDECIDED: ("– undecided", "black", "0.88", "0.88"),
 }
 # Title, left edge in inches, characters to a line; the whole is as wide as a page.
 _COLUMNS = [
@@ -46,15 +46,8 @@ def claim_table(claims: pd.DataFrame, subject: str) -> Figure:
     def write(column: int, text: str, below: float = 0.0, **look: Any) -> int:
         _, left, characters = _COLUMNS[column]
         lines = textwrap.wrap(text.replace(" %", "\u00a0%"), characters)
-        axes.text(
-            left,
-            y + below + 0.05,
-            "\n".join(lines),
-            va="top",
-            fontsize=6.5,
-            linespacing=1.25,
-            **look,
-        )
+        look |= {"va": "top", "fontsize": 6.5, "linespacing": 1.25}
+        axes.text(left, y + below + 0.05, "\n".join(lines), **look)
         return len(lines)
 
     def rule(weight: float) -> None:
@@ -74,19 +67,11 @@ def claim_table(claims: pd.DataFrame, subject: str) -> Figure:
             write(2, f"{'>' if claim.direction == 'above' else '<'} {claim.threshold:g}"),
             write(3, _found(claim)),
         ]
-        sign, look = _SIGNS[claim.verdict]
-        left = _COLUMNS[4][1]
-        axes.add_patch(Rectangle((left, y + 0.04), _BADGE, 0.14, linewidth=0.7, **look))
-        axes.text(
-            left + _BADGE / 2,
-            y + 0.11,
-            sign,
-            ha="center",
-            va="center",
-            fontsize=6.5,
-            weight="bold",
-            color="white" if claim.verdict == SUPPORTED else "black",
-        )
+        sign, ink, face, edge = _SIGNS[claim.verdict]
+        left, look = _COLUMNS[4][1], {"linewidth": 0.7, "facecolor": face, "edgecolor": edge}
+        axes.add_patch(Rectangle((left, y + 0.04), _BADGE, 0.14, **look))
+        look = {"ha": "center", "va": "center", "fontsize": 6.5, "weight": "bold", "color": ink}
+        axes.text(left + _BADGE / 2, y + 0.11, sign, **look)
         lines.append(write(4, claim.why, below=0.17) + 1.4)
         y += _LINE * max(lines) + 0.08
     rule(1.2)

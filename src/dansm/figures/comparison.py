@@ -2,27 +2,17 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dansm.catalogue import EXTRACTORS, METRICS, PROCESSES
 from dansm.errors import InputError
-from dansm.figures.base import (
-    Look,
-    looks_of,
-    metric_title,
-    run_titles,
-    sampler_title,
-    span,
-    steps_name,
-    style,
-    unequal_note,
-)
+from dansm.figures import base
 from dansm.figures.distances import (
     draw_curves,
     of_metric,
     of_snapshots,
+    panel_title,
     panels_of,
     scale_distances,
 )
@@ -33,10 +23,14 @@ _MARGINALS = {
     "path_length": ("Path length\n", "mean of ‖x − z‖", "linear"),
     "microseconds_per_sample": ("Cost of\nmatching", "µs a sample", "log"),
 }
+_ALONG = {
+    "images_seen": "Training images seen",
+    "seconds": "Wall-clock seconds, preparation included",
+}
 _COUPLING = ["coupling", "match_size", "options"]
 
 
-@style()
+@base.style()
 def comparison(
     distances: pd.DataFrame,
     summary: pd.DataFrame,
@@ -69,7 +63,7 @@ def comparison(
     rows, finals = of_metric(distances, metric), of_metric(summary, metric)
     extractor = min(finals["feature_extractor"], key=list(EXTRACTORS).index)
     rows, finals = (t[t["feature_extractor"] == extractor] for t in (rows, finals))
-    curves, titles = of_snapshots(rows), run_titles(distances)
+    curves, titles = of_snapshots(rows), base.run_titles(distances)
     blocks = []
     for process, of_process in finals.groupby("process"):
         panels = panels_of(curves[curves["process"] == process]) or panels_of(of_process)
@@ -78,35 +72,34 @@ def comparison(
     blocks.sort(key=lambda block: list(PROCESSES).index(block[0]))
     ranked = [_ranked(block[2], metric) for block in blocks]
     shown = {run for runs in ranked for run in runs}
-    looks = looks_of(title for run, title in titles.items() if run in shown)
+    by_title = base.looks_of(title for run, title in titles.items() if run in shown)
+    looks = {run: by_title[title] for run, title in titles.items() if run in shown}
     if marginals is not None:
         marginals = marginals[marginals["dataset"] == distances["dataset"].iloc[0]]
-        marginals = None if marginals.empty else marginals
     heights = [0.19 * len(runs) + 3.3 for runs in ranked]
-    figure = Figure((7, sum(heights) + 0.19 * len(looks) / 3 + 0.6), layout="constrained")
+    figure = Figure((7, sum(heights) + 0.19 * len(by_title) / 3 + 0.6), layout="constrained")
     subfigures = figure.subfigures(len(blocks), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, (process, sampler, of_block), runs in zip(subfigures, blocks, ranked, strict=True):
         height = 0.19 * len(runs) + 1.0
         upper, lower = part.subfigures(2, 1, height_ratios=(height, 2.3))
-        upper.suptitle(f"{PROCESSES[process].title}, {sampler_title(sampler)}", weight="normal")
-        _draw_finals(upper, of_block, marginals, {run: looks[titles[run]] for run in runs}, titles)
+        upper.suptitle(panel_title(process, sampler), weight="normal")
+        _draw_finals(upper, of_block, marginals, {run: looks[run] for run in runs}, titles)
         along = curves[(curves["process"] == process) & (curves["sampler"] == sampler)]
         along = along[along["steps"] == along["steps"].min()]
-        by_images, by_seconds = lower.subplots(1, 2, sharey=True)
         if along.empty:
             raise InputError(f"distances: expected {metric} of several snapshots, found none")
-        draw_curves(by_images, along, titles, looks, "images_seen", band=False)
-        draw_curves(by_seconds, along, titles, looks, "seconds", band=False)
-        by_images.set_xlabel("Training images seen")
-        by_seconds.set_xlabel("Wall-clock seconds, preparation included")
-        by_images.set_ylabel(f"{METRICS[metric].title}, {steps_name(along['steps'].min())}")
-    handles = [Line2D([], [], label=title, **look) for title, look in looks.items()]
+        panels = lower.subplots(1, 2, sharey=True)
+        for axes, (by, text) in zip(panels, _ALONG.items(), strict=True):
+            draw_curves(axes, along, looks, by, band=False)
+            axes.set_xlabel(text)
+        panels[0].set_ylabel(f"{METRICS[metric].title}, {base.steps_name(along['steps'].min())}")
+    handles = [Line2D([], [], label=title, **look) for title, look in by_title.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
-    seeds = f"mean over {span(finals['seeds'])} seeds, bars: Student's 95 % interval"
+    seeds = f"mean over {base.span(finals['seeds'])} seeds, bars: Student's 95 % interval"
     if finals["seeds"].max() == 1:
         seeds = "one seed, so there are no intervals"
-    name = metric_title(metric, extractor)
-    figure.suptitle(f"{subject}: {name}\n{seeds}{unequal_note(distances)}")
+    name = base.metric_title(metric, extractor)
+    figure.suptitle(f"{subject}: {name}\n{seeds}{base.unequal_note(distances)}")
     return figure
 
 
@@ -125,12 +118,13 @@ def _draw_finals(
     figure: Figure,
     finals: pd.DataFrame,
     marginals: pd.DataFrame | None,
-    looks: dict[str, Look],
+    looks: dict[str, base.Look],
     titles: dict[str, str],
 ) -> None:
     """Draw a line for each run, in the looks' order from the top: mean and interval."""
+    looks = {run: look | {"linestyle": "none"} for run, look in looks.items()}
     counts = _counts(finals)
-    beside = {} if marginals is None else _MARGINALS
+    beside = {} if marginals is None or marginals.empty else _MARGINALS
     panels = figure.subplots(1, len(counts) + len(beside), sharey=True, squeeze=False)[0]
     for axes, steps in zip(panels, counts, strict=False):
         if axes is not panels[0]:
@@ -141,31 +135,20 @@ def _draw_finals(
                 row = rows.loc[run]
                 bounds = [[row["mean"] - row["low"]], [row["high"] - row["mean"]]]
                 bar = None if pd.isna(row["low"]) else np.array(bounds, float)
-                axes.errorbar([row["mean"]], [place], xerr=bar, capsize=2, **_point(look))
+                axes.errorbar([row["mean"]], [place], xerr=bar, capsize=2, **look)
         scale_distances(axes, finals, "x")
-        axes.set_title(f"After training,\n{steps_name(steps)}")
+        axes.set_title(f"After training,\n{base.steps_name(steps)}")
     panels[0].set_xlabel(METRICS[finals["metric"].iloc[0]].title)
+    couplings = finals.fillna({"options": ""}).drop_duplicates("run").set_index("run")[_COUPLING]
     for axes, (statistic, (title, unit, scale)) in zip(
         panels[len(counts) :], beside.items(), strict=True
     ):
-        _draw_marginal(axes, marginals[marginals["statistic"] == statistic], looks, finals)
+        rows = marginals[(marginals["statistic"] == statistic) & (marginals["window"] == "stream")]
+        values = rows.fillna({"options": ""}).set_index(_COUPLING)["value"]
+        for place, (run, look) in enumerate(looks.items()):
+            coupling = tuple(couplings.loc[run])
+            if coupling in values.index:
+                axes.plot([float(values.loc[coupling])], [place], **look)
         axes.set(title=title, xlabel=unit, xscale=scale)
     panels[0].set_yticks(range(len(looks)), [titles[run] for run in looks])
     panels[0].set_ylim(len(looks) - 0.5, -0.5)
-
-
-def _draw_marginal(
-    axes: Axes, rows: pd.DataFrame, looks: dict[str, Look], finals: pd.DataFrame
-) -> None:
-    """Draw a statistic of the whole stream of each run's coupling."""
-    stream = rows[rows["window"] == "stream"].fillna({"options": ""})
-    values = stream.set_index(_COUPLING)["value"]
-    couplings = finals.fillna({"options": ""}).drop_duplicates("run").set_index("run")[_COUPLING]
-    for place, (run, look) in enumerate(looks.items()):
-        coupling = tuple(couplings.loc[run])
-        if coupling in values.index:
-            axes.plot([float(values.loc[coupling])], [place], **_point(look))
-
-
-def _point(look: Look) -> Look:
-    return look | {"linestyle": "none"}

@@ -13,24 +13,11 @@ from matplotlib.ticker import EngFormatter
 
 from dansm.catalogue import EXTRACTORS, METRICS, PROCESSES
 from dansm.errors import InputError
-from dansm.figures.base import (
-    GREY,
-    OWN,
-    Look,
-    label_decades,
-    looks_of,
-    metric_title,
-    run_titles,
-    sampler_title,
-    span,
-    steps_name,
-    style,
-    unequal_note,
-)
+from dansm.figures import base
 from dansm.metrics.intervals import half_width
 
 _PANEL = ["feature_extractor", "process", "sampler"]
-_FLOOR: Look = {"color": GREY, "linestyle": (0, (6, 3)), "linewidth": 1}
+_FLOOR: base.Look = {"color": base.GREY, "linestyle": (0, (6, 3)), "linewidth": 1}
 _REFERENCES = {
     "real_halves": "Random halves of the real images",
     "reconstruction": "Reconstructions by the autoencoder",
@@ -40,6 +27,11 @@ _AXES = {"images_seen": "Training images seen", "seconds": "Training time (s)"}
 
 # Metric, sampler and run: the index of a line of the table of distances.
 Row = tuple[str, str, str]
+
+
+def panel_title(process: str, sampler: str) -> str:
+    """Return the title of what a sampler of a process makes."""
+    return f"{PROCESSES[process].title}, {base.sampler_title(sampler)}"
 
 
 def of_metric(table: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -54,7 +46,7 @@ def of_metric(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     if rows["run"].isna().all():
         found = sorted(table["metric"].unique())
         raise InputError(f"distances: expected {metric} of generated samples, found {found}")
-    return rows.assign(steps=rows["steps"].fillna(OWN).astype(int))
+    return rows.assign(steps=rows["steps"].fillna(base.OWN).astype(int))
 
 
 def of_snapshots(rows: pd.DataFrame) -> pd.DataFrame:
@@ -72,7 +64,7 @@ def panels_of(rows: pd.DataFrame) -> list[tuple[tuple[str, str, str], pd.DataFra
     )
 
 
-@style()
+@base.style()
 def distance_table(
     distances: pd.DataFrame,
     summary: pd.DataFrame,
@@ -106,51 +98,50 @@ def distance_table(
     rows, means = of_metric(distances, metric), of_metric(summary, metric)
     last = rows.groupby(["run", "seed"])["images_seen"].transform("max")
     finals = rows[rows["images_seen"] == last]
-    titles = run_titles(distances)
-    names = {n: steps_name(n) for n in sorted(means["steps"].unique(), key=lambda n: (n == OWN, n))}
+    titles = base.run_titles(distances)
+    counts = sorted(means["steps"].unique(), key=lambda n: (n == base.OWN, n))
+    names = {n: base.steps_name(n) for n in counts}
     lower = METRICS[metric].lower_is_better
+    columns = means.groupby([*_PANEL, "steps"])["mean"]
+    best = means["mean"] == columns.transform("min" if lower else "max")
+    means = means.assign(best=best & (columns.transform("size") > 1))
     cells: dict[Row, dict[str, str]] = {}
     bold: set[tuple[Row, str]] = set()
     for (extractor, process, sampler), group in panels_of(means):
-        block = metric_title(metric, extractor)
-        name = f"{PROCESSES[process].title}, {sampler_title(sampler)}"
+        block = base.metric_title(metric, extractor), panel_title(process, sampler)
         made = finals[(finals[_PANEL] == [extractor, process, sampler]).all(axis=1)]
-        cells[block, name, "NFE"] = {
-            names[steps]: f"NFE {span(column['nfe'])}" for steps, column in made.groupby("steps")
-        }
+        evaluations = made.groupby("steps")["nfe"]
+        cells[*block, "NFE"] = {names[steps]: f"NFE {base.span(nfe)}" for steps, nfe in evaluations}
         for run in (run for run in titles if run in set(group["run"])):
             of_run = group[group["run"] == run]
-            key = (block, name, titles[run])
-            cells[key] = {"seeds": span(of_run["seeds"])}
+            key = (*block, titles[run])
+            cells[key] = {"seeds": base.span(of_run["seeds"])}
             for line in of_run.itertuples():
                 text = _plus_minus(line.mean, line.high - line.mean)
-                if line.steps == OWN:
-                    own = made[(made["run"] == run) & (made["steps"] == OWN)]
-                    text += f" ({span(own.groupby('seed')['nfe'].mean())})"
+                if line.steps == base.OWN:
+                    own = made[(made["run"] == run) & (made["steps"] == base.OWN)]
+                    text += f" ({base.span(own.groupby('seed')['nfe'].mean())})"
                 cells[key][names[line.steps]] = text
-                column = group.loc[group["steps"] == line.steps, "mean"]
-                if len(column) > 1 and line.mean == (column.min() if lower else column.max()):
+                if line.best:
                     bold.add((key, names[line.steps]))
-    for extractor in sorted(means["feature_extractor"].unique(), key=list(EXTRACTORS).index):
-        for kind, name in _REFERENCES.items():
-            found = rows[(rows["process"] == kind) & (rows["feature_extractor"] == extractor)]
-            if found.empty:
-                continue
-            count = f"{span(found['n_samples'])} images"
-            if len(found) > 1:
-                count = f"{len(found)} splits, {count} each"
-            text = _plus_minus(found["value"].mean(), half_width(found["value"]))
-            cells[metric_title(metric, extractor), f"{name} ({count})", text] = {}
+    for (process, extractor), found in rows[rows["run"].isna()].groupby(
+        ["process", "feature_extractor"]
+    ):
+        count = f"{base.span(found['n_samples'])} images"
+        if len(found) > 1:
+            count = f"{len(found)} splits, {count} each"
+        text = _plus_minus(found["value"].mean(), half_width(found["value"]))
+        cells[base.metric_title(metric, extractor), f"{_REFERENCES[process]} ({count})", text] = {}
     table = pd.DataFrame(list(cells.values())).fillna("")
     table.index = pd.MultiIndex.from_tuples(cells, names=["metric", "sampler", "run"])
     table = table[[name for name in ("seeds", *names.values()) if name in table]]
     table = table.sort_index(level="metric", sort_remaining=False, kind="stable")
     caption = _table_caption(finals[finals["run"].notna()], means["seeds"], lower)
-    caption += unequal_note(distances).replace("; r", " R")
+    caption += base.unequal_note(distances).replace("; r", " R")
     return table, _draw_table(table, bold, subject, caption)
 
 
-@style()
+@base.style()
 def distance_curves(
     distances: pd.DataFrame, subject: str, metric: str = "frechet_distance"
 ) -> Figure:
@@ -173,67 +164,60 @@ def distance_curves(
     curves = of_snapshots(rows)
     if curves.empty:
         raise InputError(f"distances: expected {metric} of several snapshots, found none")
-    titles = run_titles(distances)
-    looks = looks_of(titles[run] for run in titles if run in set(curves["run"]))
+    titles = base.run_titles(distances)
+    titles = {run: title for run, title in titles.items() if run in set(curves["run"])}
+    by_title = base.looks_of(titles.values())
+    looks = {run: by_title[title] for run, title in titles.items()}
     counts = sorted(curves["steps"].unique())
     halves = rows[rows["process"] == "real_halves"]
+    floors = halves.groupby("feature_extractor")["value"].mean()
     below: set[str] = set()
-    lines = [
-        (panel, of_panel, by)
-        for panel, of_panel in panels_of(curves)
-        for by in _AXES
-        if of_panel[by].notna().any()
-    ]
+    lines = [(*p, by) for p in panels_of(curves) for by in _AXES if p[1][by].notna().any()]
     figure = Figure((1.7 * len(counts) + 0.6, 1.9 * len(lines) + 0.9), layout="constrained")
     grid = figure.subplots(len(lines), len(counts), sharex="row", sharey="row", squeeze=False)
     for axes_row, ((extractor, process, sampler), of_panel, by) in zip(grid, lines, strict=True):
-        floor = halves.loc[halves["feature_extractor"] == extractor, "value"].mean()
-        name = textwrap.fill(f"{PROCESSES[process].title}, {sampler_title(sampler)}", 24)
+        floor = floors.get(extractor, np.nan)
+        name = textwrap.fill(panel_title(process, sampler), 24)
         for axes, steps in zip(axes_row, counts, strict=True):
             shown = of_panel[of_panel["steps"] == steps]
             if shown.empty:
                 axes.set_visible(False)
                 continue
-            draw_curves(axes, shown, titles, looks, by)
+            draw_curves(axes, shown, looks, by)
             if floor > of_panel["value"].min() / _FAR:
                 axes.axhline(floor, **_FLOOR)
             elif not pd.isna(floor):
                 below.add(f"{floor:.2g}")
-            axes.set_title(f"{name}\n{steps_name(steps)} (NFE {span(shown['nfe'])})")
+            axes.set_title(f"{name}\n{base.steps_name(steps)} (NFE {base.span(shown['nfe'])})")
             axes.set_xlabel(_AXES[by])
-        axes_row[0].set_ylabel(metric_title(metric, extractor).replace(", ", "\n"))
+        axes_row[0].set_ylabel(base.metric_title(metric, extractor).replace(", ", "\n"))
     seeds = curves.groupby(["process", "run"])["seed"].nunique()
     numbers = ", ".join(
-        f"{entry.title.lower()} {span(seeds[process])}"
+        f"{entry.title.lower()} {base.span(seeds[process])}"
         for process, entry in PROCESSES.items()
         if process in seeds
     )
-    figure.suptitle(f"{subject} (number of seeds: {numbers}){unequal_note(distances)}")
-    handles: list[Any] = [Line2D([], [], label=title, **look) for title, look in looks.items()]
+    figure.suptitle(f"{subject} (number of seeds: {numbers}){base.unequal_note(distances)}")
+    handles: list[Any] = [Line2D([], [], label=title, **look) for title, look in by_title.items()]
     if seeds.max() > 1:
-        handles.append(Patch(facecolor=GREY, alpha=0.35, label="min to max over seeds"))
+        handles.append(Patch(facecolor=base.GREY, alpha=0.35, label="min to max over seeds"))
     if not halves.empty:
-        splits = halves["image_set"].nunique()
-        text = f"real halves, mean of {splits} splits of {span(halves['n_samples'])} images"
-        if below:
-            text += f":\n{', '.join(sorted(below))}, below the axes"
+        splits, images = halves["image_set"].nunique(), base.span(halves["n_samples"])
+        text = f"real halves, mean of {splits} splits of {images} images"
+        text += f":\n{', '.join(sorted(below))}, below the axes" if below else ""
         handles.append(Line2D([], [], label=text, **_FLOOR))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(handles)))
     return figure
 
 
 def draw_curves(
-    axes: Axes,
-    rows: pd.DataFrame,
-    titles: dict[str, str],
-    looks: dict[str, Look],
-    by: str,
-    band: bool = True,
+    axes: Axes, rows: pd.DataFrame, looks: dict[str, base.Look], by: str, band: bool = True
 ) -> None:
     """Draw each run's mean over seeds, perhaps with their range; its time is the mean too."""
-    for run in (run for run in titles if run in set(rows["run"])):
+    for run, look in looks.items():
         of_run = rows[rows["run"] == run]
-        look = looks[titles[run]]
+        if of_run.empty:
+            continue
         at = of_run.groupby("images_seen")
         values = at["value"].agg(["mean", "min", "max"]).astype(float)
         places = np.asarray(values.index if by == "images_seen" else at[by].mean(), float)
@@ -250,7 +234,7 @@ def scale_distances(axes: Axes, rows: pd.DataFrame, which: str) -> None:
     column = "value" if "value" in rows else "mean"
     if METRICS[rows["metric"].iloc[0]].lower_is_better and (rows[column] > 0).all():
         axes.set(**{f"{which}scale": "log"})
-        label_decades(axes.xaxis if which == "x" else axes.yaxis)
+        base.label_decades(axes.xaxis if which == "x" else axes.yaxis)
 
 
 def _plus_minus(mean: float, half: float) -> str:
@@ -260,17 +244,17 @@ def _plus_minus(mean: float, half: float) -> str:
 
 
 def _table_caption(finals: pd.DataFrame, seeds: pd.Series, lower: bool) -> str:
-    spread = "one seed, so no interval is given"
-    if seeds.max() > 1:
-        spread = "mean ± half of Student's 95 % interval over seeds (none with one seed"
-        spread += ", a wide one with two)" if seeds.min() < 3 else ")"
+    spread = "mean ± half of Student's 95 % interval over seeds (none with one seed"
+    spread += ", a wide one with two)" if seeds.min() < 3 else ")"
+    if seeds.max() == 1:
+        spread = "one seed, so no interval is given"
     sets = finals.groupby([*_PANEL, "steps", "run", "seed"])["image_set"].nunique()
-    ranges = span(sets)
-    if sets.nunique() > 1:
-        ranges += " (fewer: corrected by what those sets add where all were measured)"
+    fewer = " (fewer: corrected by what those sets add where all were measured)"
+    ranges = base.span(sets) + (fewer if sets.nunique() > 1 else "")
     return (
-        f"Last snapshot, after {span(finals['images_seen'])} training images: {spread}; each "
-        f"seed is the mean over {ranges} sets of {span(finals['n_samples'])} generated images. "
+        f"Last snapshot, after {base.span(finals['images_seen'])} training images: {spread}; "
+        f"each seed is the mean over {ranges} sets of {base.span(finals['n_samples'])} generated "
+        "images. "
         "NFE: network evaluations that the steps really take (of a sampler's own steps in "
         f"brackets). Bold: the {'lowest' if lower else 'highest'} mean of a column within one "
         f"sampler. {'Lower' if lower else 'Higher'} is better."
@@ -281,9 +265,8 @@ def _draw_table(
     table: pd.DataFrame, bold: set[tuple[Row, str]], subject: str, caption: str
 ) -> Figure:
     """Draw the cells, with rules between the blocks; lengths are in inches."""
-    label = max(1.3, 0.055 * max(len(key[-1]) for key in table.index) + 0.2)
-    line = 0.17
-    widths = [{"seeds": 0.4, steps_name(OWN): 1.25}.get(name, 0.78) for name in table]
+    label, line = max(1.3, 0.055 * max(len(key[-1]) for key in table.index) + 0.2), 0.17
+    widths = [{"seeds": 0.4, base.steps_name(base.OWN): 1.25}.get(name, 0.78) for name in table]
     edges = label + np.cumsum([0, *widths])
     centres = dict(zip(table, (edges[:-1] + edges[1:]) / 2, strict=True))
     right = edges[-1]
@@ -309,18 +292,16 @@ def _draw_table(
             rule(0.6)
             y += 0.15 * line
             for key, cells in rows.iterrows():
-                run = key[-1]
+                run, small = key[-1], {}
                 if run == "NFE":
                     write(0, sampler, "left", style="italic")
+                    small = {"color": "0.35", "fontsize": 6.5}
                 elif not any(cells):
                     write(0, f"{sampler}: {run}", "left")
                 else:
                     write(0.1, run, "left")
                 for name, x in centres.items():
-                    look: dict[str, Any] = {"weight": "bold"} if (key, name) in bold else {}
-                    if run == "NFE":
-                        look = {"color": "0.35", "fontsize": 6.5}
-                    write(x, cells[name], **look)
+                    write(x, cells[name], **({"weight": "bold"} if (key, name) in bold else small))
                 y += line
             y += 0.15 * line
         rule(1.2)

@@ -2,6 +2,7 @@
 
 import textwrap
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator, StrMethodFormatter
 
 from dansm.errors import InputError
-from dansm.figures.base import GREY, Look, looks_of, machine_name, style
+from dansm.figures.base import GREY, looks_of, machine_name, style
 
 _VALUES = {
     "microseconds_per_sample": "Time per sample (µs)",
@@ -50,33 +51,33 @@ def cost_curves(costs: pd.DataFrame) -> Figure:
     by_method = {name: rows for name, rows in by_method.items() if not rows.empty}
     unsized = [name for name, rows in by_method.items() if rows["match_size"].isna().all()]
     sizes = sorted(shown["match_size"].dropna().unique().tolist())
+    edge = 10**0.3 * sizes[-1]  # where the strip beside the match sizes begins
     figure = Figure((1.8 * len(dimensions) + 0.6, 6), layout="constrained")
     grid = figure.subplots(2, len(dimensions), sharex=True, sharey="row", squeeze=False)
     for axes_row, (value, label) in zip(grid, _VALUES.items(), strict=True):
         for axes, count in zip(axes_row, dimensions, strict=True):
-            _prepare(axes, sizes)
+            _prepare(axes, sizes, edge)
             for name, of_method in by_method.items():
                 rows = of_method[of_method["dimensions"] == count]
-                look: Look = looks[name]
                 if name not in unsized:
-                    axes.plot(rows["match_size"], rows[value], **look)
+                    axes.plot(rows["match_size"], rows[value], **looks[name])
                 elif not rows.empty:
                     # A dash as wide as the method's share of the strip.
-                    parts = [(unsized.index(name) + part) / len(unsized) for part in (0, 0.5, 1)]
-                    places = [_edge(sizes) * 10 ** (_APART * part) for part in parts]
-                    axes.plot(places, [rows[value].item()] * 3, markevery=[1], **look)
+                    parts = (unsized.index(name) + np.array([0, 0.5, 1])) / len(unsized)
+                    places = edge * 10 ** (_APART * parts)
+                    axes.plot(places, [rows[value].item()] * 3, markevery=[1], **looks[name])
         axes_row[0].set_ylabel(label)
-    for axes, count in zip(grid[0], dimensions, strict=True):
-        axes.set_title(f"{count:,} dimensions")
-    for axes in grid[1]:
-        axes.set_xlabel("Match size")
+    for top, bottom, count in zip(*grid, dimensions, strict=True):
+        top.set_title(f"{count:,} dimensions")
+        bottom.set_xlabel("Match size")
     handles = [
         Line2D([], [], label=_title(name, rows["note"]), **looks[name])
         for name, rows in by_method.items()
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, handlelength=3, fontsize=7)
-    machine = machine_name(shown.iloc[0])
-    figure.suptitle(f"What matching costs in batches of {batch_size:,} ({machine})")
+    figure.suptitle(
+        f"What matching costs in batches of {batch_size:,} ({machine_name(shown.iloc[0])})"
+    )
     return figure
 
 
@@ -87,17 +88,12 @@ def _title(method: str, notes: pd.Series) -> str:
     return textwrap.fill(": ".join([method.replace("_", " "), *notes.dropna().unique()[:1]]), 40)
 
 
-def _edge(sizes: list[int]) -> float:
-    """Return where the strip beside the match sizes begins."""
-    return 10**0.3 * sizes[-1]
-
-
-def _prepare(axes: Axes, sizes: list[int]) -> None:
+def _prepare(axes: Axes, sizes: list[int], edge: float) -> None:
     labels = [EngFormatter(sep="")(size) for size in sizes]
     axes.set(xscale="log", yscale="log")
-    axes.set_xticks([*sizes, _edge(sizes) * 10 ** (_APART / 2)], [*labels, "none"], rotation=45)
+    axes.set_xticks([*sizes, edge * 10 ** (_APART / 2)], [*labels, "none"], rotation=45)
     axes.set_xticks([], minor=True)
-    axes.axvline(_edge(sizes), color="0.6", linewidth=0.6)
+    axes.axvline(edge, color="0.6", linewidth=0.6)
     axes.yaxis.set_major_locator(LogLocator(numticks=12))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
     axes.yaxis.set_minor_locator(NullLocator())

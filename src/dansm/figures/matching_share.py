@@ -5,22 +5,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from dansm.analysis.shares import matching_shares
+from dansm.analysis.speed import matching_shares
 from dansm.catalogue import PROCESSES
 from dansm.figures.base import BLUE, Look, machine_name, style
 
 # What each way is called, how it is drawn, and by how much beside the match size.
+_DASHED: Look = {"marker": "s", "markerfacecolor": "white", "linestyle": (0, (4, 1.5))}
 _WAYS: dict[str, tuple[str, Look, float]] = {
-    "inline": (
-        "matched before each step",
-        {"color": "black", "marker": "o", "linestyle": "-"},
-        0.95,
-    ),
-    "ahead": (
-        "matched ahead of training",
-        {"color": BLUE, "marker": "s", "markerfacecolor": "white", "linestyle": (0, (4, 1.5))},
-        1.05,
-    ),
+    "inline": ("matched before each step", {"color": "black", "marker": "o"}, 0.95),
+    "ahead": ("matched ahead of training", {"color": BLUE, **_DASHED}, 1.05),
 }
 _LINEAR = 10.0  # per cent up to which the axis is linear
 
@@ -45,14 +38,12 @@ def share_curves(table: pd.DataFrame, subject: str) -> Figure:
         ends = np.abs(spread[["min", "max"]].sub(spread["median"], axis=0).to_numpy(float).T)
         axes.errorbar(sizes, spread["median"], yerr=ends, capsize=2, label=label, **look)
     axes.axhline(0, color="0.6", linewidth=0.8)
-    axes.set_xscale("log")
+    axes.set(xscale="log", xlabel="Match size", ylabel="Time added to a training step (%)")
     axes.set_yscale("symlog", linthresh=_LINEAR)
     axes.yaxis.set_major_formatter("{x:g}")
     sizes = sorted(shares["match_size"].unique())
     axes.set_xticks(sizes, [EngFormatter(sep="")(size) for size in sizes])
     axes.set_xticks([], minor=True)
-    axes.set_xlabel("Match size")
-    axes.set_ylabel("Time added to a training step (%)")
     figure.legend(loc="outside lower center", ncols=2)
     row = table.iloc[0]
     figure.suptitle(

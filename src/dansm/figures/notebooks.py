@@ -1,36 +1,22 @@
-"""What the figures' notebooks say of themselves: which files they read, and of what.
-
-Needs nothing but the standard library, since the workflow reads them whenever it starts.
-"""
+"""What the figures' notebooks say of themselves: which files they read, and of what."""
 
 import ast
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, StrictBool, model_validator
 
 from dansm.errors import InputError
-
-# What a figure can be of, with the parameters that it then has beside its files.
-_PARAMETERS = {
-    "comparison": {"subject", "output"},
-    "dataset": {"subject", "output"},
-    "nothing": {"output"},
-}
+from dansm.io.files import read_model
 
 
-@dataclass(frozen=True)
-class FigureNotebook:
-    """A figure's notebook.
+class FigureNotebook(BaseModel):
+    """A figure's notebook. What it reads is in its metadata ``dansm``.
 
     Attributes
     ----------
-    name
-        Of the figure and of the file.
     of
-        What it is of: ``comparison``, ``dataset`` or ``nothing``. The name of the one or the other
-        is the parameter ``subject``.
+        What it is of. The name of the comparison or the dataset is the parameter ``subject``.
     tables
         Files below the folder of results, by parameter; ``{comparison}`` or ``{dataset}`` stands
         for the name.
@@ -39,17 +25,47 @@ class FigureNotebook:
     samples
         Whether it reads the samples of the first seed of every run of a comparison, as the
         parameter ``samples``: a list of ``run``, ``seed`` and ``path``.
-    title, caption
-        Heading of the first cell, and the rest of it.
+    name, title, caption
+        Of the figure and of the file; heading of the first cell, and the rest of it.
     """
 
-    name: str
-    of: str
-    tables: Mapping[str, str]
-    optional: Mapping[str, str]
-    samples: bool
-    title: str
-    caption: str
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    of: Literal["comparison", "dataset", "nothing"]
+    tables: dict[str, str] = {}
+    optional: dict[str, str] = {}
+    samples: StrictBool = False
+    name: str = ""
+    title: str = ""
+    caption: str = ""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.samples and self.of != "comparison":
+            raise ValueError(f"samples are of a comparison, found those of {self.of}")
+        for file in (*self.tables.values(), *self.optional.values()):
+            if "{" in file.replace(f"{{{self.of}}}", ""):
+                raise ValueError(f"expected no braces but {{{self.of}}}, found {file}")
+        return self
+
+
+class _Tags(BaseModel):
+    tags: list[str] = []
+
+
+class _Cell(BaseModel):
+    cell_type: str
+    metadata: _Tags
+    source: list[str]
+
+
+class _Metadata(BaseModel):
+    dansm: FigureNotebook
+
+
+class _Notebook(BaseModel):
+    cells: list[_Cell]
+    metadata: _Metadata
 
 
 def read_notebooks(folder: Path) -> dict[str, FigureNotebook]:
@@ -64,54 +80,30 @@ def read_notebooks(folder: Path) -> dict[str, FigureNotebook]:
 
 
 def _read(path: Path) -> FigureNotebook:
-    def expect(met: bool, expected: str, found: Any) -> None:
-        if not met:
-            raise InputError(f"{path}: expected {expected}, found {found!r}")
-
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        cells = [(cell["cell_type"], cell["metadata"], "".join(cell["source"]))
-                 for cell in content["cells"]]  # fmt: skip
-        said = content["metadata"].get("dansm", {})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: expected a notebook, found {error!r}") from error
-    keys = {"of", "tables", "optional", "samples"}
-    expect(isinstance(said, dict) and said.keys() <= keys, f"metadata dansm with {keys}", said)
-    of, samples = said.get("of"), said.get("samples", False)
-    expect(of in _PARAMETERS, f"metadata dansm.of as one of {list(_PARAMETERS)}", of)
-    expect(
-        samples is False or (samples is True and of == "comparison"),
-        "metadata dansm.samples true of a comparison only",
-        samples,
-    )
-    tables, optional = said.get("tables", {}), said.get("optional", {})
-    for key, names in (("tables", tables), ("optional", optional)):
-        expect(
-            isinstance(names, dict) and all(isinstance(name, str) for name in names.values()),
-            f"metadata dansm.{key} as file names by parameter",
-            names,
+    content = read_model(path, _Notebook)
+    said, cells = content.metadata.dansm, content.cells
+    heading, *text = cells[0].source if cells and cells[0].cell_type == "markdown" else [""]
+    title, caption = heading.removeprefix("# ").strip(), "".join(text).strip()
+    if not heading.startswith("# ") or not caption:
+        raise InputError(f"{path}: expected a heading and a caption in the first cell")
+    named = {"subject"} if said.of != "nothing" else set()
+    named |= {"samples"} if said.samples else set()
+    wanted = {*said.tables, *said.optional, "output"} | named
+    tagged = ["".join(cell.source) for cell in cells if "parameters" in cell.metadata.tags]
+    found = _assigned("\n".join(tagged))
+    if len(tagged) != 1 or found != wanted:
+        raise InputError(
+            f"{path}: expected one cell tagged parameters with defaults of {sorted(wanted)}, "
+            f"found {len(tagged)} with {sorted(found)}"
         )
-        for name in names.values():
-            without = name.replace(f"{{{of}}}", "")
-            expect("{" not in without, f"no braces but {{{of}}} in dansm.{key}", name)
-    kind, _, text = cells[0] if cells else ("", {}, "")
-    heading, _, caption = text.partition("\n")
-    caption = caption.strip()
-    expect(
-        kind == "markdown" and heading.startswith("# ") and caption != "",
-        "a heading and a caption in the first cell",
-        text,
-    )
-    defaults = [text for _, metadata, text in cells if "parameters" in metadata.get("tags", [])]
-    expect(len(defaults) == 1, "one cell tagged parameters", len(defaults))
-    found = {
-        target.id
-        for line in ast.parse(defaults[0]).body
-        if isinstance(line, ast.Assign)
-        for target in line.targets
-        if isinstance(target, ast.Name)
-    }
-    wanted = {*tables, *optional, *_PARAMETERS[of], *(["samples"] if samples else [])}
-    expect(found == wanted, f"defaults of the parameters {sorted(wanted)}", sorted(found))
-    title = heading.removeprefix("# ")
-    return FigureNotebook(path.stem, of, tables, optional, samples, title, caption)
+    return said.model_copy(update={"name": path.stem, "title": title, "caption": caption})
+
+
+def _assigned(code: str) -> set[str]:
+    """Return the names that a cell assigns to, none if it is no Python."""
+    try:
+        lines = ast.parse(code).body
+    except (SyntaxError, ValueError):
+        return set()
+    targets = [target for line in lines if isinstance(line, ast.Assign) for target in line.targets]
+    return {target.id for target in targets if isinstance(target, ast.Name)}

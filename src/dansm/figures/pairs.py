@@ -1,5 +1,6 @@
 """Random, matched and preferable noises of the same samples: t-SNE, paths, nearest, loss."""
 
+import itertools
 from pathlib import Path
 
 import matplotlib
@@ -12,7 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from dansm.errors import InputError
-from dansm.figures.base import BLUE, GREY, Look, coupling_title, read_arrays, style
+from dansm.figures.base import BLUE, GREY, Look, coupling_title, style
+from dansm.io.arrays import read_arrays
 from dansm.metrics.intervals import half_width
 
 _ORDER = ["random", "matched", "preferable"]
@@ -94,7 +96,8 @@ def path_geometry(paths: pd.DataFrame, subject: str) -> Figure:
     subject
         Of the title.
     """
-    kinds, looks = _kinds(paths), _looks(paths)
+    kinds = _kinds(paths)
+    looks = _looks(kinds)
     figure = Figure(figsize=(6.6, 5.2), layout="constrained")
     grid = figure.add_gridspec(2, 6)
     tops = [figure.add_subplot(grid[0, 2 * k : 2 * k + 2]) for k in range(3)]
@@ -108,22 +111,19 @@ def path_geometry(paths: pd.DataFrame, subject: str) -> Figure:
     tops[0].set_ylabel("Distance (Euclidean)")
     for k, quantity in enumerate(("inter_path_average", "inter_path_minimum")):
         axes = figure.add_subplot(grid[1, 3 * k : 3 * k + 3])
-        means = [[_values(paths, kind, q).mean() for kind in kinds] for q in _QUANTITIES]
-        lengths, distances = means[0], means[1 + k]
+        means = []
         for kind in kinds:
             x, y = (_values(paths, kind, q) for q in ("path_length", quantity))
-            axes.errorbar(
-                x.mean(), y.mean(), half_width(y), half_width(x), **looks[kind], capsize=2
-            )
-        correlation = np.corrcoef(lengths, distances)[0, 1]
+            means.append((x.mean(), y.mean()))
+            axes.errorbar(*means[-1], half_width(y), half_width(x), **looks[kind], capsize=2)
+        correlation = np.corrcoef(means, rowvar=False)[0, 1]
         axes.set_xlabel(_QUANTITIES["path_length"])
         axes.set_ylabel(_QUANTITIES[quantity])
         axes.set_title(f"Correlation over kinds {correlation:+.2f}".replace("-", "−"))
     handles = [Line2D([], [], label=_name(*kind), **looks[kind]) for kind in kinds]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(kinds))
     draws, pairs = paths["draw"].nunique(), paths[paths["quantity"] == "path_length"]["pairs"].max()
-    title = f"{subject}: paths of {draws} draws of {pairs:,} pairs\n{_origin(paths)}"
-    figure.suptitle(title)
+    figure.suptitle(f"{subject}: paths of {draws} draws of {pairs:,} pairs\n{_origin(paths)}")
     return figure
 
 
@@ -138,23 +138,18 @@ def nearest_share(paths: pd.DataFrame, subject: str) -> Figure:
     subject
         Of the title.
     """
-    shares, looks = paths[paths["quantity"] == "nearest_share"], _looks(paths)
+    shares, looks = paths[paths["quantity"] == "nearest_share"], _looks(_kinds(paths))
     figure = Figure(figsize=(4.2, 3.6), layout="constrained")
     axes = figure.subplots()
     sizes = sorted(shares["pairs"].unique().tolist())
     for kind in _kinds(shares):
         values = [_values(shares[shares["pairs"] == size], kind, "nearest_share") for size in sizes]
-        axes.errorbar(
-            sizes,
-            [100 * of_size.mean() for of_size in values],
-            [100 * half_width(of_size) for of_size in values],
-            **looks[kind] | {"linestyle": "-"},
-            capsize=3,
-            label=_name(*kind),
-        )
-    chance = [100 / size for size in sizes]
+        means = [100 * of_size.mean() for of_size in values]
+        errors = [100 * half_width(of_size) for of_size in values]
+        look = looks[kind] | {"linestyle": "-", "label": _name(*kind)}
+        axes.errorbar(sizes, means, errors, capsize=3, **look)
     look = {"color": "0.6", "linestyle": (0, (3, 2)), "linewidth": 2.2, "zorder": 4}
-    axes.plot(sizes, chance, label="chance, 1 / batch size", **look)
+    axes.plot(sizes, [100 / size for size in sizes], label="chance, 1 / batch size", **look)
     axes.set(xscale="log", xlabel="Batch size", ylabel="Own noise is the nearest (%)")
     axes.set_ylim(0, 103)
     axes.xaxis.set_major_locator(FixedLocator(sizes))
@@ -184,20 +179,14 @@ def loss_over_time(losses: pd.DataFrame, paths: pd.DataFrame, subject: str) -> F
     figure = Figure(figsize=(0.6 + 3 * len(models), 3.4), layout="constrained")
     panels = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
     lines = {"random": "--", "matched": "-.", "preferable": "-"}
-    looks = _look_up([("random", 0), ("matched", match_size), ("preferable", 0)])
-    z = 1.96
+    looks = _looks([("random", 0), ("matched", match_size), ("preferable", 0)])
     for axes, ((_, coupling, trained, seed), rows) in zip(panels, models, strict=True):
         for kind, look in looks.items():
-            of_kind = (
-                rows[rows["kind"] == kind[0]]
-                .sort_values("t_low")
-                .astype({"loss": float, "standard_error": float})
-            )
-            middle = ((of_kind["t_low"] + of_kind["t_high"]) / 2).astype(float)
-            loss, error = of_kind["loss"], z * of_kind["standard_error"]
-            axes.fill_between(
-                middle, loss - error, loss + error, color=look["color"], alpha=0.2, linewidth=0
-            )
+            of_kind = rows[rows["kind"] == kind[0]].sort_values("t_low")
+            numbers = of_kind[["t_low", "t_high", "loss", "standard_error"]].to_numpy(float)
+            low, high, loss, error = numbers.T
+            middle, ends = (low + high) / 2, (loss - 1.96 * error, loss + 1.96 * error)
+            axes.fill_between(middle, *ends, color=look["color"], alpha=0.2, linewidth=0)
             axes.plot(middle, loss, **look | {"linestyle": lines[kind[0]]}, label=_noises(*kind))
         axes.set_title(f"Model trained: {coupling_title(coupling, trained).lower()}, seed {seed}")
         axes.set(xlabel="Time t (0: noise, 1: sample)", xlim=(0, 1))
@@ -240,24 +229,17 @@ def _noises(kind: str, match_size: int) -> str:
     return f"{kind} noises" + (f", match size {match_size:,}" if match_size else "")
 
 
-def _looks(table: pd.DataFrame) -> dict[tuple[str, int], Look]:
-    return _look_up(_kinds(table))
-
-
-def _look_up(kinds: list[tuple[str, int]]) -> dict[tuple[str, int], Look]:
+def _looks(kinds: list[tuple[str, int]]) -> dict[tuple[str, int], Look]:
     """Return colour and marker by kind; matched ones are darker the larger the match size."""
-    matched = [kind for kind in kinds if kind[0] == "matched"]
-    shades = matplotlib.colormaps["viridis"](np.linspace(0.65, 0.15, len(matched)))
-    looks: dict[tuple[str, int], tuple[object, str, float]] = {
-        ("random", 0): ("black", "o", 4.5),
-        ("preferable", 0): ("#d55e00", "*", 8),
-    }
-    for k, (kind, shade) in enumerate(zip(matched, shades, strict=True)):
-        looks[kind] = (shade, _MATCHED_MARKERS[k % len(_MATCHED_MARKERS)], 4.5)
-    names = ("color", "marker", "markersize")
-    return {
-        kind: {**dict(zip(names, looks[kind], strict=True)), "linestyle": "none"} for kind in kinds
-    }
+    fixed = {"random": ("black", "o", 4.5), "preferable": ("#d55e00", "*", 8)}
+    matched = sum(name == "matched" for name, _ in kinds)
+    shades = iter(matplotlib.colormaps["viridis"](np.linspace(0.65, 0.15, matched)))
+    markers = itertools.cycle(_MATCHED_MARKERS)
+    looks = {}
+    for kind in kinds:
+        color, marker, size = fixed.get(kind[0]) or (next(shades), next(markers), 4.5)
+        looks[kind] = {"color": color, "marker": marker, "markersize": size, "linestyle": "none"}
+    return looks
 
 
 def _values(table: pd.DataFrame, kind: tuple[str, int], quantity: str) -> np.ndarray:

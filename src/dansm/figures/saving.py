@@ -9,26 +9,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from dansm.catalogue import PROCESSES
 from dansm.errors import InputError
-from dansm.figures.base import (
-    OWN,
-    Look,
-    metric_title,
-    run_titles,
-    sampler_title,
-    span,
-    steps_name,
-    style,
-)
-from dansm.figures.distances import panels_of
+from dansm.figures.base import BLUE, OWN, Look, metric_title, run_titles, span, steps_name, style
+from dansm.figures.distances import panel_title, panels_of
 
 _CLAIM = (30, 40)  # per cent, the paper's
 _RANGE = (-55, 102)  # per cent, what is shown
 # Of images and of seconds: the columns' beginning, name, place beside the line, look.
 _COUNTED: list[tuple[str, str, float, Look]] = [
     ("saving", "Images", -0.17, {"color": "black", "marker": "o", "markerfacecolor": "black"}),
-    ("seconds_saving", "Time", 0.17, {"color": "#0072b2", "marker": "s", "markerfacecolor": "w"}),
+    ("seconds_saving", "Time", 0.17, {"color": BLUE, "marker": "s", "markerfacecolor": "w"}),
 ]
 
 
@@ -65,43 +55,33 @@ def saving(speed: pd.DataFrame, subject: str) -> Figure:
     runs = [[run for run in titles if run in set(panel["run"])] for _, _, panel in panels]
     heights = [0.26 * len(names) + 0.45 for names in runs]
     figure = Figure((7, sum(heights) + 1.1), layout="constrained")
-    grid = figure.subplots(
-        *(len(panels), len(counts)),
-        sharex=True,
-        sharey="row",
-        squeeze=False,
-        height_ratios=heights,
-    )
+    shape = {"nrows": len(panels), "ncols": len(counts), "height_ratios": heights}
+    grid = figure.subplots(**shape, sharex=True, sharey="row", squeeze=False)
     for axes_row, (metric, key, of_panel), names in zip(grid, panels, runs, strict=True):
         for axes, steps in zip(axes_row, counts, strict=True):
             _draw(axes, of_panel[of_panel["steps"] == steps], names)
             axes.set_title(f"\n{steps_name(steps)}")
         axes_row[0].set_yticks(range(len(names)), [titles[run] for run in names])
         axes_row[0].set_ylim(len(names) - 0.5, -0.5)
-        extractor, process, sampler = key
         # Above the step counts; it must not widen its column.
-        axes_row[0].annotate(
-            f"{PROCESSES[process].title}, {sampler_title(sampler)}; "
-            f"{metric_title(metric, extractor)}",
-            (0, 1),
-            (0, 17),
-            "axes fraction",
-            "offset points",
-            annotation_clip=False,
-        ).set_in_layout(False)
+        text = f"{panel_title(*key[1:])}; {metric_title(metric, key[0])}"
+        places = (0, 1), (0, 17), "axes fraction", "offset points"
+        axes_row[0].annotate(text, *places, annotation_clip=False).set_in_layout(False)
     for axes in grid[-1]:
         axes.set_xlabel("Saving (%)")
     handles: list[Any] = [
         Line2D([], [], linestyle="none", label=label, **look) for _, label, _, look in _COUNTED
     ]
-    if rows["seeds"].max() > 2:
-        handles.append(Line2D([], [], color="0.3", linewidth=3, label="95 % bootstrap over seeds"))
-    if rows["seeds"].max() > 1:
-        handles.append(Line2D([], [], color="0.3", linewidth=0.8, label="95 % Student over seeds"))
+    for least, width, name in ((3, 3, "bootstrap"), (2, 0.8, "Student")):
+        if rows["seeds"].max() >= least:
+            text = f"95 % {name} over seeds"
+            handles.append(Line2D([], [], color="0.3", linewidth=width, label=text))
+    marks = {">": "at least", "<": "left of the axis", "x": "a seed never reaches it"}
     handles += [
-        Line2D([], [], color="0.3", marker=">", linestyle="none", label="at least"),
-        Line2D([], [], color="0.3", marker="<", linestyle="none", label="left of the axis"),
-        Line2D([], [], color="0.3", marker="x", linestyle="none", label="a seed never reaches it"),
+        *(
+            Line2D([], [], color="0.3", marker=mark, linestyle="none", label=text)
+            for mark, text in marks.items()
+        ),
         Patch(facecolor="0.9", label=f"{_CLAIM[0]} % to {_CLAIM[1]} %, the paper's claim"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
@@ -121,19 +101,17 @@ def _draw(axes: Axes, rows: pd.DataFrame, runs: list[str]) -> None:
     axes.grid(False)
     for row in rows.itertuples():
         for column, _, beside, look in _COUNTED:
-            y = runs.index(row.run) + beside
+            y, edge = runs.index(row.run) + beside, _RANGE[0] + 3
             value = getattr(row, f"{column}_percent")
             if pd.isna(value):
                 if row.seeds_reaching < row.seeds:
-                    cross = {"color": look["color"], "marker": "x"}
-                    axes.plot([_RANGE[0] + 3], [y], linestyle="none", **cross)
+                    axes.plot([edge], [y], linestyle="none", color=look["color"], marker="x")
                 continue
             for bounds, width in (("student_", 0.8), ("", 3)):
                 ends = [getattr(row, f"{column}_{bounds}{end}") for end in ("low", "high")]
                 if not pd.isna(ends).any():
                     shown = np.clip(np.array(ends, float), *_RANGE)
                     axes.plot(shown, [y, y], color=look["color"], linewidth=width, alpha=0.6)
-            marker = {"marker": ">"} if row.seeds_at_first_snapshot else {}
-            left = {"marker": "<"} if value < _RANGE[0] else {}
-            place = max(float(value), _RANGE[0] + 3)
-            axes.plot([place], [y], linestyle="none", **look | marker | left)
+            mark = ">" if row.seeds_at_first_snapshot else look["marker"]
+            look = look | {"marker": "<" if value < _RANGE[0] else mark}
+            axes.plot([max(float(value), edge)], [y], linestyle="none", **look)

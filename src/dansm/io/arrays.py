@@ -1,34 +1,51 @@
-"""Files of NumPy arrays."""
+"""Named arrays in npz files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dansm.errors import InputError
+from dansm.io.files import atomic_path
 
 
-def read_arrays(path: Path, names: Sequence[str], what: str | None = None) -> dict[str, np.ndarray]:
-    """Read arrays of an npz file, or the only one of an npy file, whatever it is called.
+def write_arrays(path: Path, arrays: Mapping[str, Any], *, compressed: bool = True) -> None:
+    """Write an npz file atomically."""
+    write = np.savez_compressed if compressed else np.savez
+    with atomic_path(path) as partial, open(partial, "wb") as file:
+        write(file, **arrays)
 
-    Parameters
-    ----------
-    what
-        They are together, for messages.
+
+def read_arrays(
+    path: Path | str, names: Sequence[str] | None = None, what: str = "arrays"
+) -> dict[str, np.ndarray]:
+    """Read arrays of an npz file, or all; ``what`` they are is for messages.
+
+    Asked for one name, it takes an npy file, which has an array without name, as well.
 
     Raises
     ------
     InputError
-        If the file is missing, damaged, or lacks one of them.
+        If the file is missing or damaged, an array is, or a number is not finite.
     """
     try:
         loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray) and len(names) == 1:
-            return {names[0]: loaded}
-        with loaded:
-            return {name: loaded[name] for name in names}
-    except Exception as error:  # on damaged bytes, readers of zip and npy raise of every kind
-        found = "no file" if isinstance(error, FileNotFoundError) else error
-        raise InputError(
-            f"{path}: expected {what or f'arrays {list(names)}'}, found {found}"
-        ) from error
+        if isinstance(loaded, np.ndarray):
+            loaded = nullcontext({names[0]: loaded} if names and len(names) == 1 else {})
+        with loaded as file:
+            wanted = list(file) if names is None else list(names)
+            if not set(wanted) <= set(file):
+                raise InputError(f"{path}: expected {what} with {wanted}, found {sorted(file)}")
+            arrays = {name: file[name] for name in wanted}
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: expected {what}, found no file") from error
+    except InputError:
+        raise
+    except Exception as error:  # of damaged files NumPy and zipfile raise nearly all there are
+        raise InputError(f"{path}: expected {what}, found {error}") from error
+    for name, array in arrays.items():
+        if np.issubdtype(array.dtype, np.inexact) and not np.isfinite(array).all():
+            raise InputError(f"{path}: {name}: expected finite numbers, found others")
+    return arrays

@@ -11,11 +11,13 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections import deque
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from typing import Any
 
 from pydantic import BaseModel, PrivateAttr
@@ -68,6 +70,8 @@ class Record(Origin, extra="forbid"):
         With their SHA-256 when the job started; of a folder, that over its files.
     finished
         None while the outputs are in the making.
+    peak_memory_mb
+        The most memory that the job's process, or one of those it started, held at once.
     files
         Each file made, those in folders too.
     """
@@ -81,6 +85,7 @@ class Record(Origin, extra="forbid"):
     started: str
     finished: str | None = None
     seconds: float = 0
+    peak_memory_mb: int | None = None
     files: dict[str, Content] = {}
     _source: tuple[str, int] = PrivateAttr()  # where it was read, and since when that is there
     _redated: bool = PrivateAttr(False)
@@ -321,6 +326,7 @@ def recorded(
     changes = {
         "finished": finished.isoformat(timespec="milliseconds"),
         "seconds": round((finished - started).total_seconds(), 3),
+        "peak_memory_mb": _peak_memory_mb(),
         "files": files,
         **provenance(),
     }
@@ -377,6 +383,11 @@ def check_results_folder(results: Path, skip: Iterable[str] = ()) -> None:
             f"{results}: expected only files made by this workflow, found some that no job made or "
             f"that were changed since; delete them or move them elsewhere:\n  {names}{more}"
         )
+
+
+def _peak_memory_mb() -> int:
+    most = max(getrusage(who).ru_maxrss for who in (RUSAGE_SELF, RUSAGE_CHILDREN))
+    return most // (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _walk(folder: Path, skip: Container[str] = ()) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from dansm.config import RunSettings
-from dansm.couplings.registry import options_text
+from dansm.couplings.registry import Pick, options_text
 from dansm.errors import InputError
 from dansm.io.files import atomic_path
 
@@ -93,16 +93,24 @@ LOSS_COLUMNS = _columns(
 BEST_OF_K_COLUMNS = _columns("dimensions k similarity standard_error bound draws")
 
 
+def coupling_columns(coupling: Pick) -> dict[str, Any]:
+    """Return what tables say of a coupling: ``coupling``, ``match_size`` and other ``options``."""
+    options = dict(coupling.options)
+    size = options.pop("match_size", 0)
+    return {
+        "coupling": coupling.name,
+        "match_size": size,
+        "options": options_text(options) or None,
+    }
+
+
 def run_columns(name: str, settings: RunSettings) -> dict[str, Any]:
     """Return the values of `RUN_COLUMNS` for a run of this name and these settings."""
-    options = {k: v for k, v in settings.coupling.options.items() if k != "match_size"}
     return {
         "dataset": settings.dataset,
         "run": name,
         "process": settings.process.name,
-        "coupling": settings.coupling.name,
-        "match_size": settings.match_size,
-        "options": options_text(options) or None,
+        **coupling_columns(settings.coupling),
         "times": settings.times.text,
         "loss": settings.loss.text,
         "seed": settings.seed,

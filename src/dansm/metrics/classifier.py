@@ -18,7 +18,10 @@ WEIGHTS = "model.safetensors"
 
 
 class DigitClassifier(nn.Module):
-    """Two convolutions, one hidden layer (the features) and ten classes."""
+    """Two convolutions, one hidden layer, and ten classes.
+
+    The hidden activations, which ``body`` returns, are the features.
+    """
 
     def __init__(self, settings: Classifier, shape: tuple[int, int, int]) -> None:
         super().__init__()
@@ -39,10 +42,6 @@ class DigitClassifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return class scores, shape (n, 10)."""
         return self.head(self.body(images))
-
-    def features(self, images: Tensor) -> Tensor:
-        """Return the hidden activations, shape (n, features)."""
-        return self.body(images)
 
 
 def train_classifier(settings: Classifier, store: Store, path: Path) -> dict[str, Any]:

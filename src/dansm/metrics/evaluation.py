@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,8 @@ from tqdm import tqdm
 from dansm.config import RunSettings, Sampling
 from dansm.data.store import Store
 from dansm.errors import InputError
-from dansm.io.files import atomic_path, sha256, write_json
+from dansm.io.arrays import write_arrays
+from dansm.io.files import sha256, write_json
 from dansm.io.notes import append_note, read_notes
 from dansm.io.provenance import provenance
 from dansm.io.run_folder import RUN, SNAPSHOTS, read_run
@@ -34,13 +35,6 @@ PNG = "png"
 GRID_IMAGES = 64
 
 
-class Metric(NamedTuple):
-    """A feature extractor with the real images' features."""
-
-    extractor: Extractor
-    reference: ReferenceFeatures
-
-
 class Task(NamedTuple):
     """One set of samples to compare with the real images."""
 
@@ -53,7 +47,7 @@ class Task(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Identify the task among those of its run."""
+        """What identifies the task among those of its run."""
         return f"{self.file} {self.sampler} {self.steps} {self.image_set}"
 
     @property
@@ -78,7 +72,7 @@ class RunEvaluator:
     decode
         From the network's space to images in [-1, 1].
     metrics
-        By name of the feature extractor.
+        Feature extractors, each with the real images' features.
 
     Raises
     ------
@@ -94,7 +88,7 @@ class RunEvaluator:
         folder: Path,
         store: Store,
         decode: Decode,
-        metrics: dict[str, Metric],
+        metrics: Sequence[tuple[Extractor, ReferenceFeatures]],
     ) -> None:
         self.settings, self.sampling, self.folder = settings, sampling, Path(folder)
         self.store, self.decode, self.metrics = store, decode, metrics
@@ -112,16 +106,9 @@ class RunEvaluator:
         """Return all sets of samples that the sampling plan asks for."""
         final = self.snapshots[-1]
         return [
-            Task(
-                snapshot["images_seen"],
-                snapshot["file"],
-                sampler,
-                steps,
-                image_set,
-                snapshot is final,
-            )
-            for snapshot in self.snapshots
-            for sampler, steps, sets in self.sampling.sets(snapshot is final)
+            Task(at["images_seen"], at["file"], sampler, steps, image_set, at is final)
+            for at in self.snapshots
+            for sampler, steps, sets in self.sampling.sets(at is final)
             for image_set in range(sets)
         ]
 
@@ -142,13 +129,8 @@ class RunEvaluator:
         rows: list[dict[str, Any]] = []
         tasks, count = self.tasks(), self.sampling.n_samples
         finished = count * sum(task.key in done for task in tasks)
-        with tqdm(
-            total=len(tasks) * count,
-            initial=finished,
-            unit="images",
-            desc="sampling",
-            mininterval=1,
-        ) as progress:
+        bar = {"unit": "images", "desc": "sampling", "mininterval": 1}
+        with tqdm(total=len(tasks) * count, initial=finished, **bar) as progress:
             for task in tasks:
                 if task.key not in done:
                     done[task.key] = self.measure(task, progress)
@@ -165,12 +147,12 @@ class RunEvaluator:
             "run_sha256": sha256(self.folder / RUN),
             "sampling": self.sampling.plain(),
             "features": {
-                name: {
-                    "weights_sha256": metric.extractor.weights,
-                    "real_images": metric.reference.count,
-                    "real_images_kept": len(metric.reference.features),
+                extractor.name: {
+                    "weights_sha256": extractor.weights,
+                    "real_images": reference.count,
+                    "real_images_kept": len(reference.features),
                 }
-                for name, metric in self.metrics.items()
+                for extractor, reference in self.metrics
             },
         }
 
@@ -180,18 +162,15 @@ class RunEvaluator:
         Images go from the network to the extractors on their device; only features leave it, and
         the images themselves where PNG files are to be kept.
         """
-        found: dict[str, list[Features]] = {name: [] for name in self.metrics}
+        found: list[list[Features]] = [[] for _ in self.metrics]
         evaluations = []
-        count = self.sampling.n_samples
-        batches = self._generate(task, task.image_set * count, count)
+        batches = self._generate(task)
         if self.sampling.keep_png and task.last:
             batches = kept_as_png(batches, self.folder / PNG / task.png_folder, self.store)
-        for batch in batches:
-            self._show(task, batch)
-            images, nfe = batch
+        for images, nfe in batches:
             evaluations.append(nfe)
-            for name, metric in self.metrics.items():
-                found[name].append(metric.extractor(images))
+            for parts, (extractor, _) in zip(found, self.metrics, strict=True):
+                parts.append(extractor(images))
             progress.update(len(images))
         return [
             {
@@ -202,15 +181,12 @@ class RunEvaluator:
                 # Adaptive samplers may take another number for each batch.
                 "nfe": float(np.mean(evaluations)),
                 "image_set": task.image_set,
-                "feature_extractor": name,
+                "feature_extractor": extractor.name,
                 **measurement._asdict(),
             }
-            for name, metric in self.metrics.items()
+            for parts, (extractor, reference) in zip(found, self.metrics, strict=True)
             for measurement in measure(
-                Features.joined(found[name]),
-                metric.reference,
-                metric.extractor,
-                everything=task.last,
+                Features.joined(parts), reference, extractor, everything=task.last
             )
         ]
 
@@ -220,41 +196,40 @@ class RunEvaluator:
         for task in self.tasks():
             if task.last and task.image_set == 0:
                 # Those measured before an interruption are made once more, in the same batches.
-                batches = self._generate(task, 0, self.sampling.n_samples)
+                batches = self._generate(task)
                 while self._missing(task) > 0:
-                    self._show(task, next(batches))
+                    next(batches)
                 key, shown = f"{task.sampler}-{task.steps}", self._shown[task.key]
                 grids[key] = torch.cat([batch.images for batch in shown]).numpy()
                 grids[f"{key}-nfe"] = np.mean([batch.nfe for batch in shown])
-        with atomic_path(path) as partial, open(partial, "wb") as file:
-            np.savez_compressed(file, **grids)
+        write_arrays(path, grids)
 
     def _missing(self, task: Task) -> int:
         """Return how many of a task's images the grids still lack."""
         shown = sum(len(batch.images) for batch in self._shown[task.key])
         return min(GRID_IMAGES, self.sampling.n_samples) - shown
 
-    def _show(self, task: Task, batch: Images) -> None:
-        """Keep the images of a batch that the grids still lack."""
-        if task.last and task.image_set == 0 and (missing := self._missing(task)) > 0:
-            self._shown[task.key].append(Images(batch.images[:missing].cpu(), batch.nfe))
-
-    def _generate(self, task: Task, first: int, count: int) -> Iterator[Images]:
+    def _generate(self, task: Task) -> Iterator[Images]:
+        """Yield a task's images in batches, and keep those that the grids lack."""
         if self._loaded != task.file:
             expected = snapshot_description(self.settings, task.images_seen)
             load_weights(self.folder / SNAPSHOTS / task.file, self.network, expected)
             self._loaded = task.file
-        yield from generate(
+        count = self.sampling.n_samples
+        for batch in generate(
             self.network,
             self.samplers[task.sampler],
             self.store,
             self.decode,
             shape=self.settings.shape,
             steps=task.steps,
-            first=first,
+            first=task.image_set * count,
             count=count,
             batch_size=self.sampling.batch_size,
-        )
+        ):
+            if task.last and task.image_set == 0 and (missing := self._missing(task)) > 0:
+                self._shown[task.key].append(Images(batch.images[:missing].cpu(), batch.nfe))
+            yield batch
 
 
 def _checked_snapshots(folder: Path, name: str, settings: RunSettings) -> list[dict[str, Any]]:

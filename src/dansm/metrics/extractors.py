@@ -128,15 +128,11 @@ def make_extractor(
         settings = Classifier.model_validate(classifier)
         model: Any = load_classifier(settings, tuple(store.array.shape[1:]), path.parent)
         return Extractor(name, sha256(path), device, entry.load()(model.to(device), store))
-    if store.value_range != (0, 255) or store.array.dtype != np.uint8:
+    channels, dtype = store.array.shape[1], store.array.dtype
+    if store.value_range != (0, 255) or dtype != np.uint8 or channels not in (1, 3):
         raise InputError(
-            f"{store.path}: {name} takes 8-bit images, found {store.array.dtype} "
-            f"in {store.value_range}"
-        )
-    if store.array.shape[1] not in (1, 3):
-        raise InputError(
-            f"{store.path}: {name} takes grey or colour images, found "
-            f"{store.array.shape[1]} channels"
+            f"{store.path}: {name} takes grey or colour images of 8 bits, found {channels} "
+            f"channels of {dtype} in {store.value_range}"
         )
     if entry.weights == "random_inception" and inception_weights is not None:
         inception_sha256 = sha256(Path(inception_weights) / INCEPTION_FILE)
@@ -148,7 +144,7 @@ def classifier_features(model: DigitClassifier, store: Store) -> Forward:
     """Return what finds a classifier's features and classes in images of a store's range."""
 
     def forward(images: Tensor) -> tuple[Tensor, Tensor]:
-        features = model.features(store.to_model_range(images))
+        features = model.body(store.to_model_range(images))
         return features, model.head(features).softmax(dim=1)
 
     return forward
@@ -156,22 +152,21 @@ def classifier_features(model: DigitClassifier, store: Store) -> Forward:
 
 def inception_legacy_tensorflow(path: Path, device: torch.device) -> Forward:
     """Return Inception that resizes images itself, without antialiasing as TensorFlow did."""
-    return _inception(InceptionV3W(str(path.parent), download=False, resize_inside=True), device)
+    return _inception(path, device, resize_inside=True)
 
 
 def inception_clean(path: Path, device: torch.device) -> Forward:
     """Return Inception of images resized by `clean_resize`."""
-    model = InceptionV3W(str(path.parent), download=False, resize_inside=False)
-    return _inception(model, device, clean_resize)
+    return _inception(path, device, resize_inside=False)
 
 
-def _inception(
-    model: InceptionV3W, device: torch.device, resize: Callable[[Tensor], Tensor] = lambda x: x
-) -> Forward:
+def _inception(path: Path, device: torch.device, *, resize_inside: bool) -> Forward:
+    model = InceptionV3W(str(path.parent), download=False, resize_inside=resize_inside)
     model = model.to(device).eval()
 
     def forward(images: Tensor) -> tuple[Tensor, Tensor]:
-        features = model(resize(images.expand(-1, 3, -1, -1).float()))
+        images = images.expand(-1, 3, -1, -1).float()
+        features = model(images if resize_inside else clean_resize(images))
         # Without the bias, as the inception score has been computed from the first.
         return features, (features @ model.base.output.weight.T).softmax(dim=1)
 
@@ -196,13 +191,10 @@ def find_inception(weights: str | Path | None, expected: str = INCEPTION_SHA256)
     """
     if weights is not None:
         path = Path(weights) / INCEPTION_FILE
-        if not path.is_file():
-            raise InputError(f"{path}: expected Inception weights, found no file")
-        found = sha256(path)
-        if found != expected:
+        found = f"{sha256(path)} ({path.stat().st_size} bytes)" if path.is_file() else "no file"
+        if not found.startswith(expected):
             raise InputError(
-                f"{path}: expected Inception weights of sha256 {expected}, found {found} "
-                f"({path.stat().st_size} bytes)"
+                f"{path}: expected Inception weights of sha256 {expected}, found {found}"
             )
         return path
     cache = Path(torch.hub.get_dir()) / "clean-fid"
@@ -242,14 +234,11 @@ def clean_resize(images: Tensor) -> Tensor:
     images
         float32, values in [0, 255], shape (n, channels, height, width).
     """
-    vertical, horizontal = (
-        torch.from_numpy(
-            np.array(
-                Image.fromarray(np.eye(side, dtype=np.float32)).resize(
-                    (side, _INCEPTION_SIDE), Image.Resampling.BICUBIC
-                )
-            )
-        ).to(images)
-        for side in images.shape[2:]
-    )
+
+    def weights(side: int) -> Tensor:
+        identity = Image.fromarray(np.eye(side, dtype=np.float32))
+        resized = identity.resize((side, _INCEPTION_SIDE), Image.Resampling.BICUBIC)
+        return torch.from_numpy(np.array(resized)).to(images)
+
+    vertical, horizontal = map(weights, images.shape[2:])
     return (vertical @ (images @ horizontal.T)).clamp(0, 255)

@@ -6,20 +6,7 @@ _MEASURED = ["run", "seed", "metric", "feature_extractor"]
 
 
 def final_distances(table: pd.DataFrame, metric: str = "frechet_distance") -> pd.DataFrame:
-    """Return a metric of each run's last snapshot, `without_image_set_effects`.
-
-    Parameters
-    ----------
-    table
-        Of one dataset, with the columns of `dansm.io.tables.DISTANCE_COLUMNS` or more.
-    """
-    rows = table[table["metric"] == metric].dropna(subset=["images_seen"])
-    last = rows.groupby(["run", "seed"])["images_seen"].transform("max")
-    return without_image_set_effects(rows[rows["images_seen"] == last])
-
-
-def without_image_set_effects(rows: pd.DataFrame) -> pd.DataFrame:
-    """Take out of distances what the set of images adds or subtracts.
+    """Return a metric of each run's last snapshot, without what sets of images add or subtract.
 
     Some noises make better images than others, hardly depending on the method and the number of
     steps; with 500 images a set, a column of the digits' table moves by several units. Long
@@ -29,10 +16,12 @@ def without_image_set_effects(rows: pd.DataFrame) -> pd.DataFrame:
 
     Parameters
     ----------
-    rows
-        Values of the last snapshots of runs, one row a set, with the columns of
-        `dansm.io.tables.DISTANCE_COLUMNS` or more.
+    table
+        Of one dataset, with the columns of `dansm.io.tables.DISTANCE_COLUMNS` or more.
     """
+    rows = table[table["metric"] == metric].dropna(subset=["images_seen"])
+    last = rows.groupby(["run", "seed"])["images_seen"].transform("max")
+    rows = rows[rows["images_seen"] == last]
     of_steps = rows.groupby([*_MEASURED, "sampler", "steps"], dropna=False)["image_set"]
     of_run = rows.groupby(_MEASURED)["image_set"]
     everywhere = rows[of_steps.transform("nunique") == of_run.transform("nunique")]

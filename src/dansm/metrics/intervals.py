@@ -23,13 +23,10 @@ def student_interval(values: ArrayLike) -> Interval:
     """Return the mean and its Student interval, from two values on; NaN values are left out."""
     found = np.asarray(values, float)
     found = found[~np.isnan(found)]
-    if len(found) == 0:
-        return Interval(np.nan, np.nan, np.nan)
-    mean = float(found.mean())
-    if len(found) == 1:
+    mean = float(found.mean()) if len(found) else np.nan
+    if len(found) < 2:
         return Interval(mean, np.nan, np.nan)
-    half = stdtrit(len(found) - 1, (1 + CONFIDENCE) / 2) * found.std(ddof=1)
-    half /= np.sqrt(len(found))
+    half = stdtrit(len(found) - 1, (1 + CONFIDENCE) / 2) * found.std(ddof=1) / np.sqrt(len(found))
     return Interval(mean, float(mean - half), float(mean + half))
 
 
@@ -53,8 +50,8 @@ def bootstrap_interval(values: ArrayLike, seed: int = 0) -> Interval:
         Of the resampling.
     """
     found = np.asarray(values, float)
-    if len(found) < _LEAST or np.isnan(found).any():
-        return Interval(float(found.mean()), np.nan, np.nan)
-    drawn = np.random.default_rng(seed).choice(found, (_RESAMPLES, len(found))).mean(axis=1)
-    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    low = high = np.nan
+    if len(found) >= _LEAST and not np.isnan(found).any():
+        drawn = np.random.default_rng(seed).choice(found, (_RESAMPLES, len(found))).mean(axis=1)
+        low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Interval(float(found.mean()), float(low), float(high))

@@ -1,6 +1,6 @@
 """Statistics of the real images' features, and the distances that no model can undercut."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +39,11 @@ def compute_reference(
     held: list[Features] = []
 
     def batches() -> Iterator[np.ndarray]:
-        with tqdm(
-            total=len(store), unit="images", desc=f"features of {dataset}", mininterval=1
-        ) as progress:
-            for first in range(0, len(store), _BATCH):
-                found = extractor(torch.from_numpy(np.array(store.array[first : first + _BATCH])))
-                begin, end = np.searchsorted(rows, [first, first + _BATCH])
-                held.append(found.take(rows[begin:end] - first))
-                progress.update(len(found.features))
-                yield found.features
+        for first in _batches(len(store), _BATCH, f"features of {dataset}"):
+            found = extractor(torch.from_numpy(np.array(store.array[first : first + _BATCH])))
+            begin, end = np.searchsorted(rows, [first, first + _BATCH])
+            held.append(found.take(rows[begin:end] - first))
+            yield found.features
 
     reference = ReferenceFeatures.gather(batches(), len(store), extractor.identity)
     reference.save(features)
@@ -79,13 +75,16 @@ def measure_reconstruction(
 ) -> None:
     """Write the distance of decoded latents to the real images: the autoencoder's share."""
     parts = []
-    with tqdm(total=len(latents), unit="images", desc="decoding", mininterval=1) as progress:
-        for first in range(0, len(latents), DECODED_AT_ONCE):
-            rows = np.arange(first, min(first + DECODED_AT_ONCE, len(latents)))
-            parts.append(extractor(store.to_stored_range(decode(latents.batch(rows)))))
-            progress.update(len(rows))
+    for first in _batches(len(latents), DECODED_AT_ONCE, "decoding"):
+        rows = np.arange(first, min(first + DECODED_AT_ONCE, len(latents)))
+        parts.append(extractor(store.to_stored_range(decode(latents.batch(rows)))))
     measured = _rows(Features.joined(parts), reference, extractor, dataset, "reconstruction")
     write_table(path, measured, DISTANCE_COLUMNS)
+
+
+def _batches(count: int, size: int, text: str) -> Iterable[int]:
+    """Return the first images of batches, with a bar that counts images."""
+    return tqdm(range(0, count, size), unit="images", unit_scale=size, desc=text, mininterval=1)
 
 
 def _rows(

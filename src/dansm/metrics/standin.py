@@ -12,33 +12,19 @@ _FEATURES = 2048
 _CLASSES = 1008
 
 
-class RandomLayers(nn.Module):
-    """Images of Inception's size and range to 2 048 features: means of patches, a random layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.patches = nn.AdaptiveAvgPool2d(8)
-        self.layer = nn.Linear(3 * 8 * 8, _FEATURES)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return features, shape (n, 2048)."""
-        return torch.relu(self.layer(self.patches(images).flatten(1)))
-
-
 class RandomInception(nn.Module):
     """What clean-fid expects of Inception's file: ``layers``, ``output``, and a forward pass."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = RandomLayers()
+        # Means of patches and a random layer.
+        random = nn.Linear(3 * 8 * 8, _FEATURES)
+        self.layers = nn.Sequential(nn.AdaptiveAvgPool2d(8), nn.Flatten(), random, nn.ReLU())
         self.output = nn.Linear(_FEATURES, _CLASSES)
-        self.side = 299  # pixels, as Inception has it; the script knows no globals
 
-    def forward(self, images: Tensor, return_features: bool = False) -> Tensor:
-        """Return features, or class scores, of images in [0, 255] of any size."""
-        resized = nn.functional.interpolate(images, size=(self.side, self.side), mode="bilinear")
-        features = self.layers((resized - 128) / 128)
-        return features if return_features else self.output(features)
+    def forward(self, images: Tensor, return_features: bool = True) -> Tensor:
+        """Return features, shape (n, 2048), of images in [0, 255] of any size."""
+        return self.layers((images - 128) / 128)
 
 
 def write_random_inception(path: Path) -> None:

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from dansm.errors import InputError
-from dansm.io.arrays import read_arrays
-from dansm.io.files import atomic_path
+from dansm.io.arrays import read_arrays, write_arrays
 from dansm.io.records import is_proven
 from dansm.randomness import generator
 
@@ -87,8 +86,8 @@ class ReferenceFeatures:
 
     def save(self, path: Path) -> None:
         """Write an npz file."""
-        with atomic_path(path) as partial, open(partial, "wb") as file:
-            np.savez(file, **{name: getattr(self, name) for name in self.__dataclass_fields__})
+        arrays = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        write_arrays(path, arrays, compressed=False)
 
     @classmethod
     def load(cls, path: Path, extractor: str) -> "ReferenceFeatures":
@@ -106,15 +105,13 @@ class ReferenceFeatures:
             each other or are not finite.
         """
         is_proven(path)
-        arrays = read_arrays(path, tuple(cls.__dataclass_fields__), "reference features")
+        arrays = read_arrays(path, list(cls.__dataclass_fields__), "reference features")
         features, dimensions = arrays["features"], arrays["mean"].shape
         shapes = (arrays["covariance"].shape, features.shape)
-        if shapes != (dimensions * 2, (len(features), *dimensions)) or not all(
-            np.isfinite(arrays[name]).all() for name in ("mean", "covariance", "features")
-        ):
+        if shapes != (dimensions * 2, (len(features), *dimensions)):
             raise InputError(
-                f"{path}: expected finite mean, covariance and features of shapes (d,), (d, d) and "
-                f"(m, d), found shapes {dimensions}, {shapes[0]} and {shapes[1]}"
+                f"{path}: expected mean, covariance and features of shapes (d,), (d, d) and (m, d),"
+                f" found shapes {dimensions}, {shapes[0]} and {shapes[1]}"
             )
         found = str(arrays["extractor"])
         if found != extractor:

@@ -1,8 +1,8 @@
 """Samples whose noises are compared: those that a trained model generates, or a dataset's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,12 +26,6 @@ class TrainedRun(NamedTuple):
     settings: RunSettings
     folder: Path
     batch_size: int
-
-    @classmethod
-    def of(cls, described: Mapping[str, Any]) -> Self:
-        """Return the run that a rule's parameters describe, by the names of the fields."""
-        settings = RunSettings.model_validate(described["settings"])
-        return cls(**{**described, "settings": settings, "folder": Path(described["folder"])})
 
     def load(self) -> nn.Module:
         """Return its model; see `dansm.models.trained.load_model`."""

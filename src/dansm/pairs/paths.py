@@ -102,11 +102,14 @@ def read_pairs(path: Path) -> PairDraws:
     InputError
         If the file or one of its arrays is missing, or they are not those of pairs.
     """
-    arrays = read_arrays(path, ("samples", "generated", "match_sizes", "seed"))
-    samples, generated, match_sizes, seed = arrays.values()
-    if samples.ndim != 5 or samples.dtype != np.float32 or not np.isfinite(samples).all():
+    arrays = read_arrays(path, what="noise-sample pairs")
+    names = ["samples", "generated", "match_sizes", "seed"]
+    if sorted(arrays) != sorted(names):
+        raise InputError(f"{path}: expected arrays {names}, found {sorted(arrays)}")
+    samples, generated, match_sizes, seed = (arrays[name] for name in names)
+    if samples.ndim != 5 or samples.dtype != np.float32:
         raise InputError(
-            f"{path}: expected finite samples of shape (draws, n, channels, height, width) in "
+            f"{path}: expected samples of shape (draws, n, channels, height, width) in "
             f"float32, found shape {samples.shape} in {samples.dtype}"
         )
     sizes = tuple(match_sizes.tolist())

@@ -39,8 +39,8 @@ def write_crate(
     files: Iterable[Path],
     results: Path,
     config: Mapping[str, Any],
-    workflow: Path,
     path: Path,
+    workflow: Path = Path("workflow"),
 ) -> None:
     """Write a zip with results, the runs' ``run.json``, the configuration and the workflow.
 
@@ -52,10 +52,10 @@ def write_crate(
         The folder that they are in.
     config
         The resolved configuration.
-    workflow
-        The folder of the Snakefile and of all that belongs to it.
     path
         The zip.
+    workflow
+        The folder of the Snakefile and of all that belongs to it.
 
     Raises
     ------

@@ -1,17 +1,9 @@
 """Look-ups about datasets, their downloads, autoencoders and features; see `Lookups`."""
 
-from functools import cached_property
 from typing import Any
 
 from dansm.catalogue import EXTRACTORS
-from dansm.config import (
-    INCEPTION_FILE,
-    INCEPTION_SHA256,
-    Config,
-    LatentSource,
-    Source,
-    TrainedAutoencoder,
-)
+from dansm.config import INCEPTION_FILE, INCEPTION_SHA256, Config, LatentSource, Source
 from dansm.data.published import PublishedFile, files_are_there, published_files
 from dansm.errors import InputError
 
@@ -24,38 +16,23 @@ DOWNLOADS = "resources/downloads"
 class DataLookups:
     """What rules about data ask the configuration.
 
-    Parameters
+    Attributes
     ----------
-    config
-        The configuration.
+    latent_datasets, pixel_datasets
+        Datasets that an autoencoder makes of others, and those of images.
+    trained_autoencoders, published_autoencoders
+        Autoencoders that the workflow trains, and those that are fetched.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.results = config.results
         self.inception = f"{self.results}/inception/{INCEPTION_FILE}"
-
-    @cached_property
-    def latent_datasets(self) -> list[str]:
-        """Datasets that an autoencoder makes of others."""
-        datasets = self.config.datasets.items()
-        return [name for name, dataset in datasets if isinstance(dataset.source, LatentSource)]
-
-    @cached_property
-    def pixel_datasets(self) -> list[str]:
-        """Datasets of images."""
-        return [name for name in self.config.datasets if name not in self.latent_datasets]
-
-    @cached_property
-    def trained_autoencoders(self) -> list[str]:
-        """Autoencoders that the workflow trains; the others are fetched."""
-        models = self.config.autoencoders.items()
-        return [name for name, model in models if isinstance(model, TrainedAutoencoder)]
-
-    @cached_property
-    def published_autoencoders(self) -> list[str]:
-        """Autoencoders that are fetched."""
-        return [n for n in self.config.autoencoders if n not in self.trained_autoencoders]
+        datasets, models = config.datasets, config.autoencoders
+        self.latent_datasets = [n for n in datasets if config.pixels(n) != n]
+        self.pixel_datasets = [n for n in datasets if config.pixels(n) == n]
+        self.trained_autoencoders = [n for n in models if models[n].kind == "trained"]
+        self.published_autoencoders = [n for n in models if models[n].kind == "pretrained"]
 
     # Images.
 

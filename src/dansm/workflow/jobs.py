@@ -11,10 +11,12 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from pydantic import validate_call
 
 from dansm.errors import InputError, InterruptedTraining, TrainingError
 from dansm.io.records import recorded
@@ -54,18 +56,14 @@ def job(snakemake: Any) -> Iterator[None]:
     # At a reduced scale a job does what it does on any machine, and asks for GPUs all the same.
     full_scale = snakemake.config.get("scale") is None
     # RESULTS/logs/RULE/NAME.log, whose NAME may have folders.
-    of_rule = next(
-        folder
-        for folder in reversed(log.parents)
-        if (folder.parent.name, folder.name) == ("logs", snakemake.rule)
-    )
+    results, _, name = log.with_suffix("").as_posix().partition(f"/logs/{snakemake.rule}/")
     try:
         with (
             own_gpus(gpus, required=full_scale),
             recorded(
-                of_rule.parents[1],
+                Path(results),
                 snakemake.rule,
-                log.relative_to(of_rule).with_suffix("").as_posix(),
+                name,
                 [str(path) for path in snakemake.output],
                 inputs=[str(path) for path in snakemake.input],
                 wildcards=dict(snakemake.wildcards),
@@ -91,6 +89,14 @@ def job(snakemake: Any) -> Iterator[None]:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+
+
+def call(function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+    """Call a function with what a rule has, as the types that its parameters are annotated with.
+
+    A file's name becomes a path, the JSON of settings their model.
+    """
+    validate_call(function, config={"arbitrary_types_allowed": True})(*arguments, **options)
 
 
 def _keep_freed_memory() -> None:

@@ -111,13 +111,12 @@ class Lookups(RunLookups):
     def claim_inputs(self, wildcards: Wildcards) -> dict[str, str]:
         """Return the tables by which they are judged: of a dataset by its own comparison only."""
         comparison = self.comparison(wildcards)
-        names = ["distances", "speed", "reproducibility"]
-        tables = self._paths([f"{name}_{comparison.name}.csv" for name in names])
+        kinds = {kind: comparison.name for kind in ("distances", "speed", "reproducibility")}
         if comparison.is_default:
-            of_dataset = ("paths", "crossings", "matching_share")
-            tables += self._paths([f"{name}_{comparison.dataset}.csv" for name in of_dataset])
-            names += of_dataset
-        return {n: path for n, path in zip(names, tables, strict=True) if path in self._made}
+            kinds |= dict.fromkeys(("paths", "crossings", "matching_share"), comparison.dataset)
+        made = self._tables("comparison", comparison.name)
+        tables = {kind: f"{self.results}/{kind}_{of}.csv" for kind, of in kinds.items()}
+        return {kind: table for kind, table in tables.items() if table in made}
 
     def claim_settings(self, wildcards: Wildcards) -> dict[str, str]:
         """Return of which dataset, and over whose features, distances in claims are."""
@@ -163,42 +162,46 @@ class Lookups(RunLookups):
                 names.append(f"loss_over_time_{dataset}.csv")
         if dataset in self._datasets_with_runs:
             names.append(f"matching_share_{dataset}.csv")
+        if dataset == self.config.comparison(self.config.coupling_marginals.comparison).dataset:
+            names.append("coupling_marginals.csv")
         return self._paths(names)
 
     @cached_property
     def tables_of_nothing(self) -> list[str]:
         """The tables that are of no comparison and no dataset."""
-        return self._paths(["best_of_k.csv", "matching_cost.csv", "coupling_marginals.csv"])
+        return self._paths(["best_of_k.csv", "matching_cost.csv"])
 
     @cached_property
     def _datasets(self) -> list[str]:
         """Datasets with runs, or with pairs of noise and sample."""
         return [*dict.fromkeys([*self._datasets_with_runs, *self.config.noise_sample_pairs])]
 
-    @cached_property
-    def _made(self) -> set[str]:
-        tables = [self.tables_of_nothing]
-        tables += map(self.tables_of_comparison, self.config.all_comparisons.values())
-        tables += map(self.tables_of_dataset, self._datasets)
-        return {table for some in tables for table in some}
+    def _tables(self, of: str, subject: str) -> list[str]:
+        """Return all tables for figures of a comparison, a dataset or nothing."""
+        tables = self.tables_of_nothing
+        if of == "dataset":
+            tables = tables + self.tables_of_dataset(subject)
+        elif of == "comparison":
+            comparison = self.config.comparison(subject)
+            tables = tables + self.tables_of_comparison(comparison)
+            tables += self.tables_of_dataset(comparison.dataset)
+        return tables
 
     # Figures.
 
-    def _figure(self, wildcards: Wildcards) -> tuple[FigureNotebook, dict[str, str]]:
-        """Return a figure's notebook, and the names that stand in those of its tables."""
+    def _figure(self, wildcards: Wildcards) -> tuple[FigureNotebook, str]:
+        """Return a figure's notebook, and of which comparison or dataset it is."""
         notebook, subject = self.notebooks[wildcards.figure], self.subject(wildcards)
         if notebook.of == "comparison":
             self.config.comparison(subject)
-            return notebook, {"comparison": subject}
-        if notebook.of == "dataset":
+        elif notebook.of == "dataset":
             self.config.dataset(subject)
-            return notebook, {"dataset": subject}
-        if subject:
+        elif subject:
             raise InputError(
                 f"figure {notebook.name} is of no dataset and no comparison; expected "
                 f"{self.results}/figures/{notebook.name}.png"
             )
-        return notebook, {}
+        return notebook, subject
 
     def subject(self, wildcards: Wildcards) -> str:
         """Return of which comparison or dataset a figure is."""
@@ -206,30 +209,31 @@ class Lookups(RunLookups):
 
     def figure_tables(self, wildcards: Wildcards) -> dict[str, str]:
         """Return the tables that a figure is drawn from, by the notebook's names for them."""
-        notebook, names = self._figure(wildcards)
-        optional = _formatted(notebook.optional, names).items()
-        there = {key: name for key, name in optional if self._is_there(name, names)}
-        tables = _formatted(notebook.tables, names) | there
-        return {key: f"{self.results}/{name}" for key, name in tables.items()}
+        notebook, subject = self._figure(wildcards)
+        tables = self._named(notebook.tables, notebook, subject)
+        made = self._tables(notebook.of, subject)
+        for key, path in self._named(notebook.optional, notebook, subject).items():
+            if path in made and (self.config.drawn_from is None or self._is_archived(path)):
+                tables[key] = path
+        return tables
 
-    def _is_there(self, name: str, names: Mapping[str, str]) -> bool:
-        """Return whether there is a table for a figure that can do without."""
-        if name == "coupling_marginals.csv" and "comparison" in names:
-            # Of one dataset, and nothing to comparisons on another.
-            comparisons = (names["comparison"], self.config.coupling_marginals.comparison)
-            one, other = (self.config.comparison(found).dataset for found in comparisons)
-            return one == other
-        if self.config.drawn_from is not None:
-            return Path("results", self.config.drawn_from, name).exists()
-        return f"{self.results}/{name}" in self._made
+    def _is_archived(self, path: str) -> bool:
+        name = path.removeprefix(f"{self.results}/")
+        return Path("results", self.config.drawn_from or "", name).exists()
+
+    def _named(
+        self, tables: Mapping[str, str], notebook: FigureNotebook, subject: str
+    ) -> dict[str, str]:
+        names = {notebook.of: subject}
+        return {key: f"{self.results}/{name.format(**names)}" for key, name in tables.items()}
 
     def figure_runs(self, wildcards: Wildcards) -> list[dict[str, Any]]:
         """Return the runs whose images a figure shows, if it shows any, each of its first seed."""
-        notebook, names = self._figure(wildcards)
+        notebook, subject = self._figure(wildcards)
         if not notebook.samples:
             return []
         first: dict[str, dict[str, Any]] = {}
-        for run, seed in self.runs_in(self.config.comparison(names["comparison"])):
+        for run, seed in self.runs_in(self.config.comparison(subject)):
             path = f"{self.folder(run, seed)}/samples.npz"
             first.setdefault(run.name, {"run": run.name, "seed": seed, "path": path})
         return list(first.values())
@@ -238,19 +242,15 @@ class Lookups(RunLookups):
         """Return the files of these images."""
         return [run["path"] for run in self.figure_runs(wildcards)]
 
-    def _drawn(self, of: str, names: Mapping[str, str]) -> list[str]:
+    def _drawn(self, of: str, subject: str = "") -> list[str]:
         """Return the figures of a kind of subject whose tables are all made."""
+        made = {*self._tables(of, subject)}
         return [
             name
             for name, notebook in self.notebooks.items()
             if notebook.of == of
-            and self._made.issuperset(self._paths(_formatted(notebook.tables, names).values()))
+            and made.issuperset(self._named(notebook.tables, notebook, subject).values())
         ]
-
-    def _figures_of(self, comparison: Comparison) -> list[str]:
-        if comparison.figures is not None:
-            return comparison.figures
-        return self._drawn("comparison", {"comparison": comparison.name})
 
     def _pictures(self, figures: Iterable[str], subject: str = "") -> list[str]:
         names = [f"figures/{figure}_{subject}".removesuffix("_") for figure in figures]
@@ -261,7 +261,7 @@ class Lookups(RunLookups):
     def all_results(self) -> list[str]:
         """Return what the target all makes."""
         files = self._results(self.config.all_comparisons, self._datasets)
-        files += self.tables_of_nothing + self._pictures(self._drawn("nothing", {}))
+        files += self.tables_of_nothing + self._pictures(self._drawn("nothing"))
         return files + self._behind(self.config.all_comparisons, self._datasets)
 
     def demo_results(self) -> list[str]:
@@ -280,19 +280,19 @@ class Lookups(RunLookups):
         """
         datasets = {self.config.comparison(name).dataset: None for name in comparisons}
         files = self._results(comparisons, datasets) + self._paths(["best_of_k.csv"])
-        marginals = self.config.comparison(self.config.coupling_marginals.comparison)
-        if marginals.dataset in datasets:
-            files += self._paths(["coupling_marginals.csv"])
         return files + self._pictures(["best_of_k"])
 
     def _results(self, comparisons: Iterable[str], datasets: Iterable[str]) -> list[str]:
         files = []
         for comparison in map(self.config.comparison, comparisons):
             files += self.tables_of_comparison(comparison)
-            files += self._pictures(self._figures_of(comparison), comparison.name)
+            figures = comparison.figures
+            if figures is None:
+                figures = self._drawn("comparison", comparison.name)
+            files += self._pictures(figures, comparison.name)
         for dataset in datasets:
             files += self.tables_of_dataset(dataset)
-            files += self._pictures(self._drawn("dataset", {"dataset": dataset}), dataset)
+            files += self._pictures(self._drawn("dataset", dataset), dataset)
         return files
 
     def _behind(self, comparisons: Iterable[str], datasets: Iterable[str]) -> list[str]:
@@ -342,7 +342,3 @@ class Lookups(RunLookups):
             if not set(self.config.latent_shapes(autoencoder)).isdisjoint(self._datasets)
         ]
         return files + ([self.inception] if self.with_fid else [])
-
-
-def _formatted(tables: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
-    return {key: name.format(**names) for key, name in tables.items()}

@@ -7,7 +7,7 @@ takes follows from runs that are finished or, without one, from a device's publi
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from dansm.catalogue import EXTRACTORS, SOLVERS, SOURCES, Pick
+from dansm.catalogue import EXTRACTORS, SOURCES, Pick
 from dansm.config import (
     INCEPTION_FILE,
     Config,
@@ -35,7 +35,7 @@ from dansm.metrics.evaluation import GRID_IMAGES
 from dansm.metrics.statistics import KEPT_FEATURES
 from dansm.models.autoencoders import autoencoder_skeleton
 from dansm.models.networks import make_network
-from dansm.processes.samplers import Sampler
+from dansm.processes.grids import evaluations
 from dansm.workflow.dry_run import Job
 from dansm.workflow.run_lookups import RunLookups
 
@@ -116,16 +116,18 @@ class Plan:
         """
         rows = self.jobs
         if not every_rule:
-            small = ~rows["rule"].isin([*_LOADS, *_TARGETS])
+            small = ~rows["rule"].isin(_LARGE + _TARGETS)
             rows = rows.assign(rule=rows["rule"].mask(small, "tables, figures"))
             rows = rows.groupby(["rule", "subject"], sort=False, as_index=False).sum()
         sums = self.jobs.drop(columns=["rule", "subject"]).sum()
         total = {"rule": "total", "subject": "", **sums}
         shown = pd.concat([rows, pd.DataFrame([total]).astype({"jobs": int})], ignore_index=True)
-        for column in ("gpu_hours", "cpu_hours"):
-            shown[column] = shown[column].map(_readable_hours)
-        for column in ("disk", "download"):
-            shown[column] = shown[column].map(_readable_bytes)
+        for columns, readable in (
+            (("gpu_hours", "cpu_hours"), _readable_hours),
+            (("disk", "download"), _readable_bytes),
+        ):
+            for column in columns:
+                shown[column] = shown[column].map(readable)
         lines = shown.to_string(index=False).splitlines()
         ruled = [*lines[:-1], "-" * len(lines[0]), lines[-1]]
         return "\n".join([*ruled, "", "The estimate rests on:", *(f"- {b}" for b in self.basis)])
@@ -150,8 +152,7 @@ def make_plan(config: Config, jobs: Sequence[Job], gpu: str | None = None) -> Pl
     if any(job.gpus for job in jobs):
         name = _choose_gpu(gpu, measured, config)
         on_gpu = Rates(name, measured.get(name, [])) if name else cpu
-    columns = ["jobs", "gpu_hours", "cpu_hours", "disk", "download"]
-    rows: dict[tuple[str, str], list[float]] = {}
+    rows = []
     for job in jobs:
         load = load_of(look, job)
         device, gpus = (on_gpu, job.gpus) if job.gpus and on_gpu is not cpu else (cpu, 0)
@@ -159,243 +160,208 @@ def make_plan(config: Config, jobs: Sequence[Job], gpu: str | None = None) -> Pl
         seconds = started + load.seconds + load.disk / _DISK_BYTES_PER_SECOND
         working = sum(device.seconds(work) for work in load.work) / max(1, gpus)
         hours = (seconds + working) / 3600
-        found = [1, hours * gpus, hours * job.threads, load.disk, load.download]
-        before = rows.get((job.rule, _subject(job)), [0] * len(columns))
-        rows[job.rule, _subject(job)] = [a + b for a, b in zip(before, found, strict=True)]
-    order = [*_LOADS, *(rule for rule, _ in rows if rule not in {*_LOADS, *_TARGETS}), *_TARGETS]
-    keys = sorted(rows, key=lambda key: (order.index(key[0]), key[1]))
-    table = pd.DataFrame([[*k, *rows[k]] for k in keys], columns=["rule", "subject", *columns])
+        cost = (1, hours * gpus, hours * job.threads, load.disk, load.download)
+        rows.append((job.rule, _subject(job), *cost))
+    columns = ["rule", "subject", "jobs", "gpu_hours", "cpu_hours", "disk", "download"]
+    table = pd.DataFrame(rows, columns=columns).groupby(columns[:2], sort=False).sum()
+    others = (rule for rule, _ in table.index if rule not in _LARGE + _TARGETS)
+    order = [*_LARGE, *others, *_TARGETS]
+    keys = sorted(table.index, key=lambda key: (order.index(key[0]), key[1]))
     basis = [device.basis for device in dict.fromkeys((cpu, on_gpu))]
     basis.append(f"a disk that writes {_DISK_BYTES_PER_SECOND / 1e6:.0f} MB/s")
     basis.append("hours are what jobs hold: their time, by the GPUs or threads that they ask for")
     basis.append("matching runs beside training and is taken to cost no time of its own")
-    return Plan(table, tuple(basis))
-
-
-# What a job does, by rule; of other rules it is nothing but their start.
+    return Plan(table.loc[keys].reset_index(), tuple(basis))
 
 
 def load_of(look: RunLookups, job: Job) -> Load:
     """Return what a job does."""
-    make = _LOADS.get(job.rule, _nothing)
-    return make(look, SimpleNamespace(**job.wildcards))
+    of_rule = vars(_Loads).get(job.rule)
+    return of_rule(_Loads(look), SimpleNamespace(**job.wildcards)) if of_rule else Load()
 
 
-def _nothing(look: RunLookups, wildcards: Any) -> Load:
-    return Load()
+class _Loads:
+    """What a job does, by rule; of other rules it is nothing but their start."""
+
+    def __init__(self, look: RunLookups) -> None:
+        self._look = look
+        self._config = look.config
+
+    def download(self, wildcards: Any) -> Load:
+        file = self._look.published(wildcards.dataset)[wildcards.file]
+        there = file.path.exists() or file.unpacked.exists()
+        size = 0 if there else self._published_bytes(wildcards.dataset, wildcards.file)
+        return Load(disk=size, download=size)
+
+    def build_dataset(self, wildcards: Any) -> Load:
+        name = wildcards.dataset
+        shape, count = self._config.dataset(name).shape, self._image_count(name)
+        disk = count * math.prod(shape)
+        # LSUN's zip, which stays, takes its size once more when it is unpacked.
+        if not self._look.has_standin(name):
+            packed = [f for f in self._look.published(name).items() if f[0].endswith(".zip")]
+            missing = [file for file, found in packed if not found.unpacked.exists()]
+            disk += sum(self._published_bytes(name, file) for file in missing)
+        return Load(seconds=count * shape[1] * shape[2] * _PIXEL_SECONDS, disk=disk)
+
+    def fetch_autoencoder(self, wildcards: Any) -> Load:
+        local = Path(self._config.autoencoders[wildcards.autoencoder].name).is_dir()
+        return Load(disk=_AUTOENCODER_BYTES, download=0 if local else _AUTOENCODER_BYTES)
+
+    def fetch_inception(self, wildcards: Any) -> Load:
+        cached = (Path(torch.hub.get_dir()) / "clean-fid" / INCEPTION_FILE).exists()
+        there = self._config.inception_weights or cached
+        return Load(disk=_INCEPTION_BYTES, download=0 if there else _INCEPTION_BYTES)
+
+    def train_autoencoder(self, wildcards: Any) -> Load:
+        name = wildcards.autoencoder
+        images = self._config.autoencoders[name].budget_images
+        for dataset in self._config.latent_shapes(name):
+            flops = 3 * sum(work.flops for work in self._autoencoder(dataset, images))
+            return Load((Work("train", images, flops),))
+        return Load()
+
+    def encode_latents(self, wildcards: Any) -> Load:
+        dataset = self._config.dataset(wildcards.dataset)
+        views = 2 if dataset.horizontal_flips else 1
+        parts = views * (2 if dataset.source.posterior == "sample" else 1)
+        count = self._image_count(wildcards.dataset)
+        encoding, _ = self._autoencoder(wildcards.dataset, count * views)
+        return Load((encoding,), disk=count * math.prod(dataset.shape) * 2 * parts)
+
+    def train_model(self, wildcards: Any) -> Load:
+        settings = self._config.run_settings(self._look.run(wildcards), int(wildcards.seed))
+        _, parameters = network_size(settings.network, settings.shape)
+        # The last snapshot and the model are one file.
+        return Load((_training(settings),), disk=4 * parameters * settings.snapshots)
+
+    def evaluate_run(self, wildcards: Any) -> Load:
+        run = self._look.run(wildcards)
+        config, sampling = self._config, self._config.sampling(run)
+        snapshots = config.run_settings(run, int(wildcards.seed)).snapshots
+        each = [(*key, (snapshots - 1) * sets) for *key, sets in sampling.sets(last=False)]
+        last = sampling.sets(last=True)
+        seen = sum(
+            sampling.n_samples * sets * _evaluations(run, sampling.samplers[sampler], steps)
+            for sampler, steps, sets in each + last
+        )
+        few, many = (sum(sets for *_, sets in some) for some in (each, last))
+        images = sampling.n_samples * (few + many)
+        works = [self._sampling(run, seen)]
+        pixels = config.pixels(run.dataset)
+        if pixels != run.dataset:
+            works.append(self._autoencoder(run.dataset, images)[1])
+        large = _large(config.dataset(run.dataset).features)
+        grid = min(GRID_IMAGES, sampling.n_samples) * math.prod(config.dataset(pixels).shape)
+        return Load(
+            (*works, *[_inception(images)] * large),
+            seconds=large * (few * _FRECHET_SECONDS + many * _METRICS_SECONDS),
+            disk=grid * len(last),
+        )
+
+    def compute_reference(self, wildcards: Any) -> Load:
+        count, large = self._image_count(wildcards.dataset), _large([wildcards.extractor])
+        stored = 4 * min(count, KEPT_FEATURES) + 8 * _INCEPTION_FEATURES
+        return Load(
+            (_inception(count),) * large,
+            seconds=large * _FLOOR_SPLITS * _METRICS_SECONDS,
+            disk=large * stored * _INCEPTION_FEATURES,
+        )
+
+    def measure_reconstruction(self, wildcards: Any) -> Load:
+        count, large = self._image_count(wildcards.dataset), _large([wildcards.extractor])
+        _, decoding = self._autoencoder(wildcards.dataset, count)
+        return Load((decoding, *[_inception(count)] * large), seconds=large * _METRICS_SECONDS)
+
+    def fit_potentials(self, wildcards: Any) -> Load:
+        fit, shape = self._config.potentials, self._config.dataset(wildcards.dataset).shape
+        flops = 2 * self._image_count(wildcards.dataset) * math.prod(shape)
+        return Load((Work("evaluate", fit.steps * fit.batch_size, flops),))
+
+    def make_pairs(self, wildcards: Any) -> Load:
+        teacher, how = self._look.teacher(wildcards), self._look.pairs_settings(wildcards)
+        stored = (2 + how["states"]) * math.prod(self._config.dataset(wildcards.dataset).shape)
+        seen = how["count"] * _evaluations(teacher, Pick(**how["sampler"]), how["steps"])
+        return Load((self._sampling(teacher, seen),), disk=4 * how["count"] * stored)
+
+    def measure_matching_share(self, wildcards: Any) -> Load:
+        """Return the training steps; what matching takes beside them is small, mostly."""
+        share, run = self._config.matching_share, self._look.timed_run(wildcards)
+        steps = 2 * share.steps * (1 + share.rounds * (1 + len(share.match_sizes)))
+        return Load((_training(self._config.run_settings(run, run.seeds[0]), steps),))
+
+    def draw_pairs(self, wildcards: Any) -> Load:
+        """Return the generation of a dataset's pairs, or the storing of so many samples."""
+        pairs = self._look.noise_sample_pairs(wildcards.dataset)
+        count, runs = pairs.draws * pairs.count, self._look.generating_runs(wildcards.dataset)[:1]
+        works = [self._sampling(run, count * _ADAPTIVE_EVALUATIONS) for run in runs]
+        shape = self._config.dataset(wildcards.dataset).shape
+        return Load(tuple(works), disk=4 * count * math.prod(shape))
+
+    def measure_loss_over_time(self, wildcards: Any) -> Load:
+        pairs = self._look.noise_sample_pairs(wildcards.dataset)
+        images = pairs.count * (_ADAPTIVE_EVALUATIONS + pairs.time_bins * _KINDS_OF_NOISE)
+        runs = self._look.generating_runs(wildcards.dataset)
+        return Load(tuple(self._sampling(run, images) for run in runs))
+
+    def measure_matching_cost(self, wildcards: Any) -> Load:
+        grid = self._config.matching_cost
+        cells = len(grid.match_sizes) * len(grid.dimensions) * len(grid.batch_sizes)
+        return Load(seconds=cells * _CELL_SECONDS)
+
+    def _published_bytes(self, dataset: str, file: str) -> int:
+        kind = self._config.dataset(dataset).source.kind
+        return _PUBLISHED_BYTES.get(file, _PUBLISHED_BYTES.get(f"{kind}/{file}", 0))
+
+    def _image_count(self, dataset: str) -> int:
+        """Return how many images a dataset has; 0 if only its files can tell."""
+        name = self._config.pixels(dataset)
+        meta = Path(self._look.results) / "data" / name / "meta.json"
+        if meta.exists():
+            return read_json(meta)["count"]
+        if self._look.has_standin(name):
+            return self._config.scales[self._config.scale].images
+        source = self._config.dataset(name).source
+        category = getattr(source, "category", "")
+        published = SOURCES[source.kind].images or _LSUN_IMAGES.get(category, 0)
+        return getattr(source, "count", None) or published
+
+    def _sampling(self, run: Run, images: int) -> Work:
+        settings = self._config.run_settings(run, run.seeds[0])
+        flops, _ = network_size(settings.network, settings.shape)
+        return Work("evaluate", images, flops)
+
+    def _autoencoder(self, dataset: str, images: int) -> tuple[Work, Work]:
+        """Return encoding and decoding of so many images."""
+        name = self._config.dataset(dataset).source.autoencoder
+        standin = self._config.scale is not None and name in self._look.published_autoencoders
+        settings = None if standin else self._config.autoencoders[name]
+        shapes = self._config.latent_shapes(name)[dataset]
+        folder = Path(self._look.results) / "autoencoders" / name
+        encoding, decoding = autoencoder_flops(settings, shapes, folder)
+        return Work("evaluate", images, encoding), Work("evaluate", images, decoding)
 
 
-def _download_load(look: RunLookups, wildcards: Any) -> Load:
-    file = look.published(wildcards.dataset)[wildcards.file]
-    there = file.path.exists() or file.unpacked.exists()
-    size = 0 if there else _published_bytes(look, wildcards.dataset, wildcards.file)
-    return Load(disk=size, download=size)
-
-
-def _published_bytes(look: RunLookups, dataset: str, file: str) -> int:
-    kind = look.config.dataset(dataset).source.kind
-    return _PUBLISHED_BYTES.get(file, _PUBLISHED_BYTES.get(f"{kind}/{file}", 0))
-
-
-def _dataset_load(look: RunLookups, wildcards: Any) -> Load:
-    name = wildcards.dataset
-    shape, count = look.config.dataset(name).shape, _image_count(look, name)
-    disk = count * math.prod(shape)
-    # LSUN's zip, which stays, takes its size once more when it is unpacked.
-    if not look.has_standin(name):
-        packed = [f for f in look.published(name).items() if f[0].endswith(".zip")]
-        missing = [file for file, found in packed if not found.unpacked.exists()]
-        disk += sum(_published_bytes(look, name, file) for file in missing)
-    return Load(seconds=count * shape[1] * shape[2] * _PIXEL_SECONDS, disk=disk)
-
-
-def _fetch_load(look: RunLookups, wildcards: Any) -> Load:
-    local = Path(look.config.autoencoders[wildcards.autoencoder].name).is_dir()
-    return Load(disk=_AUTOENCODER_BYTES, download=0 if local else _AUTOENCODER_BYTES)
-
-
-def _inception_load(look: RunLookups, wildcards: Any) -> Load:
-    cached = (Path(torch.hub.get_dir()) / "clean-fid" / INCEPTION_FILE).exists()
-    there = look.config.inception_weights or cached
-    return Load(disk=_INCEPTION_BYTES, download=0 if there else _INCEPTION_BYTES)
-
-
-def _encode_load(look: RunLookups, wildcards: Any) -> Load:
-    dataset = look.config.dataset(wildcards.dataset)
-    views = 2 if dataset.horizontal_flips else 1
-    parts = views * (2 if dataset.source.posterior == "sample" else 1)
-    count = _image_count(look, wildcards.dataset)
-    encoding, _ = _autoencoder_work(look, wildcards.dataset, count * views)
-    return Load((encoding,), disk=count * math.prod(dataset.shape) * 2 * parts)
-
-
-def _train_autoencoder_load(look: RunLookups, wildcards: Any) -> Load:
-    name = wildcards.autoencoder
-    images = look.config.autoencoders[name].budget_images
-    for dataset in look.config.latent_shapes(name):
-        flops = 3 * sum(work.flops for work in _autoencoder_work(look, dataset, images))
-        return Load((Work("train", images, flops),))
-    return Load()
-
-
-def _train_load(look: RunLookups, wildcards: Any) -> Load:
-    settings = look.config.run_settings(look.run(wildcards), int(wildcards.seed))
-    _, parameters = network_size(settings.network, settings.shape)
-    work = _training(settings, settings.steps)
-    # The last snapshot and the model are one file.
-    return Load((work,), disk=4 * parameters * settings.snapshots)
-
-
-def _evaluate_load(look: RunLookups, wildcards: Any) -> Load:
-    run = look.run(wildcards)
-    config, sampling = look.config, look.config.sampling(run)
-    snapshots = config.run_settings(run, int(wildcards.seed)).snapshots
-    each = [(*key, (snapshots - 1) * sets) for *key, sets in sampling.sets(last=False)]
-    last = sampling.sets(last=True)
-    seen = sum(
-        sampling.n_samples * sets * _evaluations(run, sampling.samplers[sampler], steps)
-        for sampler, steps, sets in each + last
-    )
-    few, many = (sum(sets for *_, sets in some) for some in (each, last))
-    images = sampling.n_samples * (few + many)
-    works = [_sampling(look, run, seen)]
-    pixels = config.pixels(run.dataset)
-    if pixels != run.dataset:
-        works.append(_autoencoder_work(look, run.dataset, images)[1])
-    large = _large(config.dataset(run.dataset).features)
-    grid = min(GRID_IMAGES, sampling.n_samples) * math.prod(config.dataset(pixels).shape)
-    return Load(
-        (*works, *[_inception(images)] * large),
-        seconds=large * (few * _FRECHET_SECONDS + many * _METRICS_SECONDS),
-        disk=grid * len(last),
-    )
-
-
-def _reference_load(look: RunLookups, wildcards: Any) -> Load:
-    count, large = _image_count(look, wildcards.dataset), _large([wildcards.extractor])
-    stored = 4 * min(count, KEPT_FEATURES) + 8 * _INCEPTION_FEATURES
-    return Load(
-        (_inception(count),) * large,
-        seconds=large * _FLOOR_SPLITS * _METRICS_SECONDS,
-        disk=large * stored * _INCEPTION_FEATURES,
-    )
-
-
-def _reconstruction_load(look: RunLookups, wildcards: Any) -> Load:
-    count, large = _image_count(look, wildcards.dataset), _large([wildcards.extractor])
-    _, decoding = _autoencoder_work(look, wildcards.dataset, count)
-    return Load((decoding, *[_inception(count)] * large), seconds=large * _METRICS_SECONDS)
-
-
-def _potentials_load(look: RunLookups, wildcards: Any) -> Load:
-    fit, shape = look.config.potentials, look.config.dataset(wildcards.dataset).shape
-    flops = 2 * _image_count(look, wildcards.dataset) * math.prod(shape)
-    return Load((Work("evaluate", fit.steps * fit.batch_size, flops),))
-
-
-def _teacher_load(look: RunLookups, wildcards: Any) -> Load:
-    teacher, how = look.teacher(wildcards), look.pairs_settings(wildcards)
-    stored = (2 + how["states"]) * math.prod(look.config.dataset(wildcards.dataset).shape)
-    seen = how["count"] * _evaluations(teacher, Pick(**how["sampler"]), how["steps"])
-    return Load((_sampling(look, teacher, seen),), disk=4 * how["count"] * stored)
-
-
-def _share_load(look: RunLookups, wildcards: Any) -> Load:
-    """Return the training steps; what matching takes beside them is small but for the largest."""
-    share, run = look.config.matching_share, look.timed_run(wildcards)
-    steps = 2 * share.steps * (1 + share.rounds * (1 + len(share.match_sizes)))
-    return Load((_training(look.config.run_settings(run, run.seeds[0]), steps),))
-
-
-def _pairs_load(look: RunLookups, wildcards: Any) -> Load:
-    """Return the generation of a dataset's pairs, or the storing of so many samples."""
-    pairs = look.noise_sample_pairs(wildcards.dataset)
-    count, runs = pairs.draws * pairs.count, look.generating_runs(wildcards.dataset)[:1]
-    works = [_sampling(look, run, count * _ADAPTIVE_EVALUATIONS) for run in runs]
-    shape = look.config.dataset(wildcards.dataset).shape
-    return Load(tuple(works), disk=4 * count * math.prod(shape))
-
-
-def _loss_load(look: RunLookups, wildcards: Any) -> Load:
-    pairs = look.noise_sample_pairs(wildcards.dataset)
-    images = pairs.count * (_ADAPTIVE_EVALUATIONS + pairs.time_bins * _KINDS_OF_NOISE)
-    runs = look.generating_runs(wildcards.dataset)
-    return Load(tuple(_sampling(look, run, images) for run in runs))
-
-
-def _matching_cost_load(look: RunLookups, wildcards: Any) -> Load:
-    grid = look.config.matching_cost
-    cells = len(grid.match_sizes) * len(grid.dimensions) * len(grid.batch_sizes)
-    return Load(seconds=cells * _CELL_SECONDS)
-
-
-# Rules that only name others' results.
-_TARGETS = ("stage_data", "demo", "all")
-_LOADS: dict[str, Callable[[RunLookups, Any], Load]] = {
-    "download": _download_load,
-    "make_smoke_dataset": _nothing,
-    "build_dataset": _dataset_load,
-    "fetch_autoencoder": _fetch_load,
-    "fetch_inception": _inception_load,
-    "make_smoke_autoencoder": _nothing,
-    "make_smoke_inception": _nothing,
-    "train_autoencoder": _train_autoencoder_load,
-    "encode_latents": _encode_load,
-    "train_classifier": _nothing,
-    "train_model": _train_load,
-    "evaluate_run": _evaluate_load,
-    "compute_reference": _reference_load,
-    "measure_reconstruction": _reconstruction_load,
-    "fit_potentials": _potentials_load,
-    "make_pairs": _teacher_load,
-    "measure_matching_share": _share_load,
-    "draw_pairs": _pairs_load,
-    "measure_loss_over_time": _loss_load,
-    "measure_matching_cost": _matching_cost_load,
-}
+# Rules with a line of their own, in this order, and those that only name others' results.
+_LARGE = [
+    "make_smoke_dataset",
+    "make_smoke_autoencoder",
+    "make_smoke_inception",
+    "train_classifier",
+    *(rule for rule in vars(_Loads) if not rule.startswith("_")),
+]
+_TARGETS = ["stage_data", "demo", "all"]
 
 
 def _evaluations(run: Run, solver: Pick, steps: int) -> int:
     """Return how often a network is evaluated for a sample."""
-    if SOLVERS[solver.name].adaptive:
-        return _ADAPTIVE_EVALUATIONS
-    sampler = Sampler(run.process, solver)
-    return sampler.sample(lambda points, times: points, torch.zeros(1, 1), steps).nfe
+    return evaluations(run.process, solver, steps) or _ADAPTIVE_EVALUATIONS
 
 
-def _image_count(look: RunLookups, dataset: str) -> int:
-    """Return how many images a dataset has; 0 if only its files can tell."""
-    name = look.config.pixels(dataset)
-    meta = Path(look.results) / "data" / name / "meta.json"
-    if meta.exists():
-        return read_json(meta)["count"]
-    if look.has_standin(name):
-        return look.config.scales[look.config.scale].images
-    source = look.config.dataset(name).source
-    published = SOURCES[source.kind].images or _LSUN_IMAGES.get(getattr(source, "category", ""), 0)
-    return getattr(source, "count", None) or published
-
-
-def _training(settings: RunSettings, steps: int) -> Work:
+def _training(settings: RunSettings, steps: int | None = None) -> Work:
+    """Return so many training steps; without a number, all."""
     flops, _ = network_size(settings.network, settings.shape)
-    return Work("train", steps * settings.batch_size, 3 * flops)
-
-
-def _sampling(look: RunLookups, run: Run, images: int) -> Work:
-    settings = look.config.run_settings(run, run.seeds[0])
-    flops, _ = network_size(settings.network, settings.shape)
-    return Work("evaluate", images, flops)
-
-
-def _autoencoder_work(look: RunLookups, dataset: str, images: int) -> tuple[Work, Work]:
-    """Return encoding and decoding of so many images."""
-    name = look.config.dataset(dataset).source.autoencoder
-    standin = look.config.scale is not None and name in look.published_autoencoders
-    settings = None if standin else look.config.autoencoders[name]
-    shapes = look.config.latent_shapes(name)[dataset]
-    folder = Path(look.results) / "autoencoders" / name
-    encoding, decoding = autoencoder_flops(settings, shapes, folder)
-    return Work("evaluate", images, encoding), Work("evaluate", images, decoding)
+    return Work("train", (steps or settings.steps) * settings.batch_size, 3 * flops)
 
 
 def _large(extractors: Iterable[str]) -> int:

@@ -219,25 +219,17 @@ class RunLookups(DataLookups):
         models = self._models(wildcards.dataset)
         return {"model": models[0]} if models else {"store": self.store(wildcards)}
 
-    def draw_settings(self, wildcards: Wildcards) -> dict[str, Any]:
-        """Return how samples are drawn and noises matched."""
-        return self.noise_sample_pairs(wildcards.dataset).model_dump(
-            include={"draws", "count", "match_sizes", "seed"}
-        )
+    def pair_settings(self, *names: str) -> Callable[[Wildcards], dict[str, Any]]:
+        """Return the look-up of some settings of a dataset's pairs."""
+
+        def settings(wildcards: Wildcards) -> dict[str, Any]:
+            return self.noise_sample_pairs(wildcards.dataset).model_dump(include={*names})
+
+        return settings
 
     def draw_runs(self, wildcards: Wildcards) -> list[dict[str, Any]]:
         """Return the run whose model generates samples, if there is one."""
         return self.loss_runs(wildcards)[:1]
-
-    def nearest_batch_sizes(self, wildcards: Wildcards) -> list[int]:
-        """Return the batches in which a sample's noise may be the nearest of all."""
-        return self.noise_sample_pairs(wildcards.dataset).batch_sizes
-
-    def embedding(self, wildcards: Wildcards) -> dict[str, Any]:
-        """Return which t-SNEs are made."""
-        return self.noise_sample_pairs(wildcards.dataset).model_dump(
-            include={"pairs", "perplexity", "embeddings"}
-        )
 
     def _models(self, dataset: str) -> list[str]:
         runs = self.generating_runs(dataset)

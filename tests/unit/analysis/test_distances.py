@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
-from dansm.analysis.distances import collect_distances, summarise, write_fid, write_summary
+from dansm.analysis.distances import collect_distances, fid_rows, summarise
 from dansm.couplings import fit_potentials
 from dansm.errors import InputError
 from dansm.io.files import write_json
@@ -155,15 +155,14 @@ def distances(run, seed, values, images=(40, 80), **changes):
         ("digit_classifier", False),
     ],
 )
-def test_only_inceptions_frechet_distance_is_a_fid(tmp_path, extractor, is_there):
+def test_only_inceptions_frechet_distance_is_a_fid(extractor, is_there):
     table = distances("vanilla", 0, (2, 1), feature_extractor=extractor)
     table = pd.concat([table, distances("vanilla", 0, (2, 1))], ignore_index=True)
     if not is_there:
-        with pytest.raises(InputError, match=r"fid\.csv: .*found those over \['digit_classifier'"):
-            write_fid(table, tmp_path / "fid.csv")
+        with pytest.raises(InputError, match=r"FID: .*found those over \['digit_classifier'"):
+            fid_rows(table)
         return
-    write_fid(table, tmp_path / "fid.csv")
-    found = read_table(tmp_path / "fid.csv", COMPARISON_COLUMNS)
+    found = fid_rows(table)
     assert len(found) == 3
     assert set(found["metric"]) == {"frechet_distance"}
     assert set(found["feature_extractor"]) == {extractor}
@@ -178,7 +177,7 @@ def test_intervals_are_over_seeds_and_differences_within_them(tmp_path):
         for run, values in finals.items()
         for seed, value in enumerate(values)
     )
-    write_summary(table, tmp_path / "summary.csv")
+    write_table(tmp_path / "summary.csv", summarise(table), SUMMARY_COLUMNS)
     summary = read_table(tmp_path / "summary.csv", SUMMARY_COLUMNS)
     assert len(summary) == 2 * 2
     summary = summary[summary["metric"] == "frechet_distance"]

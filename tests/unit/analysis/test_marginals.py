@@ -11,7 +11,7 @@ from scipy.stats import chi2, kstest
 
 from dansm.analysis import marginals
 from dansm.analysis.marginals import (
-    Method,
+    MeasuredCoupling,
     Stream,
     Window,
     draw_stream,
@@ -150,7 +150,9 @@ def test_the_time_of_matching_leaves_out_that_of_loading(store, monkeypatch):
             yield batch
 
     monkeypatch.setattr(marginals, "_batches", slowly)
-    stream = draw_stream(store, Method(Pick("independent")), count=500, batch_size=50, seed=0)
+    stream = draw_stream(
+        store, MeasuredCoupling(Pick("independent")), count=500, batch_size=50, seed=0
+    )
     assert 0 < stream.seconds < 0.1  # loading took 0.2
     value = pair_statistics(stream, 300)["microseconds_per_sample"].value
     assert value == pytest.approx(1e6 * stream.seconds / 500)
@@ -166,7 +168,7 @@ def test_evenness_tells_even_from_uneven_use():
 
 
 def test_independent_noise_passes_everywhere(table):
-    found = table(Method(Pick("independent")))
+    found = table(MeasuredCoupling(Pick("independent")))
     assert set(found.index.get_level_values("window")) == {"batch", "stream"}
     inside = found["within"].astype(str)
     without = {("independent", "stream", name) for name in ("drift", "microseconds_per_sample")}
@@ -177,7 +179,7 @@ def test_independent_noise_passes_everywhere(table):
 
 
 def test_best_of_k_fails_visibly(table):
-    found = table(Method(Pick("knn", {"match_size": 16})))
+    found = table(MeasuredCoupling(Pick("knn", {"match_size": 16})))
     for window in ("batch", "stream"):
         variance = found.loc["knn", window, "variance"]
         assert variance["value"] < 0.9 and not variance["within"]
@@ -186,7 +188,7 @@ def test_best_of_k_fails_visibly(table):
 
 
 def test_greedy_is_gaussian_over_pools_and_not_at_their_start(table):
-    found = table(Method(Pick("greedy", {"match_size": 500})))
+    found = table(MeasuredCoupling(Pick("greedy", {"match_size": 500})))
     assert failing(found, "greedy", "pool") == failing(found, "greedy", "stream") == set()
     assert {"mean_norm", "square_norm_mean", "variance"} <= failing(found, "greedy", "first batch")
     assert "square_norm_ks" in failing(found, "greedy", "batch")
@@ -197,23 +199,28 @@ def test_greedy_is_gaussian_over_pools_and_not_at_their_start(table):
 @pytest.mark.parametrize(
     ("method", "windows"),
     [
-        (Method(Pick("hungarian", {"match_size": 100})), ["batch", "first batch", "set", "stream"]),
-        (Method(Pick("immiscible", {"quantized": True})), ["batch", "stream"]),
-        (Method(Pick("minibatch_ot")), ["batch", "stream"]),
-        (Method(Pick("semidiscrete")), ["batch", "stream"]),
-        (Method(Pick("semidiscrete", {"metric": "covariance"})), ["batch", "stream"]),
+        (
+            MeasuredCoupling(Pick("hungarian", {"match_size": 100})),
+            ["batch", "first batch", "set", "stream"],
+        ),
+        (MeasuredCoupling(Pick("immiscible", {"quantized": True})), ["batch", "stream"]),
+        (MeasuredCoupling(Pick("minibatch_ot")), ["batch", "stream"]),
+        (MeasuredCoupling(Pick("semidiscrete")), ["batch", "stream"]),
+        (MeasuredCoupling(Pick("semidiscrete", {"metric": "covariance"})), ["batch", "stream"]),
     ],
 )
 def test_optimal_assignments_pull_and_stay_gaussian(store, table, tmp_path, method, windows):
     if method.coupling.name == "semidiscrete":
         samples = store.batch(np.arange(len(store)))
         method = method._replace(potentials=tmp_path / "potentials.npz")
-        fitted = fit_potentials(samples, seed=0, steps=300, progress=False, **method.options)
+        fitted = fit_potentials(
+            samples, seed=0, steps=300, progress=False, **method.coupling.options
+        )
         fitted.save(method.potentials)
     found = table(method)
     assert list(dict.fromkeys(found.index.get_level_values("window"))) == windows
     # Weighed by their covariance two clusters are nearly on a line: too few steps for even use.
-    uneven = {"evenness"} if method.options.get("metric") == "covariance" else set()
+    uneven = {"evenness"} if method.coupling.options.get("metric") == "covariance" else set()
     for window in windows:
         assert failing(found, method.coupling.name, window) - uneven == set()
     assert found["value"][method.coupling.name, "stream", "pull"] > 0.5
@@ -222,11 +229,11 @@ def test_optimal_assignments_pull_and_stay_gaussian(store, table, tmp_path, meth
 
 
 def test_noises_drawn_twice_or_kept_are_seen(table):
-    sinkhorn = table(Method(Pick("minibatch_ot", {"method": "sinkhorn"})))
+    sinkhorn = table(MeasuredCoupling(Pick("minibatch_ot", {"method": "sinkhorn"})))
     assert sinkhorn["value"]["minibatch_ot", "batch", "distinct"] < 0.95
     assert set(sinkhorn["claim"]) == {"none"}
     assert set(sinkhorn["options"]) == {"method=sinkhorn"}
-    loom = table(Method(Pick("loom")))
+    loom = table(MeasuredCoupling(Pick("loom")))
     assert failing(loom, "loom", "fixed set") == set()
     assert loom["value"]["loom", "stream", "distinct"] == 300 / COUNT
     assert {"distinct", "mean_norm"} <= failing(loom, "loom", "stream")
@@ -234,27 +241,27 @@ def test_noises_drawn_twice_or_kept_are_seen(table):
 
 def test_streams_are_whole_pools_of_shuffled_epochs(store):
     settings = {"count": 610, "batch_size": BATCH, "seed": 0}
-    stream = draw_stream(store, Method(Pick("greedy", {"match_size": 200})), **settings)
+    stream = draw_stream(store, MeasuredCoupling(Pick("greedy", {"match_size": 200})), **settings)
     assert stream.noise.shape == stream.samples.shape == (800, 16) and stream.pool == 200
     expected = store.batch(stream.rows.numpy()).flatten(1).double()
     assert torch.equal(stream.samples, expected)
     orders = [stream.rows[first : first + 300] for first in (0, 300)]
     assert all(sorted(order.tolist()) == list(range(300)) for order in orders)
     assert not torch.equal(*orders)
-    again = draw_stream(store, Method(Pick("greedy", {"match_size": 200})), **settings)
+    again = draw_stream(store, MeasuredCoupling(Pick("greedy", {"match_size": 200})), **settings)
     assert torch.equal(again.noise, stream.noise)
-    other = draw_stream(store, Method(Pick("independent")), **settings)
+    other = draw_stream(store, MeasuredCoupling(Pick("independent")), **settings)
     assert len(other.noise) == 610 and not torch.equal(other.rows[:300], orders[0])
 
 
 @pytest.mark.parametrize("size", [1, 301])
 def test_batches_that_cannot_be_measured_are_refused(table, size):
     with pytest.raises(InputError, match=f"batch_size: expected from 2 to 300, found {size}"):
-        table(Method(Pick("independent")), batch_size=size)
+        table(MeasuredCoupling(Pick("independent")), batch_size=size)
 
 
 def test_missing_and_foreign_potentials_are_refused(table, tmp_path):
-    method = Method(Pick("semidiscrete"))
+    method = MeasuredCoupling(Pick("semidiscrete"))
     with pytest.raises(InputError, match="semidiscrete: expected potentials, found none"):
         table(method)
     other = fit_potentials(torch.randn(300, 1, 4, 4), seed=0, steps=1, progress=False)

@@ -13,8 +13,8 @@ from dansm.analysis import matching_cost
 from dansm.analysis.matching_cost import (
     METHODS,
     Cell,
-    Method,
     Repetition,
+    TimedMethod,
     match_one_by_one,
     measure_cell,
     measure_matching_cost,
@@ -190,7 +190,7 @@ def failing(work):
         while True:
             yield Repetition(1, 1.0)
 
-    return Method(repetitions, sized=False)
+    return TimedMethod(repetitions, sized=False)
 
 
 def test_a_cell_that_does_not_end_or_dies_says_so(monkeypatch, capfd):

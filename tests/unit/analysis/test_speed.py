@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_1samp
 
-from dansm.analysis.speed import place_of, speed_table, write_speed_table
-from dansm.io.tables import COMPARISON_COLUMNS, SPEED_COLUMNS, read_table
+from dansm.analysis.speed import matching_shares, place_of, speed_table
+from dansm.io.tables import COMPARISON_COLUMNS, SPEED_COLUMNS, read_table, write_table
 
 IMAGES = np.array([100.0, 200.0, 300.0, 400.0])
 
@@ -119,7 +119,7 @@ def test_from_three_seeds_on_there_is_a_bootstrap_interval_of_the_pairs(tmp_path
     runs = {("vanilla", 0, seed): [64, 32, 16, 8] for seed in range(3)}
     reached = {0: [32, 8, 4, 2], 1: [32, 16, 8, 2], 2: [32, 8, 4, 2]}  # half, a quarter, half
     runs |= {("dansm", 10, seed): values for seed, values in reached.items()}
-    write_speed_table(curves(runs), tmp_path / "speed.csv")
+    write_table(tmp_path / "speed.csv", speed_table(curves(runs)), SPEED_COLUMNS)
     table = read_table(tmp_path / "speed.csv", SPEED_COLUMNS)
     assert set(table["dataset"]) == {"d"}
     row = table[table["run"] == "dansm"].iloc[0]
@@ -158,3 +158,10 @@ def test_each_process_has_a_baseline_and_runs_without_one_no_saving():
         "ddpm_dansm": "ddpm",
     }
     assert speed_table(flow.assign(baseline=pd.NA)).empty
+
+
+def test_shares_are_percent_of_the_rounds_own_step():
+    table = pd.DataFrame({"step_ms": [10.0, 20], "match_ms": [1.0, 1], "ahead_step_ms": [11, 19]})
+    shares = matching_shares(table)
+    assert shares["inline"].tolist() == pytest.approx([10, 5])
+    assert shares["ahead"].tolist() == pytest.approx([10, -5])

@@ -58,5 +58,5 @@ def test_long_vectors_do_not_overflow_half_precision():
 
 
 def test_a_match_size_is_refused():
-    with pytest.raises(ValueError, match="match_size 5: immiscible matches each batch"):
+    with pytest.raises(ValueError, match="match_size 5: immiscible takes 0"):
         Immiscible(5)

@@ -34,12 +34,13 @@ def test_a_notebook_says_what_it_reads_and_shows(tmp_path):
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({}, "of as one of"),
-        ({**SAID, "of": "run"}, "of as one of .*'run'"),
-        ({**SAID, "table": {}}, "metadata dansm with"),
+        ({}, r"metadata\.dansm\.of: .* required"),
+        ({**SAID, "of": "run"}, r"metadata\.dansm\.of: .*'comparison'"),
+        ({**SAID, "table": {}}, r"metadata\.dansm\.table: .* not permitted"),
         ({**SAID, "of": "dataset"}, r"no braces but \{dataset\}.*speed_\{comparison\}"),
-        ({**SAID, "samples": "all"}, "samples true"),
-        ({**SAID, "tables": ["speed.csv"]}, "file names by parameter"),
+        ({**SAID, "samples": "all"}, r"metadata\.dansm\.samples: .* boolean"),
+        ({"of": "dataset", "samples": True}, "samples are of a comparison, found .* dataset"),
+        ({**SAID, "tables": ["speed.csv"]}, r"metadata\.dansm\.tables: .* dictionary"),
         ({**SAID, "optional": {"more": "more.csv"}}, r"defaults.*'more'.*found \['output'"),
     ],
 )

@@ -54,6 +54,7 @@ def test_a_record_holds_the_digests_of_outputs_and_inputs(results):
     assert content.sha256 == sha256(results / "fid.csv")
     assert record.inputs["runs/run.json"] == sha256(results / "runs" / "run.json")
     assert record.inputs["../notebook"] == hashlib.sha256(b"x").hexdigest()
+    assert 10 < record.peak_memory_mb < 100_000
     store = Records(results).of("data/digits/array.npy")
     assert set(store.files) == {f"data/digits/{n}" for n in ("array.npy", "parts/labels.npy")}
     of_store = record.inputs["data/digits"]

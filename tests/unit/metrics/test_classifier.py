@@ -49,7 +49,7 @@ def test_the_loaded_classifier_is_the_trained_one(trained):
     order = torch.randperm(1797, generator=generator(0, "classifier-split"))
     correct = (model(images).argmax(1).numpy() == store.labels)[order]
     assert report["accuracy_held_out"] == pytest.approx(correct[:359].mean())
-    features = model.features(images)
+    features = model.body(images)
     assert features.shape == (1797, 32)
     torch.testing.assert_close(features @ model.head.weight.T + model.head.bias, model(images))
 

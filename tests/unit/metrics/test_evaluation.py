@@ -12,7 +12,7 @@ from dansm.errors import InputError
 from dansm.io.files import read_json, sha256, write_json
 from dansm.io.tables import DISTANCE_COLUMNS, read_table, run_columns
 from dansm.metrics.distances import frechet_distance, measure
-from dansm.metrics.evaluation import Metric, RunEvaluator
+from dansm.metrics.evaluation import RunEvaluator
 from dansm.metrics.extractors import Extractor, Features
 from dansm.metrics.statistics import ReferenceFeatures
 from dansm.models.networks import make_network
@@ -52,7 +52,7 @@ def run(tmp_path, make_store):
 def evaluator(run, settings=SETTINGS, sampling=SAMPLING, name="vanilla"):
     store, folder = run
     reference = ReferenceFeatures.of(pixels(torch.tensor(store.array)).numpy())
-    metrics = {"digit_classifier": Metric(EXTRACTOR, reference)}
+    metrics = [(EXTRACTOR, reference)]
     return RunEvaluator(name, settings, sampling, folder, store, lambda x: x, metrics)
 
 
@@ -87,7 +87,7 @@ def test_the_table_holds_what_sampling_by_hand_gives(run, tmp_path):
     assert (frechet[frechet["steps"].notna()]["nfe"] == frechet["steps"].dropna()).all()
     assert (frechet[frechet["sampler"] == "rk45"]["nfe"] > 5).all()
     images = sampled_by_hand(run)
-    reference = ours.metrics["digit_classifier"].reference
+    ((_, reference),) = ours.metrics
     by_hand = Features(pixels(images).numpy(), shares(images).numpy())
     expected = measure(by_hand, reference, EXTRACTOR, everything=True)
     assert expected[0].value == frechet_distance(by_hand, reference)

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from dansm.metrics.image_sets import without_image_set_effects
+from dansm.metrics.image_sets import final_distances
 
 RUN = {
     "run": "dansm",
@@ -9,6 +9,7 @@ RUN = {
     "metric": "frechet_distance",
     "feature_extractor": "e",
     "sampler": "euler",
+    "images_seen": 100,
 }
 
 
@@ -18,7 +19,7 @@ def table(*rows, **changes):
 
 
 def means(rows):
-    return without_image_set_effects(rows).groupby(["run", "sampler", "steps"])["value"].mean()
+    return final_distances(rows).groupby(["run", "sampler", "steps"])["value"].mean()
 
 
 def test_a_set_that_is_worse_everywhere_does_not_make_its_step_counts_worse():
@@ -44,4 +45,4 @@ def test_the_effects_are_those_with_the_most_steps_on_all_sets():
 
 def test_without_steps_on_all_sets_nothing_is_corrected():
     rows = table((3, 0, 5.0), (10, 1, 4.0))
-    assert without_image_set_effects(rows)["value"].tolist() == [5, 4]
+    assert final_distances(rows)["value"].tolist() == [5, 4]

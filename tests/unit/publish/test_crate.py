@@ -34,7 +34,7 @@ def results(tmp_path, monkeypatch):
 def write(results):
     config = {"scale": None, "demo": ["digits"]}
     path = Path("crate.zip")
-    write_crate([results / "fid_digits.csv"], results, config, ROOT / "workflow", path)
+    write_crate([results / "fid_digits.csv"], results, config, path, ROOT / "workflow")
     return path
 
 
@@ -103,5 +103,5 @@ def test_every_file_is_there_and_is_what_is_said_of_it(results):
 def test_results_without_a_record_are_refused(results):
     write_text(results / "other.csv", "1")
     with pytest.raises(InputError, match=r"other.csv: expected a result and the record of its job"):
-        write_crate([results / "other.csv"], results, {}, ROOT / "workflow", Path("crate.zip"))
+        write_crate([results / "other.csv"], results, {}, Path("crate.zip"), ROOT / "workflow")
     assert not Path("crate.zip").exists()

@@ -82,7 +82,7 @@ def test_pairs_and_potentials_are_made_as_the_runs_say_that_need_them(look):
         ("conditions", Wildcards(comparison="x"), "unknown comparison 'x'"),
         ("claims", Wildcards(comparison="mnist16_couplings"), "none is about the runs of"),
         ("loss_models", Wildcards(dataset="church"), "church: no run"),
-        ("draw_settings", Wildcards(dataset="ffhq"), "no entry for 'ffhq'"),
+        ("draw_inputs", Wildcards(dataset="ffhq"), "no entry for 'ffhq'"),
         ("figure_tables", Wildcards(figure="best_of_k", subject="_digits"), "is of no dataset"),
         ("figure_tables", Wildcards(figure="saving", subject=""), "unknown comparison ''"),
         ("checksum", Wildcards(dataset="cifar10", file="x"), "no published file 'x'"),
