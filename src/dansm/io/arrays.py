@@ -9,6 +9,7 @@ import numpy as np
 
 from dansm.errors import InputError
 from dansm.io.files import atomic_path
+from dansm.io.records import is_proven
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any], *, compressed: bool = True) -> None:
@@ -30,6 +31,7 @@ def read_arrays(
     InputError
         If the file is missing or damaged, an array is, or a number is not finite.
     """
+    is_proven(Path(path))
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from dansm.errors import InputError
 from dansm.io.arrays import read_arrays, write_arrays
-from dansm.io.records import is_proven
 from dansm.randomness import generator
 
 # How many of the real images' features are stored; the kernel distance, precision and recall are
@@ -104,7 +103,6 @@ class ReferenceFeatures:
             If the file is missing, damaged, of another extractor, or holds arrays that do not fit
             each other or are not finite.
         """
-        is_proven(path)
         arrays = read_arrays(path, list(cls.__dataclass_fields__), "reference features")
         features, dimensions = arrays["features"], arrays["mean"].shape
         shapes = (arrays["covariance"].shape, features.shape)

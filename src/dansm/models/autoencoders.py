@@ -392,8 +392,9 @@ def _small_autoencoder(shape: Shape, channels: tuple[int, ...], latents: int) ->
 
 def _save(model: AutoencoderKL, path: Path, report: dict[str, Any], scaling_factor: float) -> None:
     model.register_to_config(scaling_factor=scaling_factor)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    path.mkdir(parents=True, exist_ok=True)
+    # In the output and hidden, so that a kill leaves nothing that counts as a result.
+    with tempfile.TemporaryDirectory(dir=path, prefix=".") as folder:
         model.save_pretrained(folder)
         for file in sorted(Path(folder).iterdir()):
             publish(file, path / file.name)

@@ -33,6 +33,7 @@ from dansm.errors import InputError, InterruptedTraining, TrainingError
 from dansm.geometry import path_length
 from dansm.io.files import atomic_path, locked, publish, sha256, write_json
 from dansm.io.provenance import provenance
+from dansm.io.records import is_proven
 from dansm.io.run_folder import MODEL, RUN, SNAPSHOTS, STATE, STATS, TRAINING
 from dansm.models.networks import make_network, tune_network
 from dansm.models.trained import network_description, snapshot_description
@@ -100,6 +101,7 @@ class Trainer:
         if (start is None) != (settings.start is None):
             raise InputError(f"start: expected weights of {settings.start}, found {start}")
         if start is not None:
+            is_proven(start)
             load_weights(start, network, network_description(settings))
             self.origins["start_sha256"] = sha256(start)
         if teacher_pairs is not None:

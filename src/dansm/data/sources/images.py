@@ -20,7 +20,7 @@ PREPARATION = "centre crop, Lanczos"
 Image.init()
 _FORMATS = tuple(
     name
-    for name in ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+    for name in ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
     if name in Image.OPEN
 )
 ENDINGS = frozenset(
