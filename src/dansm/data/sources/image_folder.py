@@ -70,24 +70,31 @@ def _images_below(folder: Path) -> list[Path]:
     seen = {top}
 
     def stop(error: OSError) -> None:
-        raise InputError(
-            f"{error.filename}: expected a folder that can be read, found none ({error.strerror})"
-        ) from error
+        if os.path.lexists(folder):
+            raise InputError(
+                f"{error.filename}: expected a folder that can be read, found none "
+                f"({error.strerror})"
+            ) from error
 
     for parent, folders, names in os.walk(folder, followlinks=True, onerror=stop):
         below = Path(parent).relative_to(folder)
-        for name in sorted(folders):
+        folders.sort()  # so that of two links to a folder it is always the same that counts
+        for name in folders[:]:
             real = os.path.realpath(f"{parent}/{name}")
-            read_later = os.path.islink(f"{parent}/{name}") and f"{real}/".startswith(f"{top}/")
-            why = "hidden" if name.startswith(".") else "systems" if name in _OF_SYSTEMS else None
-            if why is None and (read_later or real in seen):
+            inside = f"{real}/".startswith(f"{top}/") and not any(
+                map(_is_left_out, os.path.relpath(real, top).split("/"))
+            )
+            if _is_left_out(name):
+                why = "systems" if name in _OF_SYSTEMS else "hidden"
+            elif real in seen or (inside and os.path.islink(f"{parent}/{name}")):
                 why = "links"
-            if why is not None:
-                folders.remove(name)
-                left_out[why].append(str(below / name))
-            seen.add(real)
+            else:
+                seen.add(real)
+                continue
+            folders.remove(name)
+            left_out[why].append(str(below / name))
         for name in names:
-            if name.startswith("."):
+            if _is_left_out(name):
                 left_out["hidden"].append(str(below / name))
             elif (below / name).suffix.lower() in ENDINGS:
                 paths.append(below / name)
@@ -100,7 +107,7 @@ def _images_below(folder: Path) -> list[Path]:
         )
     endings = sorted({Path(name).suffix.lower() or "none" for name in left_out["others"]})
     for kind, what in (
-        ("others", f"files are no images, by their endings ({' '.join(endings)})"),
+        ("others", f"files are no images, by their endings ({' '.join(endings[:20])})"),
         ("hidden", "hidden files or folders are left out"),
         ("systems", "folders of the system's own are left out"),
         ("links", "links to folders that are read anyway are left out"),
@@ -108,6 +115,10 @@ def _images_below(folder: Path) -> list[Path]:
         if names := left_out[kind]:
             print(printable(f"{folder}: {len(names)} {what}, {min(names)} for one"), flush=True)
     return sorted(paths)
+
+
+def _is_left_out(name: str) -> bool:
+    return name in _OF_SYSTEMS or (name.startswith(".") and name != ".")
 
 
 def _labels(folder: Path, paths: list[Path]) -> tuple[np.ndarray | None, list[str] | None]:

@@ -145,6 +145,9 @@ def test_each_folder_is_read_once_and_links_left_out_are_named(folder, tmp_path,
     store = build(folder)
     assert store.array[:, 0, 0, 0].tolist() == [10, 20, 10]
     assert read_json(store.path / "classes.json") == ["a", "b", "c"]
+    paint(folder, ".cache/4.png")
+    (folder / "e").symlink_to(".cache")
+    assert read_json(build(folder).path / "classes.json") == ["a", "b", "c", "e"]
     expected = "5 links to folders that are read anyway are left out, 0 for one"
     assert expected in capsys.readouterr().out
 
