@@ -39,6 +39,7 @@ _NO_SHA256 = "-" * 64
 _RUN = re.compile(r"runs(/[^/]+){3}")
 
 
+_texts: dict[str, tuple[tuple[int, ...], bytes]] = {}  # of records, by path
 _taken_up: set[str] = set()  # inputs of the job at work, which it has compared
 
 
@@ -116,8 +117,7 @@ class Records:
             needles = [needle[:-1] for needle in needles]  # files in it, too
         for name in _walk(self.results / JOBS):
             path = f"{self.results}/{JOBS}/{name}"
-            with open(path, "rb") as file:
-                text, written = file.read(), os.fstat(file.fileno()).st_mtime_ns
+            text, written = _text_of(path)
             if needles is None or any(needle in text for needle in needles):
                 record = parse_model(text, Record, path)
                 if (digest := record.record_sha256) is not None:
@@ -333,6 +333,15 @@ def recorded(
     write_text(path, _signed(record.model_copy(update=changes)))
 
 
+def _text_of(path: str) -> tuple[bytes, int]:
+    """Return a record's text, which a process reads once, and when it was written."""
+    stat = os.stat(path)
+    version = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    if _texts.get(path, (None,))[0] != version:
+        _texts[path] = version, Path(path).read_bytes()
+    return _texts[path][1], stat.st_mtime_ns
+
+
 def _signed(record: Record) -> str:
     """Return the text of a record with its own SHA-256."""
     text = record.model_copy(update={"record_sha256": _NO_SHA256}).model_dump_json(indent=1)
@@ -352,6 +361,8 @@ def is_proven(path: Path) -> bool:
         return True
     results = next((folder for folder in path.parents if (folder / JOBS).is_dir()), None)
     if results is None:
+        return False
+    if os.path.relpath(path, results).split(os.sep)[0] in _OTHER:
         return False
     records = Records(results, about=[path])
     record = records.of(records.name(path))
