@@ -77,6 +77,12 @@ class Process(ABC):
             Shape ``(n,)``, from `draw_times`.
         """
 
+    def draw_point(
+        self, samples: Tensor, noise: Tensor, times: Tensor, stream: torch.Generator
+    ) -> Point:
+        """Return `point`, of a process that draws more than times from a stream on the CPU."""
+        return self.point(samples, noise, times)
+
     @abstractmethod
     def coordinate(self, time: Fraction) -> float:
         """Return the integration variable u at a time."""

@@ -106,9 +106,15 @@ def grid_options(process: ProcessEntry, solver: Pick) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If the process has no such grid, or too few discrete times for those given.
+        If the process has no such grid, too few discrete times for those given, or no path that
+        the solver needs.
     """
     options = options_of(entry_of(SOLVERS, solver, "solver"), solver)
+    if SOLVERS[solver.name].needs_path and not process.path:
+        raise InputError(
+            f"{solver.text}: expected a process whose points are α data + σ noise, found "
+            f"{process.name}"
+        )
     knot, parts = options.pop("knot", None), options.pop("parts", None)
     if parts is not None:
         options["times"] = two_parts(knot, parts)

@@ -47,11 +47,25 @@ class ProcessEntry(Entry):
         Number of its discrete times; None: time is continuous.
     at_data
         Whether its network is defined at time 1, where solvers of several stages evaluate it.
+    path
+        Whether its points are α data + σ noise, which some solvers need.
     """
 
     grids: tuple[str, ...] = ("uniform", "rho")
     times: int | None = None
     at_data: bool = True
+    path: bool = True
+
+
+@dataclass(frozen=True)
+class InterpolantOptions(Options):
+    """How much noise there is between, as γ₁ in ``γ² = γ₁² t (1 − t)``."""
+
+    gamma: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.gamma < math.inf:
+            raise ValueError(f"gamma: expected at least 0, found {self.gamma}")
 
 
 @dataclass(frozen=True)
@@ -88,6 +102,15 @@ PROCESSES: Mapping[str, ProcessEntry] = by_name(
             grids=("trailing", "original"),
             times=1000,
             at_data=False,
+        ),
+        ProcessEntry(
+            "interpolant",
+            "dansm.processes.interpolant:Interpolant",
+            "Stochastic interpolant",
+            "rectified flow with fresh noise on the way, of deviation `gamma` √(t (1 − t)) "
+            "(Albergo et al., 2023)",
+            InterpolantOptions,
+            path=False,
         ),
         ProcessEntry(
             "edm",
@@ -157,10 +180,13 @@ class SolverEntry(Entry):
         Whether it chooses its own steps, so that plans give it none.
     stages
         Evaluations of the network in a step.
+    needs_path
+        Whether it takes a velocity apart into data and noise, see `ProcessEntry`.
     """
 
     adaptive: bool = False
     stages: int = 1
+    needs_path: bool = False
 
 
 @dataclass(frozen=True)
@@ -276,6 +302,7 @@ SOLVERS: Mapping[str, SolverEntry] = by_name(
             "DPM-Solver++ 2M",
             "second order in the predicted data (Lu et al., 2022), one evaluation a step",
             GridOptions,
+            needs_path=True,
         ),
         SolverEntry(
             "line",
@@ -284,6 +311,7 @@ SOLVERS: Mapping[str, SolverEntry] = by_name(
             "predicts the data and goes back along the line to the first noise, one evaluation a "
             "step",
             GridOptions,
+            needs_path=True,
         ),
         SolverEntry(
             "rk45",

@@ -18,7 +18,7 @@ TEACHER = f"{GRID}.student.coupling.teacher_pairs"
          "runs[0].grid.vanilla.coupling: unknown coupling 'hungry'; expected one of ['greedy', 'h"),
         ({f"{GRID}.vanilla": {"coupling": "paired"}}, "unknown coupling 'paired'"),
         ({"runs.0.process": "flow"},
-         "runs[0].process: unknown process 'flow'; expected one of ['diffusion', 'edm', 'rect"),
+         "runs[0].process: unknown process 'flow'; expected one of ['diffusion', 'edm', 'inter"),
         ({"runs.1.times": "often"}, "runs[1].times: unknown time distribution 'often'"),
         ({"runs.1.loss": {"hinge": {}}}, "runs[1].loss: unknown loss 'hinge'; expected one of ['"),
         ({"runs.1.loss": {"squared_error": {"c": 3}}},

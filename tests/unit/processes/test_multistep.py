@@ -13,6 +13,7 @@ from dansm.errors import InputError
 from dansm.processes.diffusion import Diffusion
 from dansm.processes.grids import evaluations, noise_level, rho
 from dansm.processes.rectified_flow import RectifiedFlow
+from dansm.processes.registry import SOLVERS
 from dansm.processes.samplers import Sampler
 
 FLOW, DIFFUSION = Pick("rectified_flow"), Pick("diffusion")
@@ -36,29 +37,28 @@ def field(x, condition):
     return torch.sin(x) + 0.3 * x * (column(condition, x) / 999) ** 2
 
 
-def late(x, condition):
-    """dx/dt = 6 t⁵ x, so x(t) = x(0) exp(t⁶), which lets the first steps be of lower orders."""
-    return 6 * (column(condition, x) / 999) ** 5 * x
-
-
 def sample(solver, network, steps=None, noise=NOISE, process=None):
     process = process or RectifiedFlow(epsilon=0)
     return Sampler(process, solver).sample(network, noise, steps).samples
 
 
-# Time passes the network as float32, so errors below 1e-7 are not to be seen.
-@pytest.mark.parametrize(
-    ("solver", "order"), [*zip(MANY[:4], (2, 3, 2, 4), strict=True), (MANY[4], 2)], ids=str
-)
+@pytest.mark.parametrize(("solver", "order"), zip(MANY[:4], (2, 3, 2, 4), strict=True), ids=str)
 @pytest.mark.parametrize("power", [1, 1.5])
 def test_orders_by_halving_on_even_and_uneven_grids(solver, order, power):
-    exact = NOISE * math.e
+    """On dx/dt = 5 t⁴ x, whose first steps, of lower orders, hardly move; x(1) = e x(0)."""
+    solve = SOLVERS[solver.name].load()
     errors = []
-    for steps in (20, 40, 80):
-        times = (np.arange(steps + 1) / steps) ** power
-        found = sample(Pick(solver.name, {**solver.options, "times": times.tolist()}), late)
-        errors.append(float((found - exact).abs().max()))
-    np.testing.assert_allclose(-np.diff(np.log2(errors))[-1], order, atol=0.25)
+    for steps in (80, 160, 320):
+        times = [Fraction((i / steps) ** power) for i in range(steps + 1)]
+        found = solve(
+            RectifiedFlow(epsilon=0),
+            lambda x, condition: 5 * (condition / 999) ** 4 * x,
+            NOISE,
+            times,
+            **solver.options,
+        )
+        errors.append(float((found - NOISE * math.e).abs().max()))
+    np.testing.assert_allclose(-np.diff(np.log2(errors))[-1], order, atol=0.2)
 
 
 S = 0.5
@@ -72,11 +72,13 @@ def exact_velocity(x, condition):
 
 @pytest.mark.parametrize("solver", [MANY[0], MANY[2], MANY[4]], ids=str)
 def test_second_order_on_gaussian_data(solver):
+    """Of DPM-Solver++ it is h² log h, since its λ has no beginning and no end."""
     errors = [
         float((sample(solver, exact_velocity, steps) / (S * NOISE) - 1).abs().max())
-        for steps in (64, 128, 256)
+        for steps in (128, 256, 512)
     ]
-    np.testing.assert_allclose(-np.diff(np.log2(errors)), 2, atol=0.2)
+    lost = 0.25 if solver.name == "dpmpp_2m" else 0.1
+    np.testing.assert_allclose(-np.diff(np.log2(errors)), 2, atol=lost)
 
 
 # The published mixes of the newest and older means, whose sum is β.
@@ -109,7 +111,7 @@ def test_adams_bashforth_integrates_the_polynomial_through_past_velocities(order
         nodes = [t for t, _ in past]
         for node, v in past:
             others = [t for t in nodes if t != node]
-            basis = np.poly(others) / np.prod([node - t for t in others])
+            basis = np.atleast_1d(np.poly(others)) / np.prod([node - t for t in others])
             primitive = np.polyint(basis)
             x = x + float(np.polyval(primitive, b) - np.polyval(primitive, a)) * v
     found = sample(Pick("adams_bashforth", {"order": order, "times": UNEVEN}), field)
