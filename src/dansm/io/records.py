@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from collections import deque
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -92,7 +92,8 @@ class Records:
     results
         The folder.
     about
-        Paths; only the records that mention one of them are read.
+        Paths. Only records named after them are read, until `read_all` is asked for more: the name
+        of a job mostly stands in those of its outputs.
 
     Raises
     ------
@@ -103,18 +104,30 @@ class Records:
     def __init__(self, results: Path, about: Iterable[Path | str] | None = None) -> None:
         self.results = Path(results)
         self.jobs: list[Record] = []
-        needles = None
-        if about is not None:
-            needles = [json.dumps(self.name(p), ensure_ascii=False).encode() for p in about]
-            needles = [needle[:-1] for needle in needles]  # files in it, too
-        for name in _walk(self.results / JOBS):
-            path = f"{self.results}/{JOBS}/{name}"
+        self._read: set[str] = set()
+        self._by_output: dict[str, Record] = {}
+        if about is None:
+            self.read_all()
+        else:
+            names = [self.name(path) for path in about]
+            self._read_some(lambda name: any(name in one for one in names))
+
+    def read_all(self) -> None:
+        """Read all records that have not been read."""
+        self._read_some(lambda name: True)
+
+    def _read_some(self, wanted: Callable[[str], bool]) -> None:
+        for place in _walk(self.results / JOBS):
+            name = place.partition("/")[2].removesuffix(".json")
+            if place in self._read or not wanted(name):
+                continue
+            path = f"{self.results}/{JOBS}/{place}"
             with open(path, "rb") as file:
                 text, written = file.read(), os.fstat(file.fileno()).st_mtime_ns
-            if needles is None or any(needle in text for needle in needles):
-                record = parse_model(text, Record, path)
-                record._source = (path, written)
-                self.jobs.append(record)
+            record = parse_model(text, Record, path)
+            record._source = (path, written)
+            self.jobs.append(record)
+            self._read.add(place)
         self.jobs.sort(key=lambda record: record.started)
         # Of several jobs that made a file, one after the other, the last counts.
         self._by_output = {output: record for record in self.jobs for output in record.outputs}
@@ -186,6 +199,8 @@ class Records:
             source, written = record._source
             if record._redated and os.stat(source).st_mtime_ns == written:
                 write_text(Path(source), record.model_dump_json(indent=1))
+                record._source = (source, os.stat(source).st_mtime_ns)
+            record._redated = False
 
     def verify(self) -> Iterator[str]:
         """Read all results, with a progress bar, and yield what is wrong with each."""
@@ -296,6 +311,8 @@ def known_sha256(path: Path) -> str | None:
         return None
     records = Records(results, about=[path])
     name, stat = records.name(path), path.stat()
+    if records.of(name) is None:
+        records.read_all()
     record = records.of(name)
     content = None if record is None else record.files.get(name)
     if content is None or (stat.st_size, stat.st_mtime_ns) != (content.size, content.mtime_ns):
@@ -303,8 +320,8 @@ def known_sha256(path: Path) -> str | None:
     return content.sha256
 
 
-def check_results_folder(results: Path, skip: Iterable[str] = ()) -> None:
-    """Check that results can be written, and that those there were made by this code.
+def check_results_folder(results: Path, skip: Iterable[str] = ()) -> Records:
+    """Check that results can be written and those there were made by this code; return records.
 
     Raises
     ------
@@ -317,7 +334,8 @@ def check_results_folder(results: Path, skip: Iterable[str] = ()) -> None:
         raise InputError(
             f"{results}: the results folder must be writable, found a {kind}: {folder}"
         )
-    unproven = Records(results).unproven(skip)
+    records = Records(results)
+    unproven = records.unproven(skip)
     if unproven:
         names = "\n  ".join(map(str, unproven[:10]))
         more = f"\n  and {len(unproven) - 10} more" if len(unproven) > 10 else ""
@@ -325,6 +343,7 @@ def check_results_folder(results: Path, skip: Iterable[str] = ()) -> None:
             f"{results}: expected only files made by this workflow, found some that no job made or "
             f"that were changed since; delete them or move them elsewhere:\n  {names}{more}"
         )
+    return records
 
 
 def _peak_memory_mb() -> int:
@@ -351,6 +370,9 @@ def _input_sha256(path: Path, known: Records) -> str | None:
     if known.name(path).startswith(".."):
         return sha256(path) if path.is_file() else None
     found = known.sha256(known.name(path))
+    if found is None:
+        known.read_all()
+        found = known.sha256(known.name(path))
     if found is None:
         raise InputError(
             f"{path}: expected a result as its job made it, found none, a changed one or one whose "
