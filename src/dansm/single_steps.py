@@ -1,22 +1,21 @@
 """Single steps of the workflow on files of one's own, for the command line."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dansm.catalogue import SOLVERS, Pick
-from dansm.config import ImageFolderSource, RunSettings
+from dansm.config import ImageFolderSource
 from dansm.couplings import Batch, make_coupling
 from dansm.data.sources import image_folder
 from dansm.data.store import Store
 from dansm.errors import InputError
-from dansm.io.arrays import write_arrays
-from dansm.io.files import read_json
-from dansm.io.run_folder import RUN
+from dansm.io.arrays import read_arrays, write_arrays
+from dansm.io.run_folder import read_run
 from dansm.metrics.distances import Measurement, measure
 from dansm.metrics.extractors import Extractor, Features
 from dansm.metrics.png import kept_as_png
@@ -54,7 +53,7 @@ def sample_run(
     InputError
         If the run is not finished, or its process has no such sampler or steps.
     """
-    settings = RunSettings.model_validate(read_json(folder / RUN)["settings"])
+    settings = read_run(folder).settings
     own = SOLVERS[sampler.name].adaptive or "times" in sampler.options
     try:
         yield from generate(
@@ -108,7 +107,7 @@ def read_images(path: Path, store: Store) -> Iterator[Tensor]:
             values = torch.from_numpy(block) * ((high - low) / 255) + low
             yield values.round().to(torch.from_numpy(np.empty(0, store.array.dtype)).dtype)
         return
-    arrays = _arrays(path, ("images", "value_range"))
+    arrays = read_arrays(path, ("images", "value_range"))
     images, found = arrays["images"], tuple(arrays["value_range"].tolist())
     if (images.shape[1:], images.dtype, found) != (shape, store.array.dtype, store.value_range):
         raise InputError(
@@ -153,6 +152,8 @@ def match_file(path: Path, output: Path, *, coupling: Pick, seed: int, batch_siz
     InputError
         If the file holds no such samples, or they don't suit the coupling.
     """
+    if os.path.exists(output) and os.path.samefile(output, path):
+        raise InputError(f"{output}: expected an output beside the input, found the same file")
     samples = _samples(path)
     rows = torch.arange(len(samples))
     batches = (
@@ -173,23 +174,10 @@ def match_file(path: Path, output: Path, *, coupling: Pick, seed: int, batch_siz
 
 
 def _samples(path: Path) -> Tensor:
-    array = _arrays(path, ("samples",))["samples"]
-    if array.ndim < 2 or len(array) == 0 or array.dtype not in (np.float32, np.float64):
+    array = read_arrays(path, ("samples",))["samples"]
+    if array.ndim < 2 or array.size == 0 or array.dtype not in (np.float32, np.float64):
         raise InputError(
-            f"{path}: expected float32 or float64 samples of shape (n, ...), found "
-            f"{array.dtype} of shape {array.shape}"
+            f"{path}: expected float32 or float64 samples of shape (n, ...), no side of it 0, "
+            f"found {array.dtype} of shape {array.shape}"
         )
-    if not np.isfinite(array).all():
-        raise InputError(f"{path}: expected finite samples, found NaN or infinity")
     return torch.from_numpy(array)
-
-
-def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
-    """Read arrays of an npz, or the only one of an npy."""
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray) and len(names) == 1:
-            return {names[0]: loaded}
-        return {name: loaded[name] for name in names}
-    except (OSError, ValueError, KeyError, IndexError, EOFError) as error:
-        raise InputError(f"{path}: expected arrays {list(names)}, found {error}") from error

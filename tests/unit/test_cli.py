@@ -162,11 +162,11 @@ def test_match_pairs_the_samples_of_a_file(folder, coupling, match_size):
     ("array", "options", "message"),
     [
         (np.zeros((4, 2), np.uint8), [], "expected float32 or float64 samples"),
-        (np.full((4, 2), np.nan), [], "expected finite samples"),
+        (np.full((4, 2), np.nan), [], "samples: expected finite numbers"),
         (np.zeros((4, 2)), ["--coupling", "nearest"], "unknown coupling 'nearest'; expected"),
         (np.zeros((4, 2)), ["--coupling", "loom", "--match-size", "0"], "expected the options"),
         (np.zeros((4, 2)), ["--match-size", "0"], "greedy"),
-        (None, [], "x.npy: expected arrays ['samples'], found"),
+        (None, [], "x.npy: expected arrays, found"),
     ],
 )
 def test_match_names_what_is_wrong(folder, array, options, message):

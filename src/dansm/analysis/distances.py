@@ -9,10 +9,8 @@ import numpy as np
 import pandas as pd
 
 from dansm.catalogue import COUPLINGS, EXTRACTORS, METRICS
-from dansm.config import RunSettings
 from dansm.errors import InputError
-from dansm.io.files import read_json
-from dansm.io.run_folder import RUN, STATS
+from dansm.io.run_folder import STATS, read_run
 from dansm.io.tables import (
     COMPARISON_COLUMNS,
     DISTANCE_COLUMNS,
@@ -73,7 +71,7 @@ def collect_distances(
 
 
 def _timed(folder: Path, potentials: Mapping[str, Path]) -> pd.DataFrame:
-    coupling = RunSettings.model_validate(read_json(folder / RUN)["settings"]).coupling
+    coupling = read_run(folder).settings.coupling
     seconds = _seconds(folder / STATS)
     if "potentials" in COUPLINGS[coupling.name].needs:
         from dansm.couplings import Potentials  # PyTorch, which nothing else here waits for

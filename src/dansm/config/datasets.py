@@ -45,7 +45,7 @@ class Cifar10Source(_Files):
 
     kind: Literal["cifar10"]
     published: StrictBool = Field(
-        default=True, description="Whether the files must be the published ones, by checksum"
+        default=True, description="Or else made-up images, as reduced scales have them"
     )
 
 

@@ -24,7 +24,7 @@ from pydantic import BaseModel, PrivateAttr
 from tqdm import tqdm
 
 from dansm.errors import InputError
-from dansm.io.files import parse_model, sha256, write_text
+from dansm.io.files import check_full_disk, parse_model, sha256, write_text
 from dansm.io.provenance import provenance
 
 JOBS = "jobs"
@@ -35,7 +35,12 @@ RESULT_SUFFIXES = frozenset(
 # archive, which has a record of its own; and those directly below a run's folder.
 _OTHER = frozenset({JOBS, "logs", "benchmarks", "encoding", "training", "reference"})
 _OTHER_OF_RUN = frozenset({"training", "png"})
+_NO_SHA256 = "-" * 64
 _RUN = re.compile(r"runs(/[^/]+){3}")
+
+
+_texts: dict[str, tuple[tuple[int, ...], bytes]] = {}  # of records, by path
+_taken_up: set[str] = set()  # inputs of the job at work, which it has compared
 
 
 class Content(BaseModel):
@@ -55,11 +60,13 @@ class Origin(BaseModel):
     hardware: dict[str, Any] = {}
 
 
-class Record(Origin):
+class Record(Origin, extra="forbid"):
     """What a job was told, used and made.
 
     Attributes
     ----------
+    record_sha256
+        Of the record's own text, in which hyphens stand for it; records of before have none.
     inputs
         With their SHA-256 when the job started; of a folder, that over its files.
     finished
@@ -70,6 +77,7 @@ class Record(Origin):
         Each file made, those in folders too.
     """
 
+    record_sha256: str | None = None
     rule: str
     wildcards: dict[str, str]
     params: dict[str, Any]
@@ -122,9 +130,12 @@ class Records:
             if place in self._read or not wanted(name):
                 continue
             path = f"{self.results}/{JOBS}/{place}"
-            with open(path, "rb") as file:
-                text, written = file.read(), os.fstat(file.fileno()).st_mtime_ns
+            text, written = _text_of(path)
             record = parse_model(text, Record, path)
+            if (digest := record.record_sha256) is not None:
+                unsigned = text.replace(digest.encode(), _NO_SHA256.encode(), 1)
+                if hashlib.sha256(unsigned).hexdigest() != digest:
+                    raise InputError(f"{path}: expected the record of a job, found a changed one")
             record._source = (path, written)
             self.jobs.append(record)
             self._read.add(place)
@@ -157,20 +168,42 @@ class Records:
                 waiting += record.inputs
         return list(found.values())
 
-    def sha256(self, name: str) -> str | None:
+    def sha256(self, name: str, read: bool = False) -> str | None:
         """Return the SHA-256 of a result as it was made, or None if it is not as it was made.
 
-        Of a folder, it is that over the digests of its files.
+        Of a folder, it is that over the digests of its files. A file that has the size and date
+        that its record says is not read, unless ``read`` says so.
         """
-        record = self.of(name)
-        files = {} if record is None else record.files
-        if name in files:
-            return files[name].sha256 if self._is_made(name, record) else None
-        below = sorted(file for file in files if file.startswith(f"{name}/"))
-        if not below or not all(self._is_made(file, record) for file in below):
+        record, below = self.of(name), self._files(name)
+        if not below or not all(self._is_made(file, record, read) for file in below):
             return None
-        lines = [f"{files[file].sha256} {file[len(name) :]}" for file in below]
+        if below == [name]:
+            return record.files[name].sha256
+        lines = [f"{record.files[file].sha256} {file[len(name) :]}" for file in below]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def taken_up(self, path: Path) -> str | None:
+        """Return the SHA-256 of a job's input after reading all of it, None if it has no bytes.
+
+        Raises
+        ------
+        InputError
+            If it lies below the results folder and is not as the job that made it left it; the
+            file is named.
+        """
+        name = self.name(path)
+        if name.startswith(".."):
+            return sha256(path) if path.is_file() else None
+        if self.sha256(name) is None:
+            self.read_all()
+        for one in self._files(name) or [name]:
+            if self.sha256(one, read=True) is None:
+                raise InputError(
+                    f"{self.path(one)}: expected a result as its job made it, found none, a "
+                    f"changed one or one whose job was interrupted; delete {path} to have it made "
+                    "again"
+                )
+        return self.sha256(name)
 
     def unproven(self, skip: Iterable[str] = ()) -> list[Path]:
         """Return the results that no record names, or that are not as it says.
@@ -198,7 +231,7 @@ class Records:
         for record in self.jobs:
             source, written = record._source
             if record._redated and os.stat(source).st_mtime_ns == written:
-                write_text(Path(source), record.model_dump_json(indent=1))
+                write_text(Path(source), _signed(record))
                 record._source = (source, os.stat(source).st_mtime_ns)
             record._redated = False
 
@@ -225,16 +258,23 @@ class Records:
                 making = record is not None and record.finished is None
                 yield f"{self.results / name}: {'in the making' if making else 'made by no job'}"
 
-    def _is_made(self, name: str, record: Record) -> bool:
+    def _files(self, name: str) -> list[str]:
+        """Return the files that were made as a result, or in it."""
+        record = self.of(name)
+        files = {} if record is None else record.files
+        return sorted(file for file in files if file == name or file.startswith(f"{name}/"))
+
+    def _is_made(self, name: str, record: Record, read: bool) -> bool:
         """Return whether a file is what the job made, and note its new date if only that is new."""
         content = record.files[name]
         try:
             stat = os.stat(f"{self.results}/{name}")
             if stat.st_size != content.size:
                 return False
-            if stat.st_mtime_ns != content.mtime_ns:
-                if sha256(self.results / name) != content.sha256:
-                    return False
+            dated = stat.st_mtime_ns != content.mtime_ns
+            if (dated or read) and sha256(self.results / name) != content.sha256:
+                return False
+            if dated:
                 content.mtime_ns = stat.st_mtime_ns
                 record._redated = True
         except OSError:
@@ -276,13 +316,20 @@ def recorded(
         wildcards=dict(wildcards or {}),
         # What is not JSON is told by its text: a finished job does not fail for its record.
         params=json.loads(json.dumps(dict(params or {}), default=str)),
-        inputs={known.name(one): _input_sha256(Path(one), known) for one in inputs},
+        inputs={known.name(one): known.taken_up(Path(one)) for one in inputs},
         outputs=[known.name(one) for one in outputs],
         started=started.isoformat(timespec="milliseconds"),
     )
     known.save_dates()
-    write_text(path, record.model_dump_json(indent=1))
-    yield
+    write_text(path, _signed(record))
+    _taken_up.update(os.path.abspath(one) for one in inputs)
+    try:
+        yield
+    except OSError as error:
+        check_full_disk(error, Path(error.filename or results))
+        raise
+    finally:
+        _taken_up.clear()
     finished = datetime.now(UTC)
     files = {}
     for output in record.outputs:
@@ -298,26 +345,49 @@ def recorded(
         "files": files,
         **provenance(),
     }
-    write_text(path, record.model_copy(update=changes).model_dump_json(indent=1))
+    write_text(path, _signed(record.model_copy(update=changes)))
 
 
-def known_sha256(path: Path) -> str | None:
-    """Return the SHA-256 that a file in a results folder has by its record, without reading it.
+def _text_of(path: str) -> tuple[bytes, int]:
+    """Return a record's text, which a process reads once, and when it was written."""
+    stat = os.stat(path)
+    version = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    if _texts.get(path, (None,))[0] != version:
+        _texts[path] = version, Path(path).read_bytes()
+    return _texts[path][1], stat.st_mtime_ns
 
-    None, if there is no record of it, or it has another size or modification time.
+
+def _signed(record: Record) -> str:
+    """Return the text of a record with its own SHA-256."""
+    text = record.model_copy(update={"record_sha256": _NO_SHA256}).model_dump_json(indent=1)
+    return text.replace(_NO_SHA256, hashlib.sha256(text.encode()).hexdigest(), 1)
+
+
+def is_proven(path: Path) -> bool:
+    """Return whether a finished job made a result, all of which is compared with its record.
+
+    Raises
+    ------
+    InputError
+        Naming the file of it that is not as the job left it.
     """
+    path = Path(path)
+    if os.path.abspath(path) in _taken_up:
+        return True
     results = next((folder for folder in path.parents if (folder / JOBS).is_dir()), None)
     if results is None:
-        return None
+        return False
+    if os.path.relpath(path, results).split(os.sep)[0] in _OTHER:
+        return False
     records = Records(results, about=[path])
-    name, stat = records.name(path), path.stat()
-    if records.of(name) is None:
+    record = records.of(records.name(path))
+    if record is None:
         records.read_all()
-    record = records.of(name)
-    content = None if record is None else record.files.get(name)
-    if content is None or (stat.st_size, stat.st_mtime_ns) != (content.size, content.mtime_ns):
-        return None
-    return content.sha256
+        record = records.of(records.name(path))
+    if record is None or record.finished is None:
+        return False
+    records.taken_up(path)
+    return True
 
 
 def check_results_folder(results: Path, skip: Iterable[str] = ()) -> Records:
@@ -364,18 +434,3 @@ def _walk(folder: Path, skip: Container[str] = ()) -> Iterator[str]:
         for name in sorted(names):
             if not name.startswith("."):
                 yield f"{below}/{name}" if below else name
-
-
-def _input_sha256(path: Path, known: Records) -> str | None:
-    if known.name(path).startswith(".."):
-        return sha256(path) if path.is_file() else None
-    found = known.sha256(known.name(path))
-    if found is None:
-        known.read_all()
-        found = known.sha256(known.name(path))
-    if found is None:
-        raise InputError(
-            f"{path}: expected a result as its job made it, found none, a changed one or one whose "
-            "job was interrupted; delete it to have it made again"
-        )
-    return found

@@ -10,6 +10,7 @@ from dansm.config import RunSettings
 from dansm.couplings.registry import Pick, options_text
 from dansm.errors import InputError
 from dansm.io.files import atomic_path
+from dansm.io.records import is_proven
 
 # A column of one name has one type in all tables; those that are not here are numbers with a
 # fraction. `loss` is a name where runs are described, and a number in the table of it.
@@ -133,15 +134,17 @@ def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If the file is missing, has other columns or values that don't fit them.
+        If the file is missing, has other columns or values that don't fit them, or is not as the
+        job that made it left it.
     """
+    is_proven(path)
     try:
         header = pd.read_csv(path, nrows=0).columns.tolist()
         # With other columns the types would not fit them.
         table = pd.read_csv(path, dtype=dict(columns)) if header == list(columns) else None
     except FileNotFoundError as error:
         raise InputError(f"{path}: expected a table, found no file") from error
-    except (ValueError, pd.errors.EmptyDataError) as error:
+    except (OSError, ValueError, TypeError, OverflowError, pd.errors.EmptyDataError) as error:
         raise InputError(f"{path}: expected a table, found {error}") from error
     if table is None:
         raise InputError(f"{path}: expected columns {list(columns)}, found {header}")

@@ -34,6 +34,7 @@ from dansm.errors import InputError, InterruptedTraining, TrainingError
 from dansm.geometry import path_length
 from dansm.io.files import locked, publish, read_json, sha256, write_json, write_text
 from dansm.io.provenance import provenance
+from dansm.io.records import is_proven
 from dansm.io.run_folder import MODEL, RUN, SNAPSHOTS, STATE, STATS, TRAINING
 from dansm.models.networks import make_network, tune_network
 from dansm.models.trained import network_description, snapshot_description
@@ -102,6 +103,7 @@ class Trainer:
         if (start is None) != (settings.start is None):
             raise InputError(f"start: expected weights of {settings.start}, found {start}")
         if start is not None:
+            is_proven(start)
             load_weights(start, network, network_description(settings))
             self.origins["start_sha256"] = sha256(start)
         if teacher_pairs is not None:
@@ -188,7 +190,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             folder = str(self.work / "tensorboard")
             board = SummaryWriter(folder, purge_step=self.images_seen or None)
-            for stale in self.work.rglob(".*.partial*"):  # cut short by a kill
+            for stale in self.folder.rglob(".*.partial*"):  # cut short by a kill
                 stale.unlink()
             # A line for each tick, to be watched; what came after the state is written again.
             (self.work / STATS).write_text(_json_lines(self.stats))
@@ -379,13 +381,26 @@ class Trainer:
         self.stats, self.snapshots = state["stats"], state["snapshots"]
         self.seconds = state["seconds"]
         self.recent = RecentSteps.of_state(state["recent"], self.device)
+        self.check_snapshots()
         print(f"{path}: continuing after {self.images_seen} images", flush=True)
+
+    def check_snapshots(self) -> None:
+        """Raise `InputError` unless the snapshots taken so far are as they were saved."""
+        for entry in self.snapshots if self.accelerator.is_main_process else []:
+            path = self.work / SNAPSHOTS / entry["file"]
+            found = sha256(path) if path.is_file() else "no file"
+            if found != entry["sha256"]:
+                raise InputError(
+                    f"{path}: expected sha256 {entry['sha256']} as it was saved, found {found}; "
+                    f"delete {self.work} to train from the start"
+                )
 
     def publish(self) -> None:
         """Give the finished results their names in the run's folder and drop the state.
 
         They stay in ``training/`` too: Snakemake deletes what a job made before it begins anew.
         """
+        self.check_snapshots()
         write_text(self.work / STATS, _json_lines(self.stats))
         run = {
             "name": self.folder.parent.name,

@@ -37,7 +37,9 @@ MEASURED = {
 def write_run(folder, name, seconds, images=(40, 80), **changes):
     folder.mkdir(parents=True)
     settings = make_settings(**changes)
-    write_json(folder / "run.json", {"name": name, "settings": settings.plain()})
+    snapshots = [{"file": "f", "images_seen": 40, "sha256": ""}]
+    run = {"name": name, "settings": settings.plain(), "snapshots": snapshots, "model_sha256": ""}
+    write_json(folder / "run.json", run)
     row = run_columns(name, settings) | MEASURED
     of_snapshots = [row | {"images_seen": 40, "value": 5.0}, row | {"images_seen": 80, "value": 3}]
     write_table(folder / "distances.csv", of_snapshots, DISTANCE_COLUMNS)

@@ -25,6 +25,7 @@ from dansm.couplings import fit_potentials
 from dansm.data.store import open_store, write_store
 from dansm.errors import InputError, InterruptedTraining, TrainingError
 from dansm.io.files import read_json, sha256
+from dansm.models.weights import save_weights
 from dansm.processes import objective as objectives
 from dansm.processes.objective import Objective
 from dansm.training.trainer import Trainer, train
@@ -309,8 +310,40 @@ def test_a_damaged_state_is_named(store, tmp_path):
     trainer.save_state([])
     state = tmp_path / "training" / "state.pt"
     state.write_bytes(state.read_bytes()[:1000])
-    with pytest.raises(InputError, match=r"state\.pt: expected a training state, found 1000 bytes"):
+    with pytest.raises(InputError, match=r"state\.pt: expected a training state, found .*; delete"):
         Trainer(SETTINGS, store, tmp_path).resume()
+
+
+@pytest.mark.parametrize("damage", ["flip", "remove", "exchange"])
+def test_a_damaged_snapshot_stops_a_continued_training(store, tmp_path, damage):
+    trainer = Trainer(SETTINGS, store, tmp_path)
+    trainer.take_snapshot()
+    trainer.save_state([])
+    (path,) = (tmp_path / "training" / "snapshots").iterdir()
+    if damage == "flip":
+        content = bytearray(path.read_bytes())
+        content[-9] ^= 1
+        path.write_bytes(content)
+    elif damage == "remove":
+        path.unlink()
+    else:
+        save_weights(path, {"weight": torch.zeros(2)}, {})
+    expected = rf"^{path}: expected sha256 [0-9a-f]{{64}} as it was saved, found .*; delete "
+    with pytest.raises(InputError, match=expected):
+        Trainer(SETTINGS, store, tmp_path).resume()
+    with pytest.raises(InputError, match=expected):
+        trainer.publish()
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_what_a_kill_left_half_published_goes(finished, store, tmp_path):
+    left = [tmp_path / ".model.safetensors.elsewhere-7.partial.safetensors"]
+    left += [tmp_path / "snapshots" / ".0000000320.safetensors.elsewhere-7.partial.safetensors"]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half")
+    train(SETTINGS, store, tmp_path)
+    assert not any(path.exists() for path in left)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(store, tmp_path):

@@ -6,7 +6,8 @@ from dansm.catalogue import SOURCES
 from dansm.config import PixelSource
 from dansm.data.sources.images import Images
 from dansm.data.store import write_store
-from dansm.io.files import write_json
+from dansm.errors import InputError
+from dansm.io.files import check_full_disk, write_json
 
 
 def build_pixel_store(
@@ -26,17 +27,21 @@ def build_pixel_store(
     InputError
         If the source's files are missing or damaged, or do not give images of the shape.
     """
-    images: Images = SOURCES[source.kind].load()(source, shape, workers)
-    if images.classes is not None:
-        write_json(path / "classes.json", images.classes)
-    write_store(
-        path,
-        images.blocks,
-        count=images.count,
-        shape=shape,
-        dtype="uint8",
-        value_range=(0, images.highest),
-        source=images.description,
-        licence=licence,
-        labels=images.labels,
-    )
+    try:
+        images: Images = SOURCES[source.kind].load()(source, shape, workers)
+        if images.classes is not None:
+            write_json(path / "classes.json", images.classes)
+        write_store(
+            path,
+            images.blocks,
+            count=images.count,
+            shape=shape,
+            dtype="uint8",
+            value_range=(0, images.highest),
+            source=images.description,
+            licence=licence,
+            labels=images.labels,
+        )
+    except OSError as error:  # such as a folder that may not be entered
+        check_full_disk(error, Path(error.filename or path))
+        raise InputError(f"{error.filename or path}: {error.strerror or error}") from error
