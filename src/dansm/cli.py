@@ -5,9 +5,10 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pandas as pd
 import typer
@@ -293,12 +294,13 @@ def plan(
 
     more = configfile or []
     with _one_line():
-        content = read_yaml(CONFIG)
-        for path in more:
-            update_config(content, read_yaml(path))
+        files = {str(path): read_yaml(path) for path in (CONFIG, *more)}
+        content: dict[str, Any] = {}
+        for one in files.values():
+            update_config(content, deepcopy(one))
         if scale is not None:
             content["scale"] = scale
-        config = parse_config(content, " with ".join(map(str, (CONFIG, *more))))
+        config = parse_config(content, str(CONFIG), files)
         jobs = planned_jobs(targets or ["all"], scale, more)
         # Takes seconds, which a refused target need not wait for.
         from dansm.workflow.planning import make_plan

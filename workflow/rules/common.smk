@@ -48,9 +48,8 @@ def in_one_line(value):
 
 
 def read_configuration():
-    for path in workflow.configfiles:
-        read_yaml(Path(path))
-    found = parse_config(config, "config/config.yaml")
+    files = {os.path.relpath(path): read_yaml(Path(path)) for path in workflow.configfiles}
+    found = parse_config(config, "config/config.yaml", files)
     # Not again in each job of a cluster, two of whose processes come here.
     if workflow.is_main_process:
         settle_dates(check_results_folder(Path(found.results)))

@@ -116,6 +116,12 @@ def _names(config: "Config") -> Problems:
 def _datasets(config: "Config") -> Problems:
     for name, dataset in config.datasets.items():
         if not isinstance(dataset.source, LatentSource):
+            count, least = getattr(dataset.source, "count", None), config.least_images(name)
+            if count is not None and count < least:
+                yield (
+                    f"datasets.{name}.source.count: expected at least {least} images for its "
+                    f"distances, found {count}"
+                )
             continue
         images = config.datasets[dataset.source.of].shape
         autoencoder = config.autoencoders[dataset.source.autoencoder]

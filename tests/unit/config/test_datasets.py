@@ -37,6 +37,8 @@ LATENT = "datasets.toy_latent"
         ({"datasets.rooms.source.folder": "$NOT_SET_ANYWHERE/x"},
          "expected a home folder and variables that are set, found '$NOT_SET_ANYWHERE/x'"),
         ({"datasets.rooms.source.folder": "~nobody_of_this_name/x"}, "expected a home folder"),
+        ({"datasets.rooms.source.count": 5},
+         "datasets.rooms.source.count: expected at least 8 images for its distances, found 5"),
         # latents and autoencoders
         ({f"{LATENT}.source.autoencoder": "vq"},
          "toy_latent.source.autoencoder: unknown 'vq'; expected one of ['kl', 'sd']"),

@@ -40,10 +40,13 @@ def test_a_scale_shrinks_every_budget(parsed):
     assert student.coupling.options == {"teacher": "vanilla", "sampler": "rk45", "count": 20}
 
 
-@pytest.mark.parametrize(("count", "images"), [(500, 20), (None, 20), (3, 3)])
-def test_fewer_images_are_read(parsed, count, images):
+@pytest.mark.parametrize(
+    ("count", "expected"), [(500, (20, None)), (None, (None, 20)), (9, (9, None))]
+)
+def test_fewer_images_are_read_and_where_all_are_there_may_be_fewer(parsed, count, expected):
     config = parsed({"scale": "smoke", "datasets.rooms.source.count": count})
-    assert config.datasets["rooms"].source.count == images
+    source = config.datasets["rooms"].source
+    assert (source.count, source.at_most) == expected
     assert config.datasets["toy"] == parsed().datasets["toy"]
 
 
