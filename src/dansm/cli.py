@@ -338,7 +338,9 @@ def _recorded(results: Path, folder: Path) -> AbstractContextManager[None]:
 
 def _look(results: Path) -> RunLookups:
     """Return look-ups in the configuration at the scale that a results folder is of."""
-    scale = results.name if results.parent.name == "results" else None
+    # A checkout may be called results, too.
+    scaled = results.parent.name == "results" != results.name
+    scale = results.name if scaled else None
     look = RunLookups(parse_config({**read_yaml(CONFIG), "scale": scale}, str(CONFIG)))
     look.results = results.as_posix()
     return look

@@ -284,6 +284,8 @@ class Records:
     def _result_files(self, skip: Iterable[str] = ()) -> Iterator[str]:
         # Other results folders, as those of a scale, have records of their own.
         own = {path.parent.name for path in self.results.glob(f"*/{JOBS}")}
+        # But not one in which jobs of this folder made something, such as a dataset of that name.
+        own -= {output.partition("/")[0] for output in self._by_output}
         for name in _walk(self.results, _OTHER.union(skip, own)):
             if os.path.splitext(name)[1] in RESULT_SUFFIXES:
                 yield name

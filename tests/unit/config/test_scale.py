@@ -1,6 +1,6 @@
 import pytest
 
-from dansm.config import Sampling
+from dansm.config import Sampling, Scale
 from dansm.config.scale import BOUNDS
 
 SCALE = "scales.smoke"
@@ -130,6 +130,10 @@ def test_bounds_are_of_fields_and_of_the_scale(parsed):
     [
         ({"scale": "tiny"}, "scale: unknown 'tiny'; expected one of ['smoke']"),
         ({f"{SCALE}.step": 3}, "scales.smoke.step: unknown key (value 3); expected one of ['batch"),
+        (
+            {"scales.runs": dict.fromkeys(Scale.model_fields, 4)},
+            "scales.runs: expected a name that no folder of results has, found 'runs'",
+        ),
         ({f"{SCALE}.seeds": 0}, "scales.smoke.seeds: Input should be greater than or equal to 1"),
     ],
 )
