@@ -120,7 +120,9 @@ class Trainer:
             for name in parts:
                 parts[name] = self.accelerator.prepare(parts[name])
         inputs = coupling_inputs(settings.coupling, store, potentials, teacher_pairs)
-        if "potentials" in inputs:  # samples are compared with noises on the device
+        if potentials is not None and "potentials" in inputs:
+            self.origins["potentials_sha256"] = sha256(potentials)
+            # Samples are compared with noises on the device.
             inputs["samples"] = inputs["samples"].to(self.device)
         self.coupling: Coupling = make_run_coupling(
             settings.coupling, stream_seed(settings.seed, "coupling", rank), inputs

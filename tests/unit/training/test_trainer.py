@@ -290,6 +290,16 @@ def test_semidiscrete_needs_the_potentials_of_its_dataset(store, tmp_path):
         Trainer(settings, store, tmp_path, tmp_path / "other.npz")
 
 
+def test_other_potentials_make_another_run(store, tmp_path):
+    settings = SETTINGS.model_copy(update={"coupling": Pick("semidiscrete")})
+    samples, runs = store.batch(np.arange(len(store))), set()
+    for steps in (2, 3):
+        path = tmp_path / f"{steps}.npz"
+        fit_potentials(samples, seed=0, steps=steps, batch_size=4, progress=False).save(path)
+        runs.add(Trainer(settings, store, tmp_path, path).identity)
+    assert len(runs) == 2
+
+
 def test_a_state_of_other_settings_is_not_continued(store, tmp_path):
     trainer = Trainer(SETTINGS, store, tmp_path)
     trainer.step = 12
