@@ -374,9 +374,11 @@ def _distances(finals: pd.DataFrame, distances: pd.DataFrame, comparison: str) -
 
 def _savings(speed: pd.DataFrame, comparison: str) -> str:
     columns = "process sampler steps run baseline seeds images_to_reach saving_percent"
-    columns += " saving_student_low saving_student_high"
+    columns += " saving_low saving_high"
     shown = speed.loc[speed["run"] != speed["baseline"], columns.split()]
-    title = f"Images seen until a run of {comparison} is as good as its baseline at the end; in %"
+    title = (
+        f"Images seen by runs of {comparison} to be as good as their baseline, and the saving in %"
+    )
     return f"{title}\n{shown.round(0).to_string(index=False, na_rep='–')}"
 
 

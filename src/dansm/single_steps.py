@@ -15,6 +15,7 @@ from dansm.data.sources import image_folder
 from dansm.data.store import Store
 from dansm.errors import InputError
 from dansm.io.arrays import read_arrays, write_arrays
+from dansm.io.records import is_proven
 from dansm.io.run_folder import read_run
 from dansm.metrics.distances import Measurement, measure
 from dansm.metrics.extractors import Extractor, Features
@@ -80,6 +81,7 @@ def save_images(batches: Iterator[Images], store: Store, path: Path) -> None:
         If the folder is not empty, or the images don't fit into PNG files.
     """
     if path.suffix == ".npz":
+        _check_no_result(path)
         parts = list(batches)
         images = torch.cat([part.images for part in parts]).cpu().numpy()
         nfe = np.concatenate([np.full(len(part.images), part.nfe) for part in parts])
@@ -154,6 +156,7 @@ def match_file(path: Path, output: Path, *, coupling: Pick, seed: int, batch_siz
     """
     if os.path.exists(output) and os.path.samefile(output, path):
         raise InputError(f"{output}: expected an output beside the input, found the same file")
+    _check_no_result(output)
     samples = _samples(path)
     rows = torch.arange(len(samples))
     batches = (
@@ -171,6 +174,11 @@ def match_file(path: Path, output: Path, *, coupling: Pick, seed: int, batch_siz
     }
     write_arrays(output, content)
     return len(content["index"])
+
+
+def _check_no_result(output: Path) -> None:
+    if os.path.exists(output) and is_proven(output):
+        raise InputError(f"{output}: expected an output of its own, found a result of a job")
 
 
 def _samples(path: Path) -> Tensor:

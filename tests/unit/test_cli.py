@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from dansm import cli
 from dansm.analysis.distances import summarise
-from dansm.analysis.speed import speed_table
+from dansm.analysis.saving import speed_table
 from dansm.cli import app
 from dansm.config import DigitsSource, load_config, parse_config, read_yaml
 from dansm.couplings import Batch, make_coupling

@@ -10,6 +10,7 @@ import torch
 from dansm.catalogue import Pick
 from dansm.couplings import make_coupling
 from dansm.errors import InputError
+from dansm.io.records import recorded
 from dansm.single_steps import match_file, sample_run
 
 from .factories import make_settings, write_run
@@ -111,3 +112,15 @@ def test_an_output_that_cannot_be_is_one_line(tmp_path, monkeypatch, output):
         match_file(Path("x.npy"), Path(output), **options)
     assert "\n" not in str(caught.value)
     assert sorted(os.listdir()) == ["a folder", "file", "x.npy"]
+
+
+def test_a_result_of_a_job_is_not_replaced(tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).random((20, 3)))
+    output = tmp_path / "results" / "samples.npz"
+    with recorded(tmp_path / "results", "evaluate_run", "x", [output]):
+        output.parent.mkdir(exist_ok=True)
+        np.savez(output, images=np.zeros(3))
+    options = {"coupling": Pick("greedy", {"match_size": 10}), "seed": 0, "batch_size": 20}
+    with pytest.raises(InputError, match=f"^{output}: expected an output of its own, found a res"):
+        match_file(tmp_path / "x.npy", output, **options)
+    assert list(np.load(output)) == ["images"]

@@ -175,7 +175,14 @@ class Records:
         that its record says is not read, unless ``read`` says so.
         """
         record, below = self.of(name), self._files(name)
-        if not below or not all(self._is_made(file, record, read) for file in below):
+        if not all(self._is_made(file, record, read) for file in below):
+            return None
+        return self.recorded_sha256(name)
+
+    def recorded_sha256(self, name: str) -> str | None:
+        """Return the SHA-256 that a result had when it was made, None of what was not."""
+        record, below = self.of(name), self._files(name)
+        if record is None or not below:
             return None
         if below == [name]:
             return record.files[name].sha256
@@ -229,8 +236,10 @@ class Records:
         Snakemake touches what a job made, and copying makes new dates.
         """
         for record in self.jobs:
+            if not record._redated:
+                continue
             source, written = record._source
-            if record._redated and os.stat(source).st_mtime_ns == written:
+            if os.stat(source).st_mtime_ns == written:
                 write_text(Path(source), _signed(record))
                 record._source = (source, os.stat(source).st_mtime_ns)
             record._redated = False
@@ -262,7 +271,9 @@ class Records:
         """Return the files that were made as a result, or in it."""
         record = self.of(name)
         files = {} if record is None else record.files
-        return sorted(file for file in files if file == name or file.startswith(f"{name}/"))
+        if name in files:
+            return [name]
+        return sorted(file for file in files if file.startswith(f"{name}/"))
 
     def _is_made(self, name: str, record: Record, read: bool) -> bool:
         """Return whether a file is what the job made, and note its new date if only that is new."""

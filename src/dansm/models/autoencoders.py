@@ -17,7 +17,6 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError
 from pydantic import BaseModel
 from torch import Tensor
 from tqdm import tqdm
@@ -344,7 +343,7 @@ def _find(settings: PretrainedAutoencoder, source: str, name: str) -> Path:
     where = {"subfolder": settings.subfolder, "revision": settings.revision}
     try:
         return Path(hf_hub_download(settings.name, name, **where))
-    except (OSError, ValueError, EntryNotFoundError) as error:
+    except Exception as error:  # the hub's client raises what its own client for HTTP does
         raise InputError(
             f"{source}: expected {name} on the hub or in its cache, found "
             f"{' '.join(str(error).split())}"

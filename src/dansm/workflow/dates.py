@@ -6,7 +6,9 @@ Records of jobs say what a result was made from.
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
+from stat import S_ISDIR
 
 from dansm.io.files import sha256
 from dansm.io.records import Record, Records
@@ -19,7 +21,7 @@ _SECOND = 10**9  # nanoseconds
 def settle_dates(records: Records) -> None:
     """Date every finished result after its inputs if these are as its job found them, or before.
 
-    What has the right date keeps it.
+    What has the right date keeps it. Results are taken to be as `Records.unproven` wants them.
     """
     _Dates(records).settle()
     records.save_dates()
@@ -69,13 +71,13 @@ class _Dates:
         return f"{self.records.results}/{name}"
 
     def _digest(self, name: str) -> str | None:
-        """Return the SHA-256 of an input as it is; None if it is missing or not as it was made."""
+        """Return the SHA-256 of an input that is there as it was made; None of any other."""
         if name not in self.digests:
             if name.startswith(".."):
                 path = Path(self._path(name))
                 self.digests[name] = sha256(path) if path.is_file() else None
             else:
-                self.digests[name] = self.records.sha256(name)
+                self.digests[name] = self.records.recorded_sha256(name)
         return self.digests[name]
 
     def _redate(self, record: Record, name: str, date: int) -> None:
@@ -91,9 +93,11 @@ class _Dates:
 
 def _date(path: str) -> int | None:
     """Return the date of a file or folder as Snakemake reads it, in nanoseconds."""
-    for carrier in (f"{path}/{_OF_FOLDER}", path):
-        try:
-            return os.stat(carrier).st_mtime_ns
-        except OSError:
-            continue
-    return None
+    try:
+        found = os.stat(path)
+        if S_ISDIR(found.st_mode):
+            with suppress(FileNotFoundError):
+                found = os.stat(f"{path}/{_OF_FOLDER}")
+        return found.st_mtime_ns
+    except OSError:
+        return None

@@ -11,7 +11,7 @@ from dansm.metrics.extractors import Features
 from dansm.metrics.sampling import generate
 from dansm.metrics.statistics import ReferenceFeatures
 from dansm.models.trained import load_model
-from dansm.processes.samplers import make_sampler
+from dansm.processes.samplers import Sampler
 from dansm.training.trainer import train
 
 from ..factories import make_settings
@@ -56,7 +56,7 @@ def distance(digits, folder, **changes):
     train(settings, digits, folder)
     batches = generate(
         load_model(folder, settings),
-        make_sampler(settings.process, Pick("euler", {})),
+        Sampler(settings.process, Pick("euler")),
         digits,
         lambda images: images,
         shape=settings.shape,

@@ -41,6 +41,7 @@ def build_pixel_store(
                 f"{path.name}: expected at least {least} images for its distances, found "
                 f"{images.count}"
             )
+        _check_labels(images, source)
         if images.classes is not None:
             write_json(path / "classes.json", images.classes)
         write_store(
@@ -57,3 +58,21 @@ def build_pixel_store(
     except OSError as error:  # such as a folder that may not be entered
         check_full_disk(error, Path(error.filename or path))
         raise InputError(f"{error.filename or path}: {error.strerror or error}") from error
+
+
+def _check_labels(images: Images, source: PixelSource) -> None:
+    if images.labels is None:
+        return
+    where = getattr(source, "folder", source.kind)
+    if len(images.labels) != images.count:
+        raise InputError(
+            f"{where}: expected as many labels as images, {images.count}, found "
+            f"{len(images.labels)}"
+        )
+    if images.classes is not None and not 0 <= images.labels.min() <= images.labels.max() < len(
+        images.classes
+    ):
+        raise InputError(
+            f"{where}: expected labels from 0 to {len(images.classes) - 1}, found "
+            f"{images.labels.min()} to {images.labels.max()}"
+        )
