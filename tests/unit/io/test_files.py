@@ -183,7 +183,10 @@ def test_what_a_link_leads_to_is_written_and_the_link_stays(tmp_path):
 
 
 def make_device(path):
-    os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 3))  # what /dev/null is
+    try:
+        os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 3))  # what /dev/null is
+    except PermissionError:
+        pytest.skip("only root makes devices")
 
 
 @pytest.mark.parametrize(
@@ -193,11 +196,7 @@ def make_device(path):
         (os.mkfifo, "a device or pipe"),
         (lambda path: (os.mkfifo(f"{path}.pipe"), path.symlink_to(f"{path}.pipe")), "a device"),
         (lambda path: path.symlink_to("."), "a folder"),
-        pytest.param(
-            make_device,
-            "a device or pipe",
-            marks=pytest.mark.skipif(os.getuid() != 0, reason="only root makes devices"),
-        ),
+        (make_device, "a device or pipe"),
     ],
     ids=["folder", "pipe", "link to a pipe", "link to a folder", "device"],
 )
