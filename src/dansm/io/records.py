@@ -339,7 +339,7 @@ def recorded(
     try:
         yield
     except OSError as error:
-        check_full_disk(error, Path(error.filename or results))
+        check_full_disk(error, Path(str(error.filename or results)))
         raise
     finally:
         _taken_up.clear()

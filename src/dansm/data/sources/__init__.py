@@ -56,7 +56,7 @@ def build_pixel_store(
             labels=images.labels,
         )
     except OSError as error:  # such as a folder that may not be entered
-        check_full_disk(error, Path(error.filename or path))
+        check_full_disk(error, Path(str(error.filename or path)))
         raise InputError(f"{error.filename or path}: {error.strerror or error}") from error
 
 
