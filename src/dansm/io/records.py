@@ -112,6 +112,7 @@ class Records:
     def __init__(self, results: Path, about: Iterable[Path | str] | None = None) -> None:
         self.results = Path(results)
         self.jobs: list[Record] = []
+        self.dates: dict[str, int] = {}  # of files, in nanoseconds, as last seen
         self._read: set[str] = set()
         self._by_output: dict[str, Record] = {}
         if about is None:
@@ -225,7 +226,10 @@ class Records:
         found = []
         for name in self._result_files(skip):
             record = self.of(name)
-            if record is None or (record.finished is not None and self.sha256(name) is None):
+            if record is None or (
+                record.finished is not None
+                and not (name in record.files and self._is_made(name, record, False))
+            ):
                 found.append(self.results / name)
         self.save_dates()
         return found
@@ -280,6 +284,7 @@ class Records:
         content = record.files[name]
         try:
             stat = os.stat(f"{self.results}/{name}")
+            self.dates[name] = stat.st_mtime_ns
             if stat.st_size != content.size:
                 return False
             dated = stat.st_mtime_ns != content.mtime_ns
@@ -366,7 +371,8 @@ def _text_of(path: str) -> tuple[bytes, int]:
     stat = os.stat(path)
     version = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
     if _texts.get(path, (None,))[0] != version:
-        _texts[path] = version, Path(path).read_bytes()
+        with open(path, "rb") as file:
+            _texts[path] = version, file.read()
     return _texts[path][1], stat.st_mtime_ns
 
 
