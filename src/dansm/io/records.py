@@ -20,7 +20,7 @@ from pathlib import Path
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from typing import Any
 
-from pydantic import BaseModel, PrivateAttr
+from pydantic import BaseModel
 from tqdm import tqdm
 
 from dansm.errors import InputError
@@ -88,8 +88,6 @@ class Record(Origin, extra="forbid"):
     seconds: float = 0
     peak_memory_mb: int | None = None
     files: dict[str, Content] = {}
-    _source: tuple[str, int] = PrivateAttr()  # where it was read, and since when that is there
-    _redated: bool = PrivateAttr(False)
 
 
 class Records:
@@ -114,6 +112,8 @@ class Records:
         self.jobs: list[Record] = []
         self.dates: dict[str, int] = {}  # of files, in nanoseconds, as last seen
         self._read: set[str] = set()
+        self._sources: dict[int, tuple[str, int]] = {}  # where a record is, and since when
+        self._redated: dict[int, Record] = {}
         self._by_output: dict[str, Record] = {}
         if about is None:
             self.read_all()
@@ -137,7 +137,7 @@ class Records:
                 unsigned = text.replace(digest.encode(), _NO_SHA256.encode(), 1)
                 if hashlib.sha256(unsigned).hexdigest() != digest:
                     raise InputError(f"{path}: expected the record of a job, found a changed one")
-            record._source = (path, written)
+            self._sources[id(record)] = (path, written)
             self.jobs.append(record)
             self._read.add(place)
         self.jobs.sort(key=lambda record: record.started)
@@ -239,14 +239,12 @@ class Records:
 
         Snakemake touches what a job made, and copying makes new dates.
         """
-        for record in self.jobs:
-            if not record._redated:
-                continue
-            source, written = record._source
+        for number, record in self._redated.items():
+            source, written = self._sources[number]
             if os.stat(source).st_mtime_ns == written:
                 write_text(Path(source), _signed(record))
-                record._source = (source, os.stat(source).st_mtime_ns)
-            record._redated = False
+                self._sources[number] = (source, os.stat(source).st_mtime_ns)
+        self._redated.clear()
 
     def verify(self) -> Iterator[str]:
         """Read all results, with a progress bar, and yield what is wrong with each."""
@@ -291,11 +289,15 @@ class Records:
             if (dated or read) and sha256(self.results / name) != content.sha256:
                 return False
             if dated:
-                content.mtime_ns = stat.st_mtime_ns
-                record._redated = True
+                self.note_date(name, record, stat.st_mtime_ns)
         except OSError:
             return False
         return True
+
+    def note_date(self, name: str, record: Record, mtime_ns: int) -> None:
+        """Take the new date of a file up into the record of its job, for `save_dates`."""
+        self.dates[name] = record.files[name].mtime_ns = mtime_ns
+        self._redated[id(record)] = record
 
     def _result_files(self, skip: Iterable[str] = ()) -> Iterator[str]:
         # Other results folders, as those of a scale, have records of their own.

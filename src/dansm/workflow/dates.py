@@ -91,8 +91,7 @@ class _Dates:
             open(path, "a").close()
         os.utime(path, ns=(date, date))
         if name in record.files:
-            self.records.dates[name] = record.files[name].mtime_ns = os.stat(path).st_mtime_ns
-            record._redated = True
+            self.records.note_date(name, record, os.stat(path).st_mtime_ns)
 
 
 def _date(path: str) -> int | None:
