@@ -213,18 +213,13 @@ class Records:
                 )
         return self.sha256(name)
 
-    def unproven(self, skip: Iterable[str] = ()) -> list[Path]:
+    def unproven(self) -> list[Path]:
         """Return the results that no record names, or that are not as it says.
 
         Those in the making are not among them.
-
-        Parameters
-        ----------
-        skip
-            Names of further folders directly below the results folder that hold none of its own.
         """
         found = []
-        for name in self._result_files(skip):
+        for name in self._result_files():
             record = self.of(name)
             if record is None or (
                 record.finished is not None
@@ -299,12 +294,12 @@ class Records:
         self.dates[name] = record.files[name].mtime_ns = mtime_ns
         self._redated[id(record)] = record
 
-    def _result_files(self, skip: Iterable[str] = ()) -> Iterator[str]:
+    def _result_files(self) -> Iterator[str]:
         # Other results folders, as those of a scale, have records of their own.
         own = {path.parent.name for path in self.results.glob(f"*/{JOBS}")}
         # But not one in which jobs of this folder made something, such as a dataset of that name.
         own -= {output.partition("/")[0] for output in self._by_output}
-        for name in _walk(self.results, _OTHER.union(skip, own)):
+        for name in _walk(self.results, _OTHER | own):
             if os.path.splitext(name)[1] in RESULT_SUFFIXES:
                 yield name
 
@@ -411,7 +406,7 @@ def is_proven(path: Path) -> bool:
     return True
 
 
-def check_results_folder(results: Path, skip: Iterable[str] = ()) -> Records:
+def check_results_folder(results: Path) -> Records:
     """Check that results can be written and those there were made by this code; return records.
 
     Raises
@@ -426,7 +421,7 @@ def check_results_folder(results: Path, skip: Iterable[str] = ()) -> Records:
             f"{results}: the results folder must be writable, found a {kind}: {folder}"
         )
     records = Records(results)
-    unproven = records.unproven(skip)
+    unproven = records.unproven()
     if unproven:
         names = "\n  ".join(map(str, unproven[:10]))
         more = f"\n  and {len(unproven) - 10} more" if len(unproven) > 10 else ""
