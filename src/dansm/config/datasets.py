@@ -32,6 +32,9 @@ class _FirstFiles(_Files):
     """A source whose first images can do."""
 
     count: Count | None = Field(default=None, description="The first so many images; none: all")
+    at_most: Count | None = Field(
+        default=None, description="No more images than these; filled in by a reduced scale"
+    )
 
 
 class DigitsSource(Model):
@@ -136,7 +139,7 @@ class PretrainedAutoencoder(Model):
 
     kind: Literal["pretrained"]
     name: Expanded = Field(description="A local folder, or a hub name such as owner/name")
-    subfolder: str | None = None
+    subfolder: Annotated[str, Field(pattern=r"^[\w-][\w.-]*(/[\w-][\w.-]*)*$")] | None = None
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = Field(
         default=None, description="Commit of the hub's repository, 40 hexadecimal digits"
     )

@@ -13,14 +13,14 @@ import os
 import re
 import sys
 from collections import deque
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from typing import Any
 
-from pydantic import BaseModel, PrivateAttr
+from pydantic import BaseModel
 from tqdm import tqdm
 
 from dansm.errors import InputError
@@ -88,8 +88,6 @@ class Record(Origin, extra="forbid"):
     seconds: float = 0
     peak_memory_mb: int | None = None
     files: dict[str, Content] = {}
-    _source: tuple[str, int] = PrivateAttr()  # where it was read, and since when that is there
-    _redated: bool = PrivateAttr(False)
 
 
 class Records:
@@ -100,7 +98,8 @@ class Records:
     results
         The folder.
     about
-        Paths; only the records that mention one of them are read.
+        Paths. Only records named after them are read, until `read_all` is asked for more: the name
+        of a job mostly stands in those of its outputs.
 
     Raises
     ------
@@ -111,23 +110,36 @@ class Records:
     def __init__(self, results: Path, about: Iterable[Path | str] | None = None) -> None:
         self.results = Path(results)
         self.jobs: list[Record] = []
-        needles = None
-        if about is not None:
-            needles = [json.dumps(self.name(p), ensure_ascii=False).encode() for p in about]
-            needles = [needle[:-1] for needle in needles]  # files in it, too
-        for name in _walk(self.results / JOBS):
-            path = f"{self.results}/{JOBS}/{name}"
+        self.dates: dict[str, int] = {}  # of files, in nanoseconds, as last seen
+        self._read: set[str] = set()
+        self._sources: dict[int, tuple[str, int]] = {}  # where a record is, and since when
+        self._redated: dict[int, Record] = {}
+        self._by_output: dict[str, Record] = {}
+        if about is None:
+            self.read_all()
+        else:
+            names = [self.name(path) for path in about]
+            self._read_some(lambda name: any(name in one for one in names))
+
+    def read_all(self) -> None:
+        """Read all records that have not been read."""
+        self._read_some(lambda name: True)
+
+    def _read_some(self, wanted: Callable[[str], bool]) -> None:
+        for place in _walk(self.results / JOBS):
+            name = place.partition("/")[2].removesuffix(".json")
+            if place in self._read or not wanted(name):
+                continue
+            path = f"{self.results}/{JOBS}/{place}"
             text, written = _text_of(path)
-            if needles is None or any(needle in text for needle in needles):
-                record = parse_model(text, Record, path)
-                if (digest := record.record_sha256) is not None:
-                    unsigned = text.replace(digest.encode(), _NO_SHA256.encode(), 1)
-                    if hashlib.sha256(unsigned).hexdigest() != digest:
-                        raise InputError(
-                            f"{path}: expected the record of a job, found a changed one"
-                        )
-                record._source = (path, written)
-                self.jobs.append(record)
+            record = parse_model(text, Record, path)
+            if (digest := record.record_sha256) is not None:
+                unsigned = text.replace(digest.encode(), _NO_SHA256.encode(), 1)
+                if hashlib.sha256(unsigned).hexdigest() != digest:
+                    raise InputError(f"{path}: expected the record of a job, found a changed one")
+            self._sources[id(record)] = (path, written)
+            self.jobs.append(record)
+            self._read.add(place)
         self.jobs.sort(key=lambda record: record.started)
         # Of several jobs that made a file, one after the other, the last counts.
         self._by_output = {output: record for record in self.jobs for output in record.outputs}
@@ -164,7 +176,14 @@ class Records:
         that its record says is not read, unless ``read`` says so.
         """
         record, below = self.of(name), self._files(name)
-        if not below or not all(self._is_made(file, record, read) for file in below):
+        if not all(self._is_made(file, record, read) for file in below):
+            return None
+        return self.recorded_sha256(name)
+
+    def recorded_sha256(self, name: str) -> str | None:
+        """Return the SHA-256 that a result had when it was made, None of what was not."""
+        record, below = self.of(name), self._files(name)
+        if record is None or not below:
             return None
         if below == [name]:
             return record.files[name].sha256
@@ -183,6 +202,8 @@ class Records:
         name = self.name(path)
         if name.startswith(".."):
             return sha256(path) if path.is_file() else None
+        if self.sha256(name) is None:
+            self.read_all()
         for one in self._files(name) or [name]:
             if self.sha256(one, read=True) is None:
                 raise InputError(
@@ -192,20 +213,18 @@ class Records:
                 )
         return self.sha256(name)
 
-    def unproven(self, skip: Iterable[str] = ()) -> list[Path]:
+    def unproven(self) -> list[Path]:
         """Return the results that no record names, or that are not as it says.
 
         Those in the making are not among them.
-
-        Parameters
-        ----------
-        skip
-            Names of further folders directly below the results folder that hold none of its own.
         """
         found = []
-        for name in self._result_files(skip):
+        for name in self._result_files():
             record = self.of(name)
-            if record is None or (record.finished is not None and self.sha256(name) is None):
+            if record is None or (
+                record.finished is not None
+                and not (name in record.files and self._is_made(name, record, False))
+            ):
                 found.append(self.results / name)
         self.save_dates()
         return found
@@ -215,10 +234,12 @@ class Records:
 
         Snakemake touches what a job made, and copying makes new dates.
         """
-        for record in self.jobs:
-            source, written = record._source
-            if record._redated and os.stat(source).st_mtime_ns == written:
+        for number, record in self._redated.items():
+            source, written = self._sources[number]
+            if os.stat(source).st_mtime_ns == written:
                 write_text(Path(source), _signed(record))
+                self._sources[number] = (source, os.stat(source).st_mtime_ns)
+        self._redated.clear()
 
     def verify(self) -> Iterator[str]:
         """Read all results, with a progress bar, and yield what is wrong with each."""
@@ -247,29 +268,38 @@ class Records:
         """Return the files that were made as a result, or in it."""
         record = self.of(name)
         files = {} if record is None else record.files
-        return sorted(file for file in files if file == name or file.startswith(f"{name}/"))
+        if name in files:
+            return [name]
+        return sorted(file for file in files if file.startswith(f"{name}/"))
 
     def _is_made(self, name: str, record: Record, read: bool) -> bool:
         """Return whether a file is what the job made, and note its new date if only that is new."""
         content = record.files[name]
         try:
             stat = os.stat(f"{self.results}/{name}")
+            self.dates[name] = stat.st_mtime_ns
             if stat.st_size != content.size:
                 return False
             dated = stat.st_mtime_ns != content.mtime_ns
             if (dated or read) and sha256(self.results / name) != content.sha256:
                 return False
             if dated:
-                content.mtime_ns = stat.st_mtime_ns
-                record._redated = True
+                self.note_date(name, record, stat.st_mtime_ns)
         except OSError:
             return False
         return True
 
-    def _result_files(self, skip: Iterable[str] = ()) -> Iterator[str]:
+    def note_date(self, name: str, record: Record, mtime_ns: int) -> None:
+        """Take the new date of a file up into the record of its job, for `save_dates`."""
+        self.dates[name] = record.files[name].mtime_ns = mtime_ns
+        self._redated[id(record)] = record
+
+    def _result_files(self) -> Iterator[str]:
         # Other results folders, as those of a scale, have records of their own.
         own = {path.parent.name for path in self.results.glob(f"*/{JOBS}")}
-        for name in _walk(self.results, _OTHER.union(skip, own)):
+        # But not one in which jobs of this folder made something, such as a dataset of that name.
+        own -= {output.partition("/")[0] for output in self._by_output}
+        for name in _walk(self.results, _OTHER | own):
             if os.path.splitext(name)[1] in RESULT_SUFFIXES:
                 yield name
 
@@ -311,7 +341,7 @@ def recorded(
     try:
         yield
     except OSError as error:
-        check_full_disk(error, Path(error.filename or results))
+        check_full_disk(error, Path(str(error.filename or results)))
         raise
     finally:
         _taken_up.clear()
@@ -338,7 +368,8 @@ def _text_of(path: str) -> tuple[bytes, int]:
     stat = os.stat(path)
     version = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
     if _texts.get(path, (None,))[0] != version:
-        _texts[path] = version, Path(path).read_bytes()
+        with open(path, "rb") as file:
+            _texts[path] = version, file.read()
     return _texts[path][1], stat.st_mtime_ns
 
 
@@ -366,14 +397,17 @@ def is_proven(path: Path) -> bool:
         return False
     records = Records(results, about=[path])
     record = records.of(records.name(path))
+    if record is None:
+        records.read_all()
+        record = records.of(records.name(path))
     if record is None or record.finished is None:
         return False
     records.taken_up(path)
     return True
 
 
-def check_results_folder(results: Path, skip: Iterable[str] = ()) -> None:
-    """Check that results can be written, and that those there were made by this code.
+def check_results_folder(results: Path) -> Records:
+    """Check that results can be written and those there were made by this code; return records.
 
     Raises
     ------
@@ -386,7 +420,8 @@ def check_results_folder(results: Path, skip: Iterable[str] = ()) -> None:
         raise InputError(
             f"{results}: the results folder must be writable, found a {kind}: {folder}"
         )
-    unproven = Records(results).unproven(skip)
+    records = Records(results)
+    unproven = records.unproven()
     if unproven:
         names = "\n  ".join(map(str, unproven[:10]))
         more = f"\n  and {len(unproven) - 10} more" if len(unproven) > 10 else ""
@@ -394,6 +429,7 @@ def check_results_folder(results: Path, skip: Iterable[str] = ()) -> None:
             f"{results}: expected only files made by this workflow, found some that no job made or "
             f"that were changed since; delete them or move them elsewhere:\n  {names}{more}"
         )
+    return records
 
 
 def _peak_memory_mb() -> int:

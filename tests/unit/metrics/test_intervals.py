@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dansm.metrics.intervals import Interval, corrected, student_interval
+from dansm.metrics.intervals import Interval, behind_best, corrected, student_interval
 
 
 def test_students_interval_is_that_of_the_t_test():
@@ -31,3 +31,19 @@ def test_corrected_intervals_are_those_of_a_stricter_level(degrees):
     found = corrected(raw, degrees, tests=10)
     assert found == pytest.approx((5, 5 - quantile(1 - 0.025 / 10), np.inf))
     assert corrected(raw, degrees, tests=1) == pytest.approx(raw)
+
+
+@pytest.mark.parametrize("true", [np.zeros(14), np.linspace(0, 3, 14)])
+def test_the_best_of_many_is_told_right_in_95_percent_of_studies(true):
+    rng = np.random.default_rng(0)
+    held = []
+    for _ in range(2000):
+        # Seeds differ, as blocks do, by more than runs of a seed.
+        low, high = behind_best(true + rng.normal(0, 2, (5, 1)) + rng.normal(0, 1, (5, 14)))
+        held.append(np.all((low <= true) & (true <= high)))
+    assert np.mean(held) >= 0.93
+
+
+def test_one_block_tells_nothing_of_the_best():
+    assert np.isnan(behind_best(np.ones((1, 3)))).all()
+    assert np.isnan(behind_best(np.ones((3, 1)))).all()
