@@ -213,9 +213,9 @@ class GridOptions(Options):
                 raise ValueError("knot, parts: expected neither grid nor times beside them")
             if not 0 < self.knot < 1:
                 raise ValueError(f"knot: expected between 0 and 1, found {self.knot}")
-            if len(self.parts) != 2 or min(self.parts) < 1:
+            if len(self.parts) != 2 or min(self.parts) < 1 or max(self.parts) > 10_000:
                 raise ValueError(
-                    f"parts: expected two numbers of steps of at least 1, found {list(self.parts)}"
+                    f"parts: expected two numbers of steps from 1 to 10000, found {[*self.parts]}"
                 )
         if self.grid is not None and self.grid not in GRIDS:
             raise ValueError(f"unknown grid {self.grid!r}; expected one of {sorted(GRIDS)}")
