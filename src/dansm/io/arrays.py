@@ -33,6 +33,8 @@ def read_arrays(
             if not set(wanted) <= set(file):
                 raise InputError(f"{path}: expected {what} with {wanted}, found {sorted(file)}")
             arrays = {name: file[name] for name in wanted}
+        if bad := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
+            raise InputError(f"{path}: expected {what}, found other content in {bad}")
     except FileNotFoundError as error:
         raise InputError(f"{path}: expected {what}, found no file") from error
     except InputError:
