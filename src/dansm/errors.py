@@ -1,11 +1,19 @@
 """Errors that a user can act on."""
 
 
+def printable(text: str) -> str:
+    """Return a text in which the bytes of names that are not UTF-8 are escaped."""
+    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
 class InputError(ValueError):
     """Something given by the user is wrong: a config value, a file, a folder.
 
     The message names the file or key, what was expected and what was found.
     """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class TrainingError(RuntimeError):

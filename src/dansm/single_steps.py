@@ -5,18 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.lib.format import MAGIC_PREFIX
 from torch import Tensor
 
 from dansm.catalogue import SOLVERS, Pick
-from dansm.config import ImageFolderSource, RunSettings
+from dansm.config import ImageFolderSource
 from dansm.couplings import Batch, make_coupling
 from dansm.data.sources import image_folder
 from dansm.data.store import Store
 from dansm.errors import InputError
 from dansm.io.arrays import read_arrays, write_arrays
-from dansm.io.files import atomic_path, read_json
-from dansm.io.run_folder import RUN
+from dansm.io.files import atomic_path
+from dansm.io.records import is_proven
+from dansm.io.run_folder import read_run
 from dansm.metrics.distances import Measurement, measure
 from dansm.metrics.extractors import Extractor, Features
 from dansm.metrics.png import kept_as_png
@@ -54,7 +54,7 @@ def sample_run(
     InputError
         If the run is not finished, or its process has no such sampler or steps.
     """
-    settings = RunSettings.model_validate(read_json(folder / RUN)["settings"])
+    settings = read_run(folder).settings
     own = SOLVERS[sampler.name].adaptive or "times" in sampler.options
     try:
         yield from generate(
@@ -109,7 +109,7 @@ def read_images(path: Path, store: Store) -> Iterator[Tensor]:
             values = torch.from_numpy(block) * ((high - low) / 255) + low
             yield values.round().to(torch.from_numpy(np.empty(0, store.array.dtype)).dtype)
         return
-    arrays = _arrays(path, ("images", "value_range"))
+    arrays = read_arrays(path, ("images", "value_range"))
     images, found = arrays["images"], tuple(arrays["value_range"].tolist())
     if (images.shape[1:], images.dtype, found) != (shape, store.array.dtype, store.value_range):
         raise InputError(
@@ -182,7 +182,8 @@ def output_file(path: Path, *inputs: Path) -> Path:
     Raises
     ------
     InputError
-        If it is one of the inputs, on whatever way, or a folder, a device or the like.
+        If it is one of the inputs, on whatever way, a result of a job, or a folder, a device or the
+        like.
     """
     try:
         target = path.resolve()
@@ -196,30 +197,16 @@ def output_file(path: Path, *inputs: Path) -> Path:
                 raise InputError(f"{path}: expected another file than the input, found {one}")
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
         raise InputError(f"{path}: expected the name of a file, found: {error}") from error
+    if is_proven(target):
+        raise InputError(f"{path}: expected an output of its own, found a result of a job")
     return target
 
 
 def _samples(path: Path) -> Tensor:
-    array = _arrays(path, ("samples",))["samples"]
+    array = read_arrays(path, ("samples",))["samples"]
     if array.ndim < 2 or array.size == 0 or array.dtype.newbyteorder("=") not in ("f4", "f8"):
         raise InputError(
-            f"{path}: expected float32 or float64 samples of shape (n, ...), found "
-            f"{array.dtype} of shape {array.shape}"
+            f"{path}: expected float32 or float64 samples of shape (n, ...), no side of it 0, "
+            f"found {array.dtype} of shape {array.shape}"
         )
-    if not np.isfinite(array).all():
-        raise InputError(f"{path}: expected finite samples, found NaN or infinity")
     return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C", copy=False))
-
-
-def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Read arrays of an npz, or the only one of an npy."""
-    what = f"arrays {list(names)}"
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path}: expected {what}, found no regular file")
-    try:
-        with open(path, "rb") as file:
-            if len(names) == 1 and file.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX:
-                return {names[0]: np.load(path, allow_pickle=False)}
-    except (OSError, ValueError, EOFError, MemoryError) as error:
-        raise InputError(f"{path}: expected {what}, found {error}") from error
-    return read_arrays(path, names, what)

@@ -62,5 +62,6 @@ def write_run(folder: Path, name: str, settings: RunSettings) -> Path:
         found = sha256(folder / "snapshots" / file)
         snapshots.append({"images_seen": images, "file": file, "sha256": found})
     record = {"name": name, "settings": settings.plain(), "snapshots": snapshots}
+    record["model_sha256"] = sha256(folder / "model.safetensors")
     write_json(folder / "run.json", record)
     return folder

@@ -13,8 +13,9 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
+from dansm import cli
 from dansm.analysis.distances import summarise
-from dansm.analysis.speed import speed_table
+from dansm.analysis.saving import speed_table
 from dansm.cli import app
 from dansm.config import DigitsSource, load_config, parse_config, read_yaml
 from dansm.couplings import Batch, make_coupling
@@ -164,11 +165,11 @@ def test_match_pairs_the_samples_of_a_file(folder, coupling, match_size):
     ("array", "options", "message"),
     [
         (np.zeros((4, 2), np.uint8), [], "expected float32 or float64 samples"),
-        (np.full((4, 2), np.nan), [], "expected finite samples"),
+        (np.full((4, 2), np.nan), [], "samples: expected finite numbers"),
         (np.zeros((4, 2)), ["--coupling", "nearest"], "unknown coupling 'nearest'; expected"),
         (np.zeros((4, 2)), ["--coupling", "loom", "--match-size", "0"], "expected the options"),
         (np.zeros((4, 2)), ["--match-size", "0"], "greedy"),
-        (None, [], "x.npy: expected arrays ['samples'], found"),
+        (None, [], "x.npy: expected arrays, found"),
         (np.zeros((4, 0), np.float32), [], "found float32 of shape (4, 0)"),
         (np.float32(1), [], "found float32 of shape ()"),
         (np.zeros((4, 2)), ["--match-size", "1000000000000"], "needs 14901.2 GiB, found"),
@@ -394,3 +395,31 @@ def test_the_shipped_config_is_what_yaml_reads(folder):
     content = yaml.safe_load((folder / "config" / "config.yaml").read_text())
     expanded = sum(len(entry.get("grid", [entry])) for entry in content["runs"])
     assert len(load_config(folder / "config/config.yaml").runs) == expanded
+
+
+@pytest.mark.parametrize(
+    ("results", "scale"),
+    [("results", None), ("/me/results/results", None), ("/me/results/results/smoke", "smoke"),
+     ("results/smoke", "smoke"), ("/my results/copy", None)],
+)  # fmt: skip
+def test_a_results_folder_says_of_which_scale_it_is_wherever_it_lies(results, scale, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    look, dataset, name, seed = cli._parts(Path(results, "runs/digits/vanilla/seed0"))
+    assert (look.config.scale, look.results) == (scale, results)
+    assert (dataset, name, seed) == ("digits", "vanilla", 0)
+
+
+def test_commands_take_more_configuration_as_snakemake_does(folder):
+    (folder / "more.yaml").write_text("demo: [moon]")
+    for command in (
+        ["summary", "digits"],
+        ["train", "results/runs/digits/vanilla/seed0"],
+        ["sample", "results/runs/digits/vanilla/seed0", "a.npz"],
+        ["evaluate", "x.npz", "--dataset", "digits"],
+        ["plan"],
+    ):
+        done = run(app, [*command, "--configfile", "more.yaml"])
+        assert done.exit_code == 1 and "more.yaml: demo: unknown 'moon'" in done.stderr, done.output
+    (folder / "more.yaml").write_text("[moon]")
+    done = run(app, ["summary", "digits", "--configfile", "more.yaml"])
+    assert done.stderr == "error: more.yaml: expected keys with values, found ['moon']\n"

@@ -32,6 +32,9 @@ class _FirstFiles(_Files):
     """A source whose first images can do."""
 
     count: Count | None = Field(default=None, description="The first so many images; none: all")
+    at_most: Count | None = Field(
+        default=None, description="No more images than these; filled in by a reduced scale"
+    )
 
 
 class DigitsSource(Model):
@@ -45,7 +48,7 @@ class Cifar10Source(_Files):
 
     kind: Literal["cifar10"]
     published: StrictBool = Field(
-        default=True, description="Whether the files must be the published ones, by checksum"
+        default=True, description="Or else made-up images, as reduced scales have them"
     )
 
 
@@ -153,7 +156,7 @@ class PretrainedAutoencoder(Model):
 
     kind: Literal["pretrained"]
     name: Expanded = Field(description="A local folder, or a hub name such as owner/name")
-    subfolder: str | None = None
+    subfolder: Annotated[str, Field(pattern=r"^[\w-][\w.-]*(/[\w-][\w.-]*)*$")] | None = None
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = Field(
         default=None, description="Commit of the hub's repository, 40 hexadecimal digits"
     )

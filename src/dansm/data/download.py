@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import re
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,15 +13,19 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import requests
+from pydantic import BaseModel, NonNegativeInt
 from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
 from dansm.errors import InputError
-from dansm.io.files import check_free_space, locked, publish_partial
+from dansm.io.files import check_free_space, check_full_disk, locked, publish_partial
 
 _CHUNK_BYTES = 1024 * 1024
 _TIMEOUT = (30, 60)  # s, to connect and between two pieces
 _LONGEST_PAUSE = 60.0  # s
+_SENSELESS = tuple(
+    getattr(requests.exceptions, name) for name in ("InvalidURL", "InvalidSchema", "MissingSchema")
+)
 _TEMPORARY = {408, 425, 429, 500, 502, 503, 504}
 
 
@@ -29,6 +35,17 @@ class _TryAgainError(Exception):
 
 class _RefusedError(Exception):
     """Another attempt at the address is of no use, it will not give the file."""
+
+
+# First bytes of files, by the ending of their names.
+_BEGINNINGS = {".zip": b"PK", ".gz": b"\x1f\x8b"}
+_CHECKSUM = re.compile(r"(md5|sha1|sha256|sha512):[0-9a-f]+")
+
+
+class _Origin(BaseModel):
+    address: str
+    size: NonNegativeInt | None
+    version: str | None
 
 
 class _Stream(NamedTuple):
@@ -79,21 +96,24 @@ def download(
         there before.
     """
     path = Path(path)
+    if checksum is not None and not _CHECKSUM.fullmatch(checksum):
+        raise InputError(f"{path}: expected a checksum md5:… or sha256:…, found {checksum}")
     reasons = []
-    if not path.exists():
-        with locked(path):
-            # Unless another process has just downloaded it.
-            for address in addresses if not path.exists() else []:
-                partial = _Partial(path, address, checksum)
-                try:
-                    partial.complete(attempts, pause)
-                    return partial.publish()
-                except _RefusedError as refused:
-                    reasons.append(f"{address}: {refused}")
-                    print(reasons[-1], flush=True)
-    if not path.exists():
-        raise InputError(f"{path}: cannot be downloaded; {'; '.join(reasons)}")
-    record, problem = _examined(path, checksum)
+    with _one_line(path):
+        if not path.exists():
+            with locked(path):
+                # Unless another process has just downloaded it.
+                for address in addresses if not path.exists() else []:
+                    partial = _Partial(path, address, checksum)
+                    try:
+                        partial.complete(attempts, pause)
+                        return partial.publish()
+                    except _RefusedError as refused:
+                        reasons.append(f"{address}: {refused}")
+                        print(reasons[-1], flush=True)
+        if not path.exists():
+            raise InputError(f"{path}: cannot be downloaded; {'; '.join(reasons)}")
+        record, problem = _examined(path, path.name, checksum)
     if problem:
         raise InputError(f"{path}: {problem}; delete it to download it again")
     return record
@@ -114,14 +134,25 @@ def provide(
         or only the ``path`` of what the file unpacks to.
     """
     path = Path(path)
-    if Path(unpacked).exists():
+    if os.path.exists(unpacked):
         return {"path": str(unpacked)}
-    if not path.exists():
+    if not os.path.isfile(path):
         return download(path, addresses, checksum)
-    record, problem = _examined(path, checksum)
+    with _one_line(path):
+        if problem := _not_of_its_kind(path, path.name):
+            raise InputError(f"{path}: {problem}; delete it to download it again")
+        record, problem = _examined(path, path.name, checksum)
     if problem:
         print(f"{path}: {problem}; taken as it is, for it was there", flush=True)
     return record | {"checksum": None if problem else checksum}
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: expected a file, or a place for one, found {error}") from error
 
 
 class _Partial:
@@ -134,7 +165,7 @@ class _Partial:
         # What the bytes are the beginning of: address, size of the whole and version.
         self.origin: dict[str, Any] = {}
         with suppress(OSError, ValueError):  # none yet, or its writing was interrupted
-            self.origin = json.loads(self.note.read_text(encoding="utf-8"))
+            self.origin = _Origin.model_validate_json(self.note.read_bytes()).model_dump()
         # The checksum will tell whether bytes from elsewhere belong to the same file.
         if not self.origin or (self.origin["address"] != address and checksum is None):
             self.discard()
@@ -171,7 +202,7 @@ class _Partial:
 
     def publish(self) -> dict[str, Any]:
         """Check the complete file and give it its name, or discard it; return its record."""
-        record, problem = _examined(self.partial, self.checksum)
+        record, problem = _examined(self.partial, self.path.name, self.checksum)
         if problem:
             self.discard()
             raise _RefusedError(problem)
@@ -204,6 +235,7 @@ class _Partial:
                         file.write(piece)
                         progress.update(len(piece))
             except OSError as error:  # the disk's; those of the network have other types
+                check_full_disk(error, self.path)
                 raise InputError(
                     f"{self.path}: the download stopped after {self.size} bytes; {error.strerror}"
                 ) from error
@@ -213,12 +245,7 @@ class _Partial:
     @contextmanager
     def _opened(self) -> Iterator[_Stream]:
         if self.address.startswith("file:"):
-            source = Path(unquote(urlsplit(self.address).path))
-            if not source.is_file():
-                raise _RefusedError("no such file")
-            with open(source, "rb") as file:
-                pieces = iter(lambda: file.read(_CHUNK_BYTES), b"")
-                yield _Stream(pieces, 0, source.stat().st_size, None)
+            yield _local(Path(unquote(urlsplit(self.address).path)))
             return
         # Transparent compression would make byte positions meaningless.
         headers = {"Accept-Encoding": "identity"}
@@ -231,7 +258,7 @@ class _Partial:
                 self.address, headers=headers, stream=True, timeout=_TIMEOUT
             ) as response:
                 yield self._stream(response)
-        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+        except _SENSELESS as error:
             raise _RefusedError(str(error)) from error
         except (requests.RequestException, HTTPError) as error:
             cause: BaseException = error
@@ -254,10 +281,10 @@ class _Partial:
         version = version or response.headers.get("Last-Modified")
         pieces = response.raw.stream(_CHUNK_BYTES, decode_content=False)
         if response.status_code == requests.codes.ok:  # also where the server knows no ranges
-            length = response.headers.get("Content-Length")
-            return _Stream(pieces, 0, None if length is None else int(length), version)
+            length = re.fullmatch(r"\d{1,18}", response.headers.get("Content-Length", ""))
+            return _Stream(pieces, 0, length and int(length[0]), version)
         given = response.headers.get("Content-Range", "")
-        parts = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", given)
+        parts = re.fullmatch(r"bytes (\d{1,18})-\d+/(\d{1,18}|\*)", given)
         size = None if parts is None or parts[2] == "*" else int(parts[2])
         if parts is None or int(parts[1]) != self.size or size != self.origin["size"]:
             expected = f"bytes {self.size}- of {self.origin['size']}"
@@ -266,8 +293,42 @@ class _Partial:
         return _Stream(pieces, self.size, size, version)
 
 
-def _examined(path: Path, checksum: str | None) -> tuple[dict[str, Any], str | None]:
-    """Return the record of a file, read once, and how it differs from its checksum, if it does."""
+def _local(source: Path) -> _Stream:
+    """Return the stream of a file on this machine."""
+
+    def pieces() -> Iterator[bytes]:
+        try:
+            with open(source, "rb") as file:
+                while piece := file.read(_CHUNK_BYTES):
+                    yield piece
+        except OSError as error:
+            raise _RefusedError(error.strerror) from error
+
+    try:
+        found = source.stat()
+    except OSError as error:
+        raise _RefusedError(error.strerror) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise _RefusedError("expected a file, found something else of that name")
+    return _Stream(pieces(), 0, found.st_size, None)
+
+
+def _not_of_its_kind(path: Path, name: str) -> str | None:
+    """Return what speaks against a file's being an archive of the kind that its name says."""
+    ending = Path(name).suffix
+    with open(path, "rb") as file:
+        first = file.read(16)
+    if first and first.startswith(_BEGINNINGS.get(ending, b"")):
+        return None
+    found = f"one that begins with {first!r}" if first else "an empty one"
+    return f"expected a {ending} file, found {found}"
+
+
+def _examined(path: Path, name: str, checksum: str | None) -> tuple[dict[str, Any], str | None]:
+    """Return the record of a file, and what speaks against it, if anything does.
+
+    That is another checksum, or that it is not of the kind that its name says.
+    """
     kind, _, expected = (checksum or "").partition(":")
     hashes = {name: hashlib.new(name, usedforsecurity=False) for name in {"sha256", kind} - {""}}
     with open(path, "rb") as file:
@@ -281,6 +342,8 @@ def _examined(path: Path, checksum: str | None) -> tuple[dict[str, Any], str | N
         "checksum": checksum,
         "address": None,
     }
+    if (problem := _not_of_its_kind(path, name)) is not None:
+        return record, problem
     if checksum is None or hashes[kind].hexdigest() == expected:
         return record, None
     return record, f"expected {kind} {expected}, found {hashes[kind].hexdigest()}"

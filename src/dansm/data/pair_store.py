@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from pydantic import BaseModel, NonNegativeInt, PositiveInt
 from torch import Tensor
 from tqdm import tqdm
 
@@ -21,7 +22,7 @@ from dansm.config import RunSettings
 from dansm.data.shards import ShardFolder
 from dansm.data.store import ARRAY, open_store, write_store
 from dansm.errors import InputError
-from dansm.io.files import check_free_space
+from dansm.io.files import check_free_space, read_model
 
 _NFE = "nfe"
 
@@ -87,21 +88,44 @@ class PairStore:
         Raises
         ------
         InputError
-            If they are of another dataset, seed or shape than the student's, or of other steps,
-            states or number than its coupling's options say.
+            If they are of another dataset, seed or shape than the student's, of another teacher,
+            other steps, states or number than its coupling's options say, or were made for another
+            folder, whose name says with which sampler.
         """
         teacher, options = self.meta["teacher"], student.coupling.options
         for what, expected, found in (
             ("dataset", student.dataset, teacher["dataset"]),
             ("seed", student.seed, teacher["seed"]),
             ("shape", list(student.shape), list(self.noise.shape[1:])),
+            ("teacher", options["teacher"], self.meta["run"]),
+            ("sampler", self.path.name, self.meta["folder"]),
             *((key, options.get(key, 0), self.meta[key]) for key in ("count", "steps", "states")),
         ):
-            if expected != found:
+            if found is not None and expected != found:
                 raise InputError(
                     f"{self.path}: expected pairs of {what} {expected} as the student's settings "
                     f"say, found {found}"
                 )
+
+
+class _Teacher(BaseModel, extra="allow"):
+    dataset: str
+    seed: int
+    shape: tuple[int, int, int]
+
+
+class _Pairs(BaseModel, extra="allow"):
+    teacher: _Teacher
+    run: str | None = None  # stores of before say neither
+    folder: str | None = None
+    count: PositiveInt
+    steps: NonNegativeInt
+    states: NonNegativeInt
+    times: list[float]
+
+
+class _Meta(BaseModel):
+    pairs: _Pairs
 
 
 def open_pairs(folder: Path) -> PairStore:
@@ -113,12 +137,12 @@ def open_pairs(folder: Path) -> PairStore:
         If the store is missing, unfinished, truncated, altered, not finite, or holds no pairs.
     """
     store = open_store(folder)
-    pairs = store.meta.get("pairs")
-    if not isinstance(pairs, dict) or not isinstance(store.array, np.ndarray):
+    if "pairs" not in store.meta or not isinstance(store.array, np.ndarray):
         raise InputError(
             f"{store.path / 'meta.json'}: expected a store of teacher pairs, found one of "
             f"{store.meta['source']}"
         )
+    pairs = read_model(store.path / "meta.json", _Meta).pairs.model_dump()
     expected = (pairs["count"], 2 + pairs["states"], *pairs["teacher"]["shape"])
     if store.array.shape != expected:
         raise InputError(
@@ -149,8 +173,8 @@ def write_pairs(
         Makes some pairs, by their numbers. It is always asked for whole batches, so that a pair
         does not depend on how many there are.
     identity
-        What the pairs depend on: ``teacher`` (settings of its run), ``count``, ``states`` and
-        whatever else; it becomes `PairStore.meta`.
+        What the pairs depend on: ``teacher`` (settings of its ``run``), ``count``, ``steps``,
+        ``states`` and whatever else; it becomes `PairStore.meta`, with the ``folder``'s name.
     times
         Times of the states.
 
@@ -187,6 +211,13 @@ def write_pairs(
         shard_bytes=4 * prod(shape) * count,
         source=f"a teacher trained on {identity['teacher']['dataset']}",
         licence="that of what its teacher was trained on",
-        extra={"pairs": {**identity, "times": times, "nfe": float(evaluations.mean())}},
+        extra={
+            "pairs": {
+                **identity,
+                "folder": path.name,
+                "times": times,
+                "nfe": float(evaluations.mean()),
+            }
+        },
     )
     shutil.rmtree(work)

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from dansm.data.store import check_values, shard_name
-from dansm.io.files import atomic_path, read_json, write_json
+from dansm.io.files import atomic_path, read_json, sha256, write_json, write_text
 
 _IDENTITY = "identity.json"
+_DIGESTS = "{:05d}.sha256"  # of a shard's files, written last
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,21 @@ class ShardFolder:
                 print(f"{self.path}: of something else, starting anew", flush=True)
                 shutil.rmtree(self.path)
             write_json(note, identity)
-        rows_of_files = zip(*(self.files(part) for part in self.parts), strict=True)
-        return [k for k, files in enumerate(rows_of_files) if not all(f.exists() for f in files)]
+        return [k for k in range(math.ceil(self.count / self.rows)) if not self._is_finished(k)]
+
+    def _is_finished(self, shard: int) -> bool:
+        note = self.path / _DIGESTS.format(shard)
+        try:
+            finished = note.read_bytes() == self._digests(shard)
+        except FileNotFoundError:
+            return False
+        if not finished:
+            print(f"{self.path}: shard {shard} was changed, it is made again", flush=True)
+        return finished
+
+    def _digests(self, shard: int) -> bytes:
+        files = (self.path / shard_name(part, shard) for part in self.parts)
+        return " ".join(sha256(file) for file in files).encode()
 
     def rows_of(self, shard: int) -> range:
         """Return the rows of a shard."""
@@ -77,3 +91,4 @@ class ShardFolder:
             file = self.path / shard_name(part, shard)
             with atomic_path(file) as partial, open(partial, "wb") as content:
                 np.save(content, arrays[part])
+        write_text(self.path / _DIGESTS.format(shard), self._digests(shard).decode())

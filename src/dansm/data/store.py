@@ -9,20 +9,20 @@ A store of latents may hold further parts beside ``array``, with a row for each 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import inf, prod
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from numpy.lib import format as npy
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel, Field, PositiveInt
 from torch import Tensor
 from tqdm import tqdm
 
 from dansm.errors import InputError
 from dansm.io.files import atomic_path, check_free_space, read_model, sha256, write_json
-from dansm.io.records import known_sha256
+from dansm.io.records import is_proven
 
 ARRAY = "array"
 DEVIATION = "deviation"
@@ -288,8 +288,7 @@ def finish_store(
 def open_store(path: Path) -> Store:
     """Open a store after checking everything about it, its checksums and every value included.
 
-    A shard that is as its job's record says is not read for that: it was checked when it was
-    written.
+    The values of one that is as its job left it were checked when they were written.
 
     Raises
     ------
@@ -298,6 +297,7 @@ def open_store(path: Path) -> Store:
         finite or outside its range.
     """
     path = Path(path)
+    checked = is_proven(path)
     meta = read_model(path / "meta.json", _Description).model_dump()
     joint = _joint_digest(meta["parts"])
     if meta["sha256"] != joint:
@@ -314,17 +314,17 @@ def open_store(path: Path) -> Store:
                 f"{path / 'meta.json'}: expected {count} samples in the shards of {part}, "
                 f"found {found}"
             )
-        arrays = [
-            _open(
-                path / one["file"],
-                (one["count"], *shape),
-                dtype,
-                one["sha256"],
-                meta["value_range"],
-            )
-            for one in shards
-        ]
+        arrays = []
+        for shard in shards:
+            file = path / shard["file"]
+            arrays.append(_open(file, (shard["count"], *shape), dtype, shard["sha256"]))
+            rows = max(1, _BLOCK_BYTES // max(1, arrays[-1][:1].nbytes))
+            for first in range(0, 0 if checked else len(arrays[-1]), rows):
+                where = f"{file}, from sample {first}"
+                check_values(arrays[-1][first : first + rows], meta["value_range"], where)
         parts[part] = arrays[0] if len(arrays) == 1 else Shards(arrays)
+    if ARRAY not in parts:
+        raise InputError(f"{path / 'meta.json'}: expected a part {ARRAY}, found {sorted(parts)}")
     labels = None
     if meta["labels_sha256"] is not None:
         mapped = _open(path / "labels.npy", (count,), np.dtype("int64"), meta["labels_sha256"])
@@ -332,40 +332,39 @@ def open_store(path: Path) -> Store:
     return Store(path, parts, labels, meta)
 
 
+def _rising(value_range: tuple[float, float] | None) -> tuple[float, float] | None:
+    if value_range is not None and not -inf < value_range[0] < value_range[1] < inf:
+        raise ValueError(f"expected a smaller and a larger number, found {value_range}")
+    return value_range
+
+
 class _Shard(BaseModel):
-    file: str
-    count: int
+    file: str = Field(pattern=r"^[^/]+$")
+    count: PositiveInt
     sha256: str
 
 
 class _Description(BaseModel, extra="allow"):
     """What is in ``meta.json``, beside what else a store's maker says."""
 
-    shape: list[int]
-    dtype: str
-    value_range: tuple[int | float, int | float] | None
-    count: int
+    shape: list[PositiveInt]
+    dtype: Literal["uint8", "int8", "uint16", "int16", "float16", "float32", "float64"]
+    value_range: Annotated[tuple[int | float, int | float] | None, AfterValidator(_rising)]
+    count: PositiveInt
     sha256: str
-    parts: dict[str, list[_Shard]]
+    parts: dict[str, Annotated[list[_Shard], Field(min_length=1)]]
     source: str
     licence: str
     labels_sha256: str | None = None
 
 
-def _open(
-    path: Path, shape: tuple[int, ...], dtype: np.dtype, digest: str, value_range: Any = None
-) -> np.ndarray:
+def _open(path: Path, shape: tuple[int, ...], dtype: np.dtype, digest: str) -> np.ndarray:
     array = _load(path)
     if (array.shape, array.dtype) != (shape, dtype):
         raise InputError(
             f"{path}: expected shape {shape} of {dtype} as in meta.json, "
             f"found {array.shape} of {array.dtype}"
         )
-    if known_sha256(path) == digest:
-        return array
-    rows = max(1, _BLOCK_BYTES // max(1, array[:1].nbytes))
-    for first in range(0, len(array), rows):
-        check_values(array[first : first + rows], value_range, f"{path}, from sample {first}")
     found = sha256(path)
     if found != digest:
         raise InputError(f"{path}: expected sha256 {digest} as in meta.json, found {found}")

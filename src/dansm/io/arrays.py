@@ -1,6 +1,7 @@
 """Named arrays in npz files."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from dansm.errors import InputError
 from dansm.io.files import atomic_path
+from dansm.io.records import is_proven
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any], *, compressed: bool = True) -> None:
@@ -22,13 +24,21 @@ def read_arrays(
 ) -> dict[str, np.ndarray]:
     """Read arrays of an npz file, or all; ``what`` they are is for messages.
 
+    Asked for one name, it takes an npy file, which has an array without name, as well.
+
     Raises
     ------
     InputError
         If the file is missing or damaged, an array is, or a number is not finite.
     """
+    if Path(path).exists() and not Path(path).is_file():  # a pipe would be waited for
+        raise InputError(f"{path}: expected {what}, found no regular file")
+    is_proven(Path(path))
     try:
-        with np.load(path, allow_pickle=False) as file:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            loaded = nullcontext({names[0]: loaded} if names and len(names) == 1 else {})
+        with loaded as file:
             wanted = list(file) if names is None else list(names)
             if not set(wanted) <= set(file):
                 raise InputError(f"{path}: expected {what} with {wanted}, found {sorted(file)}")

@@ -4,6 +4,7 @@ Every file is written under a temporary name in its own folder and renamed, so t
 final name is always complete. Which job made it, `dansm.io.records` says.
 """
 
+import errno
 import fcntl
 import glob
 import hashlib
@@ -11,6 +12,7 @@ import json
 import os
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,37 +26,63 @@ from dansm.errors import InputError
 M = TypeVar("M", bound=BaseModel)
 
 
+_LONG = 24 * 3600.0  # s
+_digests: dict[tuple[int, ...], str] = {}
+
+
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes as a hexadecimal string."""
+    """Return the SHA-256 of a file's bytes as a hexadecimal string.
+
+    A process reads a file once, until it is written to, which its time of change shows whatever
+    its date says.
+    """
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        stat = os.fstat(file.fileno())
+        key = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        if key not in _digests:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if time.time_ns() - stat.st_ctime_ns < 10**9:  # one tick may hold a further change
+                return digest
+            _digests[key] = digest
+        return _digests[key]
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path that becomes ``path`` when the block succeeds.
 
-    What killed processes of this machine left of the same file is removed.
+    What killed processes left of the same file is removed, those of other machines after a day,
+    since nobody can tell whether they still work. A link stays: what it
+    leads to is written.
 
     Raises
     ------
     InputError
-        If the folder cannot be created or written to.
+        If the folder cannot be created or written to, its disk is full, or what has the name is no
+        file.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path) if os.path.islink(path) else path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        kind = "a folder" if os.path.isdir(path) else "a device or pipe"
+        raise InputError(f"{path}: expected the name of a file to write, found {kind}")
     stem = f".{path.name}.{socket.gethostname()}-"
     end = f".partial{path.suffix}"
     partial = path.with_name(f"{stem}{os.getpid()}{end}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f"{glob.escape(stem)}*{glob.escape(end)}"):
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*{glob.escape(end)}"):
             process = left.name.removeprefix(stem).removesuffix(end)
-            if left == partial or (process.isdecimal() and not psutil.pid_exists(int(process))):
+            if left.name.startswith(stem) and process.isdecimal():
+                stale = left == partial or not psutil.pid_exists(int(process))
+            else:
+                stale = time.time() - left.stat().st_mtime > _LONG
+            if stale:
                 left.unlink(missing_ok=True)
         open(partial, "xb").close()
     except OSError as error:
+        check_full_disk(error, path)
         raise InputError(
-            f"{path.parent}: the results folder must be writable; {error.strerror}"
+            f"{path.parent}: the results folder must be writable for {path.name}; {error.strerror}"
         ) from error
     try:
         yield partial
@@ -62,8 +90,31 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         partial.chmod(0o644)
         os.replace(partial, path)
+    except Exception as error:
+        check_full_disk(error, path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_full_disk(error: BaseException, path: Path) -> None:
+    """Raise an `InputError` in place of an error if what it says is that a disk is full.
+
+    ``path`` is what was to be written. Libraries that write say it in ways of their own.
+    """
+    place = Path(os.path.realpath(path))
+    while not os.path.ismount(place):
+        place = place.parent
+    cause: BaseException | None = error
+    while cause is not None:
+        told = f"{os.strerror(getattr(cause, 'errno', None) or 0)} {cause}"
+        # NumPy tells only how many items it wrote.
+        full = isinstance(cause, OSError) and " requested and " in told
+        if full or any(os.strerror(one) in told for one in (errno.ENOSPC, errno.EDQUOT)):
+            raise InputError(
+                f"{path}: expected room on the disk {place}, found none ({cause})"
+            ) from error
+        cause = cause.__context__
 
 
 def write_text(path: Path, text: str) -> None:
@@ -89,7 +140,7 @@ def read_json(path: Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: expected a JSON file, found none ({error})") from error
-    except ValueError as error:  # not JSON, or not UTF-8
+    except (ValueError, RecursionError) as error:  # not JSON, or not UTF-8
         raise InputError(f"{path}: expected valid JSON, found {error}") from error
 
 

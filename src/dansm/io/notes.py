@@ -1,9 +1,10 @@
 """Notes of measurements that are done, so that an interrupted job goes on where it stopped.
 
-One line a measurement, in a file that is no declared output: Snakemake deletes the outputs of
-interrupted jobs.
+One line a measurement, with its checksum before it, in a file that is no declared output: Snakemake
+deletes the outputs of interrupted jobs.
 """
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -24,18 +25,21 @@ def read_notes(path: Path, identity: str) -> dict[str, Rows]:
     if not path.exists():
         return {}
     done = {}
-    for line in path.read_text().splitlines():
-        try:
-            note = json.loads(line)
-        except json.JSONDecodeError:
-            break  # cut short by an interruption; this one is measured again
-        if note["identity"] == identity:
-            done[note["key"]] = note["rows"]
+    for line in path.read_bytes().splitlines():
+        digest, _, text = line.partition(b" ")
+        # Those cut short by an interruption, or changed since, are measured again.
+        if hashlib.sha256(text).hexdigest().encode() == digest:
+            note = json.loads(text)
+            if note["identity"] == identity:
+                done[note["key"]] = note["rows"]
     return done
 
 
 def append_note(path: Path, identity: str, key: str, rows: Rows) -> None:
     """Note the rows of a finished measurement."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps({"identity": identity, "key": key, "rows": rows}) + "\n")
+    text = json.dumps({"identity": identity, "key": key, "rows": rows}).encode()
+    with open(path, "ab") as file:
+        if file.tell() and not path.read_bytes().endswith(b"\n"):
+            file.write(b"\n")  # after one cut short
+        file.write(hashlib.sha256(text).hexdigest().encode() + b" " + text + b"\n")

@@ -13,18 +13,18 @@ import os
 import re
 import sys
 from collections import deque
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from typing import Any
 
-from pydantic import BaseModel, PrivateAttr
+from pydantic import BaseModel
 from tqdm import tqdm
 
 from dansm.errors import InputError
-from dansm.io.files import parse_model, sha256, write_text
+from dansm.io.files import check_full_disk, parse_model, sha256, write_text
 from dansm.io.provenance import provenance
 
 JOBS = "jobs"
@@ -35,7 +35,12 @@ RESULT_SUFFIXES = frozenset(
 # archive, which has a record of its own; and those directly below a run's folder.
 _OTHER = frozenset({JOBS, "logs", "benchmarks", "encoding", "training", "reference"})
 _OTHER_OF_RUN = frozenset({"training", "png"})
+_NO_SHA256 = "-" * 64
 _RUN = re.compile(r"runs(/[^/]+){3}")
+
+
+_texts: dict[str, tuple[tuple[int, ...], bytes]] = {}  # of records, by path
+_taken_up: set[str] = set()  # inputs of the job at work, which it has compared
 
 
 class Content(BaseModel):
@@ -55,11 +60,13 @@ class Origin(BaseModel):
     hardware: dict[str, Any] = {}
 
 
-class Record(Origin):
+class Record(Origin, extra="forbid"):
     """What a job was told, used and made.
 
     Attributes
     ----------
+    record_sha256
+        Of the record's own text, in which hyphens stand for it; records of before have none.
     inputs
         With their SHA-256 when the job started; of a folder, that over its files.
     finished
@@ -70,6 +77,7 @@ class Record(Origin):
         Each file made, those in folders too.
     """
 
+    record_sha256: str | None = None
     rule: str
     wildcards: dict[str, str]
     params: dict[str, Any]
@@ -80,8 +88,6 @@ class Record(Origin):
     seconds: float = 0
     peak_memory_mb: int | None = None
     files: dict[str, Content] = {}
-    _source: tuple[str, int] = PrivateAttr()  # where it was read, and since when that is there
-    _redated: bool = PrivateAttr(False)
 
 
 class Records:
@@ -92,7 +98,8 @@ class Records:
     results
         The folder.
     about
-        Paths; only the records that mention one of them are read.
+        Paths. Only records named after them are read, until `read_all` is asked for more: the name
+        of a job mostly stands in those of its outputs.
 
     Raises
     ------
@@ -103,18 +110,36 @@ class Records:
     def __init__(self, results: Path, about: Iterable[Path | str] | None = None) -> None:
         self.results = Path(results)
         self.jobs: list[Record] = []
-        needles = None
-        if about is not None:
-            needles = [json.dumps(self.name(p), ensure_ascii=False).encode() for p in about]
-            needles = [needle[:-1] for needle in needles]  # files in it, too
-        for name in _walk(self.results / JOBS):
-            path = f"{self.results}/{JOBS}/{name}"
-            with open(path, "rb") as file:
-                text, written = file.read(), os.fstat(file.fileno()).st_mtime_ns
-            if needles is None or any(needle in text for needle in needles):
-                record = parse_model(text, Record, path)
-                record._source = (path, written)
-                self.jobs.append(record)
+        self.dates: dict[str, int] = {}  # of files, in nanoseconds, as last seen
+        self._read: set[str] = set()
+        self._sources: dict[int, tuple[str, int]] = {}  # where a record is, and since when
+        self._redated: dict[int, Record] = {}
+        self._by_output: dict[str, Record] = {}
+        if about is None:
+            self.read_all()
+        else:
+            names = [self.name(path) for path in about]
+            self._read_some(lambda name: any(name in one for one in names))
+
+    def read_all(self) -> None:
+        """Read all records that have not been read."""
+        self._read_some(lambda name: True)
+
+    def _read_some(self, wanted: Callable[[str], bool]) -> None:
+        for place in _walk(self.results / JOBS):
+            name = place.partition("/")[2].removesuffix(".json")
+            if place in self._read or not wanted(name):
+                continue
+            path = f"{self.results}/{JOBS}/{place}"
+            text, written = _text_of(path)
+            record = parse_model(text, Record, path)
+            if (digest := record.record_sha256) is not None:
+                unsigned = text.replace(digest.encode(), _NO_SHA256.encode(), 1)
+                if hashlib.sha256(unsigned).hexdigest() != digest:
+                    raise InputError(f"{path}: expected the record of a job, found a changed one")
+            self._sources[id(record)] = (path, written)
+            self.jobs.append(record)
+            self._read.add(place)
         self.jobs.sort(key=lambda record: record.started)
         # Of several jobs that made a file, one after the other, the last counts.
         self._by_output = {output: record for record in self.jobs for output in record.outputs}
@@ -144,35 +169,62 @@ class Records:
                 waiting += record.inputs
         return list(found.values())
 
-    def sha256(self, name: str) -> str | None:
+    def sha256(self, name: str, read: bool = False) -> str | None:
         """Return the SHA-256 of a result as it was made, or None if it is not as it was made.
 
-        Of a folder, it is that over the digests of its files.
+        Of a folder, it is that over the digests of its files. A file that has the size and date
+        that its record says is not read, unless ``read`` says so.
         """
-        record = self.of(name)
-        files = {} if record is None else record.files
-        if name in files:
-            return files[name].sha256 if self._is_made(name, record) else None
-        below = sorted(file for file in files if file.startswith(f"{name}/"))
-        if not below or not all(self._is_made(file, record) for file in below):
+        record, below = self.of(name), self._files(name)
+        if not all(self._is_made(file, record, read) for file in below):
             return None
-        lines = [f"{files[file].sha256} {file[len(name) :]}" for file in below]
+        return self.recorded_sha256(name)
+
+    def recorded_sha256(self, name: str) -> str | None:
+        """Return the SHA-256 that a result had when it was made, None of what was not."""
+        record, below = self.of(name), self._files(name)
+        if record is None or not below:
+            return None
+        if below == [name]:
+            return record.files[name].sha256
+        lines = [f"{record.files[file].sha256} {file[len(name) :]}" for file in below]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
-    def unproven(self, skip: Iterable[str] = ()) -> list[Path]:
+    def taken_up(self, path: Path) -> str | None:
+        """Return the SHA-256 of a job's input after reading all of it, None if it has no bytes.
+
+        Raises
+        ------
+        InputError
+            If it lies below the results folder and is not as the job that made it left it; the
+            file is named.
+        """
+        name = self.name(path)
+        if name.startswith(".."):
+            return sha256(path) if path.is_file() else None
+        if self.sha256(name) is None:
+            self.read_all()
+        for one in self._files(name) or [name]:
+            if self.sha256(one, read=True) is None:
+                raise InputError(
+                    f"{self.path(one)}: expected a result as its job made it, found none, a "
+                    f"changed one or one whose job was interrupted; delete {path} to have it made "
+                    "again"
+                )
+        return self.sha256(name)
+
+    def unproven(self) -> list[Path]:
         """Return the results that no record names, or that are not as it says.
 
         Those in the making are not among them.
-
-        Parameters
-        ----------
-        skip
-            Names of further folders directly below the results folder that hold none of its own.
         """
         found = []
-        for name in self._result_files(skip):
+        for name in self._result_files():
             record = self.of(name)
-            if record is None or (record.finished is not None and self.sha256(name) is None):
+            if record is None or (
+                record.finished is not None
+                and not (name in record.files and self._is_made(name, record, False))
+            ):
                 found.append(self.results / name)
         self.save_dates()
         return found
@@ -182,10 +234,12 @@ class Records:
 
         Snakemake touches what a job made, and copying makes new dates.
         """
-        for record in self.jobs:
-            source, written = record._source
-            if record._redated and os.stat(source).st_mtime_ns == written:
-                write_text(Path(source), record.model_dump_json(indent=1))
+        for number, record in self._redated.items():
+            source, written = self._sources[number]
+            if os.stat(source).st_mtime_ns == written:
+                write_text(Path(source), _signed(record))
+                self._sources[number] = (source, os.stat(source).st_mtime_ns)
+        self._redated.clear()
 
     def verify(self) -> Iterator[str]:
         """Read all results, with a progress bar, and yield what is wrong with each."""
@@ -210,26 +264,42 @@ class Records:
                 making = record is not None and record.finished is None
                 yield f"{self.results / name}: {'in the making' if making else 'made by no job'}"
 
-    def _is_made(self, name: str, record: Record) -> bool:
+    def _files(self, name: str) -> list[str]:
+        """Return the files that were made as a result, or in it."""
+        record = self.of(name)
+        files = {} if record is None else record.files
+        if name in files:
+            return [name]
+        return sorted(file for file in files if file.startswith(f"{name}/"))
+
+    def _is_made(self, name: str, record: Record, read: bool) -> bool:
         """Return whether a file is what the job made, and note its new date if only that is new."""
         content = record.files[name]
         try:
             stat = os.stat(f"{self.results}/{name}")
+            self.dates[name] = stat.st_mtime_ns
             if stat.st_size != content.size:
                 return False
-            if stat.st_mtime_ns != content.mtime_ns:
-                if sha256(self.results / name) != content.sha256:
-                    return False
-                content.mtime_ns = stat.st_mtime_ns
-                record._redated = True
+            dated = stat.st_mtime_ns != content.mtime_ns
+            if (dated or read) and sha256(self.results / name) != content.sha256:
+                return False
+            if dated:
+                self.note_date(name, record, stat.st_mtime_ns)
         except OSError:
             return False
         return True
 
-    def _result_files(self, skip: Iterable[str] = ()) -> Iterator[str]:
+    def note_date(self, name: str, record: Record, mtime_ns: int) -> None:
+        """Take the new date of a file up into the record of its job, for `save_dates`."""
+        self.dates[name] = record.files[name].mtime_ns = mtime_ns
+        self._redated[id(record)] = record
+
+    def _result_files(self) -> Iterator[str]:
         # Other results folders, as those of a scale, have records of their own.
         own = {path.parent.name for path in self.results.glob(f"*/{JOBS}")}
-        for name in _walk(self.results, _OTHER.union(skip, own)):
+        # But not one in which jobs of this folder made something, such as a dataset of that name.
+        own -= {output.partition("/")[0] for output in self._by_output}
+        for name in _walk(self.results, _OTHER | own):
             if os.path.splitext(name)[1] in RESULT_SUFFIXES:
                 yield name
 
@@ -261,13 +331,20 @@ def recorded(
         wildcards=dict(wildcards or {}),
         # What is not JSON is told by its text: a finished job does not fail for its record.
         params=json.loads(json.dumps(dict(params or {}), default=str)),
-        inputs={known.name(one): _input_sha256(Path(one), known) for one in inputs},
+        inputs={known.name(one): known.taken_up(Path(one)) for one in inputs},
         outputs=[known.name(one) for one in outputs],
         started=started.isoformat(timespec="milliseconds"),
     )
     known.save_dates()
-    write_text(path, record.model_dump_json(indent=1))
-    yield
+    write_text(path, _signed(record))
+    _taken_up.update(os.path.abspath(one) for one in inputs)
+    try:
+        yield
+    except OSError as error:
+        check_full_disk(error, Path(str(error.filename or results)))
+        raise
+    finally:
+        _taken_up.clear()
     finished = datetime.now(UTC)
     files = {}
     for output in record.outputs:
@@ -283,28 +360,54 @@ def recorded(
         "files": files,
         **provenance(),
     }
-    write_text(path, record.model_copy(update=changes).model_dump_json(indent=1))
+    write_text(path, _signed(record.model_copy(update=changes)))
 
 
-def known_sha256(path: Path) -> str | None:
-    """Return the SHA-256 that a file in a results folder has by its record, without reading it.
+def _text_of(path: str) -> tuple[bytes, int]:
+    """Return a record's text, which a process reads once, and when it was written."""
+    stat = os.stat(path)
+    version = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    if _texts.get(path, (None,))[0] != version:
+        with open(path, "rb") as file:
+            _texts[path] = version, file.read()
+    return _texts[path][1], stat.st_mtime_ns
 
-    None, if there is no record of it, or it has another size or modification time.
+
+def _signed(record: Record) -> str:
+    """Return the text of a record with its own SHA-256."""
+    text = record.model_copy(update={"record_sha256": _NO_SHA256}).model_dump_json(indent=1)
+    return text.replace(_NO_SHA256, hashlib.sha256(text.encode()).hexdigest(), 1)
+
+
+def is_proven(path: Path) -> bool:
+    """Return whether a finished job made a result, all of which is compared with its record.
+
+    Raises
+    ------
+    InputError
+        Naming the file of it that is not as the job left it.
     """
+    path = Path(path)
+    if os.path.abspath(path) in _taken_up:
+        return True
     results = next((folder for folder in path.parents if (folder / JOBS).is_dir()), None)
     if results is None:
-        return None
+        return False
+    if os.path.relpath(path, results).split(os.sep)[0] in _OTHER:
+        return False
     records = Records(results, about=[path])
-    name, stat = records.name(path), path.stat()
-    record = records.of(name)
-    content = None if record is None else record.files.get(name)
-    if content is None or (stat.st_size, stat.st_mtime_ns) != (content.size, content.mtime_ns):
-        return None
-    return content.sha256
+    record = records.of(records.name(path))
+    if record is None:
+        records.read_all()
+        record = records.of(records.name(path))
+    if record is None or record.finished is None:
+        return False
+    records.taken_up(path)
+    return True
 
 
-def check_results_folder(results: Path, skip: Iterable[str] = ()) -> None:
-    """Check that results can be written, and that those there were made by this code.
+def check_results_folder(results: Path) -> Records:
+    """Check that results can be written and those there were made by this code; return records.
 
     Raises
     ------
@@ -317,7 +420,8 @@ def check_results_folder(results: Path, skip: Iterable[str] = ()) -> None:
         raise InputError(
             f"{results}: the results folder must be writable, found a {kind}: {folder}"
         )
-    unproven = Records(results).unproven(skip)
+    records = Records(results)
+    unproven = records.unproven()
     if unproven:
         names = "\n  ".join(map(str, unproven[:10]))
         more = f"\n  and {len(unproven) - 10} more" if len(unproven) > 10 else ""
@@ -325,6 +429,7 @@ def check_results_folder(results: Path, skip: Iterable[str] = ()) -> None:
             f"{results}: expected only files made by this workflow, found some that no job made or "
             f"that were changed since; delete them or move them elsewhere:\n  {names}{more}"
         )
+    return records
 
 
 def _peak_memory_mb() -> int:
@@ -345,15 +450,3 @@ def _walk(folder: Path, skip: Container[str] = ()) -> Iterator[str]:
         for name in sorted(names):
             if not name.startswith("."):
                 yield f"{below}/{name}" if below else name
-
-
-def _input_sha256(path: Path, known: Records) -> str | None:
-    if known.name(path).startswith(".."):
-        return sha256(path) if path.is_file() else None
-    found = known.sha256(known.name(path))
-    if found is None:
-        raise InputError(
-            f"{path}: expected a result as its job made it, found none, a changed one or one whose "
-            "job was interrupted; delete it to have it made again"
-        )
-    return found

@@ -1,4 +1,12 @@
-"""Names of what a run's folder holds; `dansm.training.trainer` says when."""
+"""What a run's folder holds; `dansm.training.trainer` says when."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, Field
+
+from dansm.config import RunSettings
+from dansm.io.files import read_model
+from dansm.io.records import is_proven
 
 MODEL = "model.safetensors"
 RUN = "run.json"
@@ -6,3 +14,32 @@ STATS = "stats.jsonl"
 SNAPSHOTS = "snapshots"
 TRAINING = "training"
 STATE = "state.pt"
+
+
+class Snapshot(BaseModel):
+    """Weights of a moment of a training; ``file`` is below the run's `SNAPSHOTS`."""
+
+    file: str
+    images_seen: int
+    sha256: str
+
+
+class Run(BaseModel):
+    """What ``run.json`` says of a finished run, as far as others ask for it."""
+
+    name: str
+    settings: RunSettings
+    snapshots: list[Snapshot] = Field(min_length=1)
+    model_sha256: str
+
+
+def read_run(folder: Path) -> Run:
+    """Return what a finished run is.
+
+    Raises
+    ------
+    InputError
+        If its `RUN` is missing, not valid, or not as the job that made it left it.
+    """
+    is_proven(folder / RUN)
+    return read_model(folder / RUN, Run)

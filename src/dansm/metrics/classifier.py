@@ -11,6 +11,7 @@ from dansm.config import Classifier
 from dansm.data.store import Store
 from dansm.errors import InputError
 from dansm.io.files import write_json
+from dansm.io.records import is_proven
 from dansm.models.weights import load_weights, save_weights
 from dansm.randomness import generator, stream_seed
 
@@ -102,6 +103,7 @@ def load_classifier(
         If its weights are missing, damaged or of other settings.
     """
     model = DigitClassifier(settings, shape)
+    is_proven(path / WEIGHTS)
     load_weights(path / WEIGHTS, model, _description(settings))
     return model.eval().requires_grad_(False)
 

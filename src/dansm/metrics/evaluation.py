@@ -16,10 +16,10 @@ from dansm.config import RunSettings, Sampling
 from dansm.data.store import Store
 from dansm.errors import InputError
 from dansm.io.arrays import write_arrays
-from dansm.io.files import read_json, sha256, write_json
+from dansm.io.files import sha256, write_json
 from dansm.io.notes import append_note, read_notes
 from dansm.io.provenance import provenance
-from dansm.io.run_folder import RUN, SNAPSHOTS
+from dansm.io.run_folder import RUN, SNAPSHOTS, read_run
 from dansm.io.tables import DISTANCE_COLUMNS, run_columns, write_table
 from dansm.metrics.distances import measure
 from dansm.metrics.extractors import Extractor, Features
@@ -233,13 +233,14 @@ class RunEvaluator:
 
 
 def _checked_snapshots(folder: Path, name: str, settings: RunSettings) -> list[dict[str, Any]]:
-    found = read_json(folder / RUN)
-    if (found.get("name"), found.get("settings")) != (name, settings.plain()):
+    run = read_run(folder)
+    if (run.name, run.settings) != (name, settings):
         raise InputError(
             f"{folder / RUN}: expected the run {name}, {settings.canonical_json()}, found "
-            f"{found.get('name')}, {json.dumps(found.get('settings'), sort_keys=True)}"
+            f"{run.name}, {run.settings.canonical_json()}"
         )
-    for snapshot in found["snapshots"]:
+    snapshots = [snapshot.model_dump() for snapshot in run.snapshots]
+    for snapshot in snapshots:
         path = folder / SNAPSHOTS / snapshot["file"]
         if not path.is_file():
             raise InputError(f"{path}: expected the snapshot named in {RUN}, found no file")
@@ -249,4 +250,4 @@ def _checked_snapshots(folder: Path, name: str, settings: RunSettings) -> list[d
                 f"{path}: expected sha256 {snapshot['sha256']} as in {RUN}, found {checksum} "
                 f"({path.stat().st_size} bytes)"
             )
-    return found["snapshots"]
+    return snapshots

@@ -11,13 +11,13 @@ import shutil
 import tempfile
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError
+from pydantic import BaseModel
 from torch import Tensor
 from tqdm import tqdm
 
@@ -25,8 +25,8 @@ from dansm.config import PretrainedAutoencoder, Shape, TrainedAutoencoder
 from dansm.data.latents import Posterior, check_latents
 from dansm.data.store import Store
 from dansm.errors import InputError
-from dansm.io.files import atomic_path, publish, read_json, sha256, write_json
-from dansm.io.records import known_sha256
+from dansm.io.files import atomic_path, publish, read_json, read_model, sha256, write_json
+from dansm.io.records import is_proven
 from dansm.randomness import generator, stream_seed
 
 REPORT = "report.json"
@@ -257,16 +257,18 @@ class Codec:
         if not folder:
             return cls(None, {}, device)
         folder = Path(folder)
+        is_proven(folder)
         config = _read_config(folder / _CONFIG)
-        report = read_json(folder / REPORT)
+        report = read_model(folder / REPORT, _Report)
         kind = _CLASSES[config["_class_name"]]
         try:
             model, loaded = kind.from_pretrained(
                 folder, use_safetensors=True, output_loading_info=True
             )
-        except (OSError, ValueError) as error:
+        except Exception as error:  # what diffusers says of a configuration has no common type
             raise InputError(
-                f"{folder}: expected the weights of an {kind.__name__}, found {error}"
+                f"{folder}: expected the weights of an {kind.__name__}, found "
+                f"{' '.join(str(error).split())}"
             ) from error
         # diffusers would go on with random weights for those that it does not find.
         strange = [name for names in loaded.values() for name in names]
@@ -279,12 +281,12 @@ class Codec:
         if bad:
             raise InputError(f"{folder / _WEIGHTS}: expected finite weights, found NaN in {bad[0]}")
         description = {
-            "source": report["source"],
+            "source": report.source,
             "class": kind.__name__,
-            "weights_sha256": known_sha256(folder / _WEIGHTS) or sha256(folder / _WEIGHTS),
+            "weights_sha256": sha256(folder / _WEIGHTS),
             "scaling_factor": config["scaling_factor"],
             "shift_factor": config.get("shift_factor") or 0.0,
-            "mixed_precision": report["mixed_precision"],
+            "mixed_precision": report.mixed_precision,
         }
         return cls(model, description, device)
 
@@ -341,11 +343,16 @@ def _find(settings: PretrainedAutoencoder, source: str, name: str) -> Path:
     where = {"subfolder": settings.subfolder, "revision": settings.revision}
     try:
         return Path(hf_hub_download(settings.name, name, **where))
-    except (OSError, ValueError, EntryNotFoundError) as error:
+    except Exception as error:  # the hub's client raises what its own client for HTTP does
         raise InputError(
             f"{source}: expected {name} on the hub or in its cache, found "
             f"{' '.join(str(error).split())}"
         ) from error
+
+
+class _Report(BaseModel):
+    source: str
+    mixed_precision: Literal["no", "fp16", "bf16"]
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -355,6 +362,10 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: expected the configuration of {' or '.join(_CLASSES)}, found {found}"
         )
+    for key, least in (("scaling_factor", 0), ("shift_factor", -math.inf)):
+        value = config.get(key)
+        if value is not None and not (isinstance(value, int | float) and least < value < math.inf):
+            raise InputError(f"{path}: {key}: expected a number above {least}, found {value}")
     return config
 
 
@@ -380,8 +391,9 @@ def _small_autoencoder(shape: Shape, channels: tuple[int, ...], latents: int) ->
 
 def _save(model: AutoencoderKL, path: Path, report: dict[str, Any], scaling_factor: float) -> None:
     model.register_to_config(scaling_factor=scaling_factor)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    path.mkdir(parents=True, exist_ok=True)
+    # In the output and hidden, so that a kill leaves nothing that counts as a result.
+    with tempfile.TemporaryDirectory(dir=path, prefix=".") as folder:
         model.save_pretrained(folder)
         for file in sorted(Path(folder).iterdir()):
             publish(file, path / file.name)

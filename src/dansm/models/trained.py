@@ -6,7 +6,9 @@ import torch
 from torch import nn
 
 from dansm.config import RunSettings
-from dansm.io.run_folder import MODEL
+from dansm.errors import InputError
+from dansm.io.files import sha256
+from dansm.io.run_folder import MODEL, RUN, read_run
 from dansm.models.networks import make_network
 from dansm.models.weights import load_weights
 
@@ -35,10 +37,13 @@ def load_model(
     Raises
     ------
     InputError
-        If its weights are missing, cut short or those of another run.
+        If its weights are missing, altered or those of another run.
     """
+    path, expected_sha256 = Path(folder) / MODEL, read_run(Path(folder)).model_sha256
+    if path.is_file() and (found := sha256(path)) != expected_sha256:
+        raise InputError(f"{path}: expected sha256 {expected_sha256} as in {RUN}, found {found}")
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = make_network(settings.network, settings.shape).to(device).eval()
     expected = snapshot_description(settings, settings.steps * settings.batch_size)
-    load_weights(Path(folder) / MODEL, network, expected)
+    load_weights(path, network, expected)
     return network

@@ -37,11 +37,11 @@ def load_weights(path: Path, network: torch.nn.Module, expected: dict[str, objec
     path = Path(path)
     try:
         with safe_open(path, framework="pt") as file:
-            description = json.loads((file.metadata() or {}).get("dansm", "{}"))
+            description = dict(json.loads((file.metadata() or {}).get("dansm", "{}")))
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError as error:
         raise InputError(f"{path}: expected network weights, found no file") from error
-    except SafetensorError as error:
+    except (SafetensorError, OSError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: expected a complete safetensors file, found {path.stat().st_size} bytes "
             f"that are not one ({error})"

@@ -16,6 +16,7 @@ from torch import Tensor
 from dansm.couplings import make_coupling
 from dansm.errors import InputError
 from dansm.geometry import nearest_in_batch, path_length, path_separation
+from dansm.io.arrays import read_arrays
 from dansm.io.tables import PATH_COLUMNS, write_table
 from dansm.randomness import generator, image_noises, stream_seed
 
@@ -101,17 +102,14 @@ def read_pairs(path: Path) -> PairDraws:
     InputError
         If the file or one of its arrays is missing, or they are not those of pairs.
     """
+    arrays = read_arrays(path, what="noise-sample pairs")
     names = ["samples", "generated", "match_sizes", "seed"]
-    try:
-        with np.load(path) as file:
-            if sorted(file) != sorted(names):
-                raise InputError(f"{path}: expected arrays {names}, found {sorted(file)}")
-            samples, generated, match_sizes, seed = (file[name] for name in names)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: expected noise-sample pairs, found no file") from error
-    if samples.ndim != 5 or samples.dtype != np.float32 or not np.isfinite(samples).all():
+    if sorted(arrays) != sorted(names):
+        raise InputError(f"{path}: expected arrays {names}, found {sorted(arrays)}")
+    samples, generated, match_sizes, seed = (arrays[name] for name in names)
+    if samples.ndim != 5 or samples.dtype != np.float32:
         raise InputError(
-            f"{path}: expected finite samples of shape (draws, n, channels, height, width) in "
+            f"{path}: expected samples of shape (draws, n, channels, height, width) in "
             f"float32, found shape {samples.shape} in {samples.dtype}"
         )
     sizes = tuple(match_sizes.tolist())

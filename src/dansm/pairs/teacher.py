@@ -11,7 +11,6 @@ from dansm.couplings.registry import Pick
 from dansm.data.pair_store import Trajectories, write_pairs
 from dansm.errors import InputError
 from dansm.io.files import sha256
-from dansm.io.records import known_sha256
 from dansm.io.run_folder import MODEL
 from dansm.models.trained import load_model
 from dansm.processes.grids import sampling_times
@@ -94,14 +93,14 @@ def make_pairs(
             samples, nfe = solver.sample(predict, noise, steps)
         return Trajectories(torch.stack([*points, samples.cpu()], dim=1), nfe)
 
-    weights = folder / MODEL
     write_pairs(
         path,
         work,
         make,
         {
             "teacher": settings.plain(),
-            "model_sha256": known_sha256(weights) or sha256(weights),
+            "run": Path(folder).parent.name,
+            "model_sha256": sha256(folder / MODEL),
             "sampler": sampler.plain,
             "steps": steps,
             "count": count,

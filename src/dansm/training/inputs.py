@@ -10,6 +10,7 @@ from dansm.couplings import Coupling, Potentials, fit_potentials, make_coupling
 from dansm.data.pair_store import PairStore
 from dansm.data.store import Store
 from dansm.errors import InputError
+from dansm.io.records import is_proven
 
 
 def coupling_inputs(
@@ -40,6 +41,7 @@ def coupling_inputs(
     elif "samples" in needs:
         found["samples"] = store.batch(np.arange(len(store)))
     if "potentials" in needs:
+        is_proven(potentials)
         try:
             found["potentials"] = Potentials.load(potentials, found["samples"], **pick.options)
         except ValueError as error:

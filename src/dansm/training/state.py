@@ -1,5 +1,7 @@
 """The rolling state, from which an interrupted training continues."""
 
+import hashlib
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -7,8 +9,10 @@ from typing import Any
 import torch
 
 from dansm.errors import InputError
-from dansm.io.files import atomic_path
+from dansm.io.files import atomic_path, sha256
 
+_DIGEST_BYTES = 32  # SHA-256 of all before, at the end of the file
+_PIECE_BYTES = 2**24
 _SAVING_SHARE = 0.02  # of the time, at most, goes into saving
 
 
@@ -35,7 +39,12 @@ class RollingState:
         """Replace the file, atomically."""
         started = time.perf_counter()
         with atomic_path(self.path) as partial:
-            torch.save(content, partial)
+            with open(partial, "wb") as file:
+                torch.save(content, file)
+            # At the file's end, which PyTorch does not read.
+            digest = bytes.fromhex(sha256(partial))
+            with open(partial, "ab") as file:
+                file.write(digest)
         now = time.perf_counter()
         self._due = now + max(self._seconds, (now - started) / _SAVING_SHARE)
 
@@ -45,14 +54,21 @@ class RollingState:
         Raises
         ------
         InputError
-            If the file cannot be read.
+            If the file is not as it was saved, or cannot be read.
         """
         if not self.path.exists():
             return None
         try:
+            with open(self.path, "rb") as file:
+                end = os.fstat(file.fileno()).st_size - _DIGEST_BYTES
+                digest = hashlib.sha256()
+                while piece := file.read(min(_PIECE_BYTES, max(0, end - file.tell()))):
+                    digest.update(piece)
+                if file.read() != digest.digest():
+                    raise ValueError("its sha256 is another")
             return torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception as error:
             raise InputError(
-                f"{self.path}: expected a training state, found {self.path.stat().st_size} bytes "
-                f"that cannot be read ({error}); delete the file to train from the start"
+                f"{self.path}: expected a training state, found one that was changed or cut since "
+                f"it was saved ({error}); delete the file to train from the start"
             ) from error

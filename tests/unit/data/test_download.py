@@ -1,5 +1,7 @@
 """Downloads from a real HTTP server on this machine."""
 
+import errno
+import gzip
 import hashlib
 import json
 import os
@@ -320,7 +322,7 @@ def test_a_local_mirror_is_copied(tmp_path, target):
     none, there = f"file:{tmp_path}/none/data.bin", mirror.as_uri()
     assert "%20" in there and quickly(target, [none, there])["address"] == there
     assert target.read_bytes() == CONTENT and mirror.exists()
-    with pytest.raises(InputError, match=f"{none}: no such file"):
+    with pytest.raises(InputError, match=f"{none}: No such file"):
         quickly(tmp_path / "another", [none])
 
 
@@ -355,3 +357,119 @@ def test_what_a_site_has_is_taken_as_it_is(server, target, tmp_path, capsys):
     unpacked.write_text("content")
     assert provide(target, [address], MD5, unpacked) == {"path": str(unpacked)}
     assert len(server.requests) == 1
+
+
+PAGES = {
+    "a page": b"<html>log in</html>",
+    "nothing": b"",
+    "an encoded archive": gzip.compress(b"PK\3\4" + CONTENT),
+}
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+@pytest.mark.parametrize("checksum", [True, False])
+def test_a_page_in_place_of_an_archive_leads_to_the_next_address(
+    file_server, tmp_path, page, checksum
+):
+    whole = b"PK\3\4" + CONTENT
+    file_server.files = {"/a/d.zip": page, "/b/d.zip": whole}
+    addresses = [file_server.address("a/d.zip"), file_server.address("b/d.zip")]
+    digest = f"md5:{hashlib.md5(whole).hexdigest()}" if checksum else None
+    assert quickly(tmp_path / "d.zip", addresses, digest)["address"] == addresses[1]
+    assert (tmp_path / "d.zip").read_bytes() == whole
+    with pytest.raises(InputError, match=r"expected a \.zip file, found (one that|an empty)"):
+        quickly(tmp_path / "e" / "d.zip", addresses[:1], digest)
+    assert left(tmp_path / "e" / "d.zip") == []
+    # One that has been stored is found again, whether it is ours or the site's.
+    (tmp_path / "d.zip").write_bytes(page)
+    expected = rf"^{tmp_path}/d\.zip: expected a \.zip file, found .*; delete it"
+    with pytest.raises(InputError, match=expected):
+        quickly(tmp_path / "d.zip", addresses, digest)
+    with pytest.raises(InputError, match=expected):
+        provide(tmp_path / "d.zip", addresses, digest, tmp_path / "unpacked")
+
+
+@pytest.mark.parametrize("what", ["closed", "a folder", "a pipe", "a loop", "a file below a file"])
+def test_a_mirror_that_cannot_be_read_leads_to_the_next(tmp_path, target, what, monkeypatch):
+    bad, good = tmp_path / "bad" / "data.bin", tmp_path / "good" / "data.bin"
+    for path in (bad, good):
+        path.parent.mkdir()
+    good.write_bytes(CONTENT)
+    if what == "closed":
+        bad.write_bytes(CONTENT)
+        forbid(monkeypatch, bad)
+    elif what == "a folder":
+        bad.mkdir()
+    elif what == "a pipe":
+        os.mkfifo(bad)
+    elif what == "a loop":
+        bad.symlink_to(bad)
+    else:
+        bad.write_bytes(b"")
+        bad = bad / "data.bin"
+    addresses = [f"file:{bad}", f"file:{good}"]
+    assert quickly(target, addresses)["address"] == addresses[1]
+    target.unlink()
+    reason = "Permission denied" if what == "closed" else ""
+    with pytest.raises(InputError, match=f"{target}: cannot be downloaded; file:{bad}: {reason}"):
+        quickly(target, addresses[:1])
+
+
+def forbid(monkeypatch, path):
+    """Close a file, to root too."""
+    path.chmod(0)
+    whole = Path.stat
+
+    def stat(self, **options):
+        if self == path:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return whole(self, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+
+
+@pytest.mark.parametrize(
+    ("note", "length"),
+    [
+        ("[1]", None),
+        ("null", None),
+        ('{"address": 3, "size": "x", "version": []}', None),
+        ("[" * 10**5, None),
+        (None, "abc"),
+        (None, "9" * 5000),
+        (None, "-5"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_notes_and_lengths_without_sense_do_no_harm(server, target, note, length):
+    target.parent.mkdir()
+    if note is not None:
+        target.with_name(".data.bin.partial").write_bytes(CONTENT[:100])
+        target.with_name(".data.bin.partial.json").write_text(note)
+    else:
+        server.faults.append("no length")
+        server.extra_headers["Content-Length"] = length
+    quickly(target, [server.address("data.bin")])
+    assert target.read_bytes() == CONTENT and left(target) == ["data.bin"]
+
+
+@pytest.mark.parametrize("checksum", ["crc99:1", "md5", "sha256:xyz", "shake_128:00"])
+def test_a_checksum_without_sense_is_named(target, checksum):
+    with pytest.raises(InputError, match=rf"^{target}: expected a checksum md5:… .* {checksum}$"):
+        download(target, [], checksum)
+
+
+@pytest.mark.parametrize("name", ["data.bin", ".data.bin.partial", ".data.bin.partial.json"])
+def test_a_folder_of_that_name_is_one_line(server, target, name):
+    target.with_name(name).mkdir(parents=True)
+    with pytest.raises(InputError, match=f"^{target}: ") as caught:
+        quickly(target, [server.address("data.bin")])
+    assert "folder" in str(caught.value) or "directory" in str(caught.value).lower()
+    assert target.with_name(name).is_dir()
+
+
+@pytest.mark.parametrize("address", ["data.bin", "ftp://x/data.bin", "https://"])
+def test_addresses_without_sense_are_not_asked_again(target, address):
+    with pytest.raises(InputError, match=f"cannot be downloaded; {address}: ") as caught:
+        download(target, [address], MD5, pause=60)
+    assert "attempt" not in str(caught.value)

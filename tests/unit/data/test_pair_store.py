@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -139,6 +140,46 @@ def test_batches_of_other_pairs_are_not_used(tmp_path):
         write(tmp_path, make=stopping, steps=4)
     assert (tmp_path / "work" / "array-00000.npy").exists()
     assert torch.equal(write(tmp_path, steps=3).noise, points_of(range(10))[:, 0])
+
+
+@pytest.mark.parametrize("name", ["array-00000.npy", "nfe-00001.npy", "00000.sha256"])
+def test_a_finished_batch_that_was_changed_is_made_again(tmp_path, capsys, name):
+    class Stopped(Exception):  # noqa: N818
+        pass
+
+    asked = []
+
+    def make(pairs):
+        asked.append(pairs.start)
+        if pairs.start == 8 and len(asked) == 3:
+            raise Stopped
+        return Trajectories(points_of(pairs), 1)
+
+    with pytest.raises(Stopped):
+        write(tmp_path, make=make)
+    path = tmp_path / "work" / name
+    stat, content = path.stat(), bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert torch.equal(write(tmp_path, make=make).points, points_of(range(10)))
+    assert asked[3:] == [4 if "00001" in name else 0, 8]
+    assert "was changed, it is made again" in capsys.readouterr().out
+
+
+def test_pairs_of_another_teacher_or_sampler_are_refused(tmp_path):
+    identity = {"teacher": TEACHER, "run": "vanilla", "steps": 3, "count": 10, "states": 0}
+    folder = tmp_path / "rk45-3-10"
+    write_pairs(folder, tmp_path / "work", lambda p: Trajectories(points_of(p), 1), identity, [], 4)
+    open_pairs(folder).check(student())
+    other = make_settings(
+        coupling={"teacher_pairs": {"teacher": "dansm", "sampler": "rk45", "count": 10, "steps": 3}}
+    )
+    with pytest.raises(InputError, match=r"pairs of teacher dansm as .* say, found vanilla"):
+        open_pairs(folder).check(other)
+    folder.rename(tmp_path / "heun-3-10")
+    with pytest.raises(InputError, match=r"pairs of sampler heun-3-10 as .* say, found rk45-3-10"):
+        open_pairs(tmp_path / "heun-3-10").check(student())
 
 
 def test_pairs_that_are_not_finite_are_refused(tmp_path):

@@ -1,12 +1,18 @@
+import errno
 import hashlib
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import threading
 
+import numpy as np
+import pandas as pd
 import pytest
+import torch
+from safetensors import SafetensorError
 
 from dansm.errors import InputError
 from dansm.io.files import (
@@ -163,3 +169,111 @@ def test_free_space_is_compared_with_the_disks(tmp_path, monkeypatch):
         f"{tmp_path / 'f'}: expected 3.50 GiB of free disk for it, "
         f"found 3.00 GiB on that of {tmp_path}"
     )
+
+
+def test_what_a_link_leads_to_is_written_and_the_link_stays(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "t.csv").write_text("old")
+    (tmp_path / "link.csv").symlink_to("there/t.csv")
+    (tmp_path / "loose.csv").symlink_to("there/new.csv")
+    for name in ("link.csv", "loose.csv"):
+        write_text(tmp_path / name, "new")
+        assert (tmp_path / name).is_symlink() and (tmp_path / name).read_text() == "new"
+    assert everything(tmp_path) == ["link.csv", "loose.csv", "there/new.csv", "there/t.csv"]
+
+
+def make_device(path):
+    try:
+        os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 3))  # what /dev/null is
+    except PermissionError:
+        pytest.skip("only root makes devices")
+
+
+@pytest.mark.parametrize(
+    ("make", "found"),
+    [
+        (lambda path: path.mkdir(), "a folder"),
+        (os.mkfifo, "a device or pipe"),
+        (lambda path: (os.mkfifo(f"{path}.pipe"), path.symlink_to(f"{path}.pipe")), "a device"),
+        (lambda path: path.symlink_to("."), "a folder"),
+        (make_device, "a device or pipe"),
+    ],
+    ids=["folder", "pipe", "link to a pipe", "link to a folder", "device"],
+)
+def test_what_is_no_file_is_not_replaced(tmp_path, make, found):
+    path = tmp_path / "t.csv"
+    make(path)
+    kind = stat.S_IFMT(path.lstat().st_mode)
+    with pytest.raises(InputError, match=f"^{tmp_path}.*: expected the name") as caught:
+        write_text(path, "new")
+    assert f"expected the name of a file to write, found {found}" in str(caught.value)
+    assert stat.S_IFMT(path.lstat().st_mode) == kind
+    assert not any(one.is_file() for one in tmp_path.iterdir())
+
+
+def test_a_name_too_long_is_one_line(tmp_path):
+    with pytest.raises(InputError, match="File name too long"):
+        write_text(tmp_path / ("x" * 300), "new")
+
+
+def full(kind):
+    """Raise what safetensors does, which replaces a device by a file when it writes to one."""
+    raise kind("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+def fill(writer):
+    """Write to a disk that is full."""
+    with open("/dev/full", "wb") as file:
+        writer(file)
+
+
+@pytest.mark.parametrize(
+    "writer",
+    [
+        lambda file: file.write(b"x" * 10**6),
+        lambda file: torch.save({"a": torch.zeros(10**5)}, file),
+        lambda file: np.save(file, np.zeros(10**5)),
+        lambda file: np.savez(file, a=np.zeros(10**5)),
+        lambda file: full(SafetensorError),
+        lambda file: pd.DataFrame({"a": range(10**5)}).to_csv(file),
+    ],
+    ids=["file", "torch", "npy", "npz", "safetensors", "csv"],
+)
+def test_a_full_disk_is_one_line_with_its_name(tmp_path, writer):
+    path = tmp_path / "t"
+    with (
+        pytest.raises(InputError, match=rf"^{path}: expected room on the disk /\S*, found none"),
+        atomic_path(path),
+    ):
+        fill(writer)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_where_files_cannot_be_locked_the_work_goes_on(tmp_path, monkeypatch, capsys, number):
+    def no_locks(file, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("dansm.io.files.fcntl.flock", no_locks)
+    with locked(tmp_path / "f"):
+        (tmp_path / "f").write_text("done")
+    expected = f"f.lock: no protection against a second job ({os.strerror(number)})"
+    assert expected in capsys.readouterr().out
+
+
+def test_a_lock_that_another_has_can_be_refused(tmp_path):
+    found = f"^{tmp_path}/f: expected no other job to be making it, found process {os.getpid()} on"
+    with (
+        locked(tmp_path / "f"),
+        pytest.raises(InputError, match=found),
+        locked(tmp_path / "f", wait=False),
+    ):
+        pytest.fail("the block must not run")
+
+
+@pytest.mark.parametrize("content", ["[" * 10**5, "{", "\udcff", "nul"])
+def test_what_is_no_json_is_named(tmp_path, content):
+    path = tmp_path / "f.json"
+    path.write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(InputError, match=f"^{path}: expected valid JSON, found"):
+        read_json(path)

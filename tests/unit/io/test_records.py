@@ -1,12 +1,15 @@
 """The records of jobs: what they prove, what they refuse, and how cheaply."""
 
+import errno
 import hashlib
 import json
 import os
+import random
 import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ import pytest
 from dansm.errors import InputError
 from dansm.io import records as module
 from dansm.io.files import sha256, write_json, write_text
-from dansm.io.records import JOBS, Records, check_results_folder, known_sha256, recorded
+from dansm.io.records import JOBS, Records, check_results_folder, is_proven, recorded
 
 
 @pytest.fixture
@@ -86,7 +89,15 @@ def test_only_some_places_hold_no_results(results):
     # A dataset may be called like a place.
     write_text(results / "runs" / "training" / "png" / "seed0" / "run.json", "{}")
     assert Records(results).unproven() == [results / "runs/training/png/seed0/run.json"]
-    assert Records(results).unproven(skip={"runs"}) == []
+
+
+@pytest.mark.parametrize("name", ["jobs", "training", "encoding", "reference", "png", "smoke"])
+def test_a_dataset_may_be_called_like_a_place_and_is_checked(results, name):
+    with recorded(results, "build", name, [results / "data" / name]):
+        write_text(results / "data" / name / "array.npy", "array")
+    write_text(results / "data" / name / "more.npy", "mine")
+    write_text(results / "data" / "digits" / "more.npy", "mine")
+    assert {path.parent.name for path in Records(results).unproven()} == {name, "digits"}
 
 
 @pytest.mark.parametrize("text", ["value\n1.4\n", "value\n1.45\n"], ids=["same size", "longer"])
@@ -168,19 +179,87 @@ def test_a_changed_input_stops_a_job(results, change):
     path = results / "data" / "digits" / "array.npy"
     path.unlink() if change == "remove" else path.write_text("other")
     with (
-        pytest.raises(InputError, match=r"results/data/digits: expected a result as its job"),
+        pytest.raises(
+            InputError, match=r"results/data/digits/array.npy: expected a result as its job"
+        ),
         recorded(results, "train", "x", ["results/x.csv"], inputs=["results/data/digits"]),
     ):
         pytest.fail("the job must not begin")
 
 
-def test_a_digest_is_known_while_size_and_time_are_those_recorded(results):
-    path = results / "data" / "digits" / "array.npy"
-    assert known_sha256(path) == known_sha256(path.absolute()) == sha256(path)
-    os.utime(path)
-    assert known_sha256(path) is None
+@pytest.mark.parametrize("dated", [True, False], ids=["new date", "date kept"])
+@pytest.mark.parametrize("place", [0, -1])
+def test_one_flipped_bit_of_an_input_stops_a_job(results, dated, place):
+    path = results / "data" / "digits" / "parts" / "labels.npy"
+    stat, content = path.stat(), bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    if not dated:
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    with (
+        pytest.raises(InputError, match=f"^{path}: expected a result as its job made it"),
+        recorded(results, "train", "x", ["results/x.csv"], inputs=["results/data/digits"]),
+    ):
+        pytest.fail("the job must not begin")
+    with pytest.raises(InputError, match=f"^{path}: expected a result as its job made it"):
+        is_proven(results / "data" / "digits")
+
+
+def test_what_is_of_no_finished_job_is_left_to_its_reader(results, tmp_path):
+    assert is_proven(results / "fid.csv") and is_proven((results / "data" / "digits").absolute())
     write_text(results / "placed.csv", "x")
-    assert known_sha256(results / "placed.csv") is None
+    write_text(tmp_path / "beside.csv", "x")
+    assert not is_proven(results / "placed.csv") and not is_proven(tmp_path / "beside.csv")
+    with recorded(results, "collect", "digits", ["results/fid.csv"]):
+        assert not is_proven(results / "fid.csv")
+
+
+def test_a_file_is_read_once_until_it_changes(tmp_path, monkeypatch):
+    path = tmp_path / "f"
+    path.write_text("1")
+    long_ago = time.time_ns() + 10**10
+    monkeypatch.setattr("dansm.io.files.time.time_ns", lambda: long_ago)
+    assert sha256(path) == hashlib.sha256(b"1").hexdigest()
+    reads = []
+    digest = hashlib.file_digest
+    monkeypatch.setattr(
+        "dansm.io.files.hashlib.file_digest", lambda *a: reads.append(1) or digest(*a)
+    )
+    assert sha256(path) == hashlib.sha256(b"1").hexdigest() and not reads
+    time.sleep(0.02)
+    path.write_text("2")
+    os.utime(path, ns=(0, 0))
+    assert sha256(path) == hashlib.sha256(b"2").hexdigest() and reads
+
+
+def test_one_flipped_bit_of_a_record_is_refused(results):
+    path = results / JOBS / "collect" / "digits.json"
+    whole, draws = path.read_bytes(), random.Random(0)
+    for _ in range(150):
+        damaged = bytearray(whole)
+        damaged[draws.randrange(len(whole))] ^= 1 << draws.randrange(8)
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=f"^{path}: ") as caught:
+            Records(results)
+        assert "\n" not in str(caught.value)
+    path.write_bytes(whole)
+    assert Records(results).unproven() == []
+
+
+def test_a_record_of_before_still_counts(results):
+    path = results / JOBS / "collect" / "digits.json"
+    content = json.loads(path.read_text())
+    del content["record_sha256"]
+    path.write_text(json.dumps(content))
+    assert Records(results).unproven() == []
+
+
+def test_a_full_disk_is_one_line_whoever_meets_it(results):
+    with (
+        pytest.raises(InputError, match=r"x\.log: expected room on the disk /.*No space left"),
+        recorded(results, "train", "x", ["results/x.csv"]),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x.log")
 
 
 def test_verify_names_what_is_altered_missing_and_unrecorded(results, capsys):

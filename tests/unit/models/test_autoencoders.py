@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from dansm.config import PretrainedAutoencoder, TrainedAutoencoder
 from dansm.errors import InputError
-from dansm.io.files import read_json
+from dansm.io.files import read_json, write_text
+from dansm.io.records import recorded
 from dansm.models.autoencoders import (
     Codec,
     fetch_autoencoder,
@@ -174,6 +175,49 @@ def test_weights_that_do_not_fit_are_named(trained, change, message):
     with pytest.raises(InputError, match=message) as caught:
         load(trained[2])
     assert str(trained[2] / WEIGHTS) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scaling_factor": 0},
+        {"scaling_factor": float("nan")},
+        {"scaling_factor": -1.0},
+        {"scaling_factor": "1"},
+        {"shift_factor": float("inf")},
+        {"norm_num_groups": "four"},
+        {"norm_num_groups": 3},
+        {"latent_channels": 5},
+        {"block_out_channels": None},
+    ],
+    ids=str,
+)
+def test_a_configuration_that_cannot_be_is_refused_in_one_line(trained, changes):
+    change_config(trained[2], **changes)
+    with pytest.raises(InputError, match=f"^{trained[2]}") as caught:
+        load(trained[2])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["null", "[]", '{"source": 1}', '{"source": "x"}'])
+def test_a_report_that_is_wrong_is_named(trained, content):
+    write_text(trained[2] / "report.json", content)
+    with pytest.raises(InputError, match=f"^{trained[2] / 'report.json'}: "):
+        load(trained[2])
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, "config.json", "report.json"])
+def test_a_flipped_bit_of_a_recorded_autoencoder_is_refused(tmp_path, name):
+    folder = tmp_path / "models" / "toy" / "vae"
+    with recorded(tmp_path, "make_smoke_autoencoder", "toy", [folder]):
+        write_random_autoencoder((3, 16, 16), (4, 4, 4), folder)
+    load(folder)
+    own_copy(folder / name)
+    content = bytearray((folder / name).read_bytes())
+    content[-9] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"^{folder / name}: expected a result as its job made it"):
+        load(folder)
 
 
 IMAGES, LATENTS = (3, 16, 16), (4, 4, 4)

@@ -63,6 +63,7 @@ DAMAGES = {
     ),
     "header only": (lambda p: p.write_bytes(p.read_bytes()[:50]), "found 50 bytes"),
     "empty": (lambda p: p.write_bytes(b""), "found 0 bytes"),
+    "a folder": (lambda p: (p.unlink(), p.mkdir()), "expected a complete safetensors file"),
     "text": (lambda p: p.write_text("<html>" * 9), "found 54 bytes"),
     "nan": (lambda p: rewrite(p, poison), "expected finite weights, found NaN .* in conv_in.bias"),
     "a weight less": (

@@ -50,7 +50,7 @@ def test_random_noises_are_gaussian_and_their_own():
     ("changes", "message"),
     [
         ({"samples": np.zeros((2, 3, 4), np.float32)}, r"\(2, 3, 4\)"),
-        ({"samples": np.full((1, 3, 1, 2, 2), np.nan, np.float32)}, "expected finite samples"),
+        ({"samples": np.full((1, 3, 1, 2, 2), np.nan, np.float32)}, "samples: expected finite"),
         ({"noise": np.zeros(3)}, "expected arrays"),
     ],
 )

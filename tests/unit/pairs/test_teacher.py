@@ -13,16 +13,14 @@ from dansm.data.pair_store import open_pairs
 from dansm.errors import InputError
 from dansm.io.files import sha256
 from dansm.io.run_folder import MODEL
-from dansm.models.networks import make_network
-from dansm.models.trained import snapshot_description
-from dansm.models.weights import save_weights
+from dansm.models.trained import load_model
 from dansm.pairs import teacher
 from dansm.pairs.teacher import make_pairs, pair_noises
 from dansm.processes.rectified_flow import TIME_SCALE
 from dansm.processes.samplers import Sampler
 from dansm.randomness import generator, image_noises
 
-from ..factories import make_settings
+from ..factories import make_settings, write_run
 
 SHAPE = (1, 4, 4)
 EULER, HEUN, RK45 = Pick("euler"), Pick("heun"), Pick("rk45")
@@ -96,7 +94,9 @@ def test_pairs_are_noises_and_what_the_teacher_makes_of_them(tmp_path, gaussian)
     expected = sampler.sample(lambda *a: gaussian(*a).sample, pairs.noise.clone(), 4)
     torch.testing.assert_close(pairs.samples, expected.samples.detach())
     assert pairs.meta == {
-        "teacher": make_settings().plain(),
+        "teacher": make_settings().plain() | {"shape": SHAPE},
+        "run": tmp_path.parent.name,
+        "folder": "pairs",
         "model_sha256": sha256(tmp_path / MODEL),
         "sampler": "euler",
         "steps": 4,
@@ -193,22 +193,16 @@ def test_pair_k_is_the_same_whatever_was_interrupted(tmp_path, gaussian, monkeyp
     monkeypatch.setattr(teacher, "pair_noises", noises)
     done, gaussian.calls = gaussian.calls, 0
     resumed = pairs_of(tmp_path, "resumed", sampler=sampler, steps=steps)
-    assert done and resumed.sha256 == whole.sha256 and resumed.meta == whole.meta
+    assert done and resumed.sha256 == whole.sha256
+    assert resumed.meta == whole.meta | {"folder": "resumed"}
     assert gaussian.calls == pytest.approx(2 * whole.meta["nfe"], rel=0.2)
-
-
-def finished(folder, settings):
-    network = make_network(settings.network, settings.shape, seed=0)
-    description = snapshot_description(settings, settings.steps * settings.batch_size)
-    save_weights(folder / MODEL, network.state_dict(), description)
-    return network.eval()
 
 
 def test_the_teacher_is_the_run_that_the_settings_say(tmp_path):
     settings = make_settings()
-    with pytest.raises(InputError, match=r"model\.safetensors: expected network weights, found no"):
+    with pytest.raises(InputError, match=r"run\.json: expected a JSON file, found none"):
         pairs_of(tmp_path)
-    network = finished(tmp_path, settings)
+    network = load_model(write_run(tmp_path, "vanilla", settings), settings)
     pairs = pairs_of(tmp_path, count=3)
     # The last batch is whole too.
     noise = pair_noises(0, range(8), SHAPE)

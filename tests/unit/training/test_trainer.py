@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 import re
+import shutil
 import signal
 import time
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from dansm.couplings import fit_potentials
 from dansm.data.store import open_store, write_store
 from dansm.errors import InputError, InterruptedTraining, TrainingError
 from dansm.io.files import read_json, sha256
+from dansm.models.weights import save_weights
 from dansm.processes import objective as objectives
 from dansm.processes.objective import Objective
 from dansm.training.trainer import Trainer, train
@@ -288,6 +290,16 @@ def test_semidiscrete_needs_the_potentials_of_its_dataset(store, tmp_path):
         Trainer(settings, store, tmp_path, tmp_path / "other.npz")
 
 
+def test_other_potentials_make_another_run(store, tmp_path):
+    settings = SETTINGS.model_copy(update={"coupling": Pick("semidiscrete")})
+    samples, runs = store.batch(np.arange(len(store))), set()
+    for steps in (2, 3):
+        path = tmp_path / f"{steps}.npz"
+        fit_potentials(samples, seed=0, steps=steps, batch_size=4, progress=False).save(path)
+        runs.add(Trainer(settings, store, tmp_path, path).identity)
+    assert len(runs) == 2
+
+
 def test_a_state_of_other_settings_is_not_continued(store, tmp_path):
     trainer = Trainer(SETTINGS, store, tmp_path)
     trainer.step = 12
@@ -308,8 +320,40 @@ def test_a_damaged_state_is_named(store, tmp_path):
     trainer.save_state([])
     state = tmp_path / "training" / "state.pt"
     state.write_bytes(state.read_bytes()[:1000])
-    with pytest.raises(InputError, match=r"state\.pt: expected a training state, found 1000 bytes"):
+    with pytest.raises(InputError, match=r"state\.pt: expected a training state, found .*; delete"):
         Trainer(SETTINGS, store, tmp_path).resume()
+
+
+@pytest.mark.parametrize("damage", ["flip", "remove", "exchange"])
+def test_a_damaged_snapshot_stops_a_continued_training(store, tmp_path, damage):
+    trainer = Trainer(SETTINGS, store, tmp_path)
+    trainer.take_snapshot()
+    trainer.save_state([])
+    (path,) = (tmp_path / "training" / "snapshots").iterdir()
+    if damage == "flip":
+        content = bytearray(path.read_bytes())
+        content[-9] ^= 1
+        path.write_bytes(content)
+    elif damage == "remove":
+        path.unlink()
+    else:
+        save_weights(path, {"weight": torch.zeros(2)}, {})
+    expected = rf"^{path}: expected sha256 [0-9a-f]{{64}} as it was saved, found .*; delete "
+    with pytest.raises(InputError, match=expected):
+        Trainer(SETTINGS, store, tmp_path).resume()
+    with pytest.raises(InputError, match=expected):
+        trainer.publish()
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_what_a_kill_left_half_published_goes(finished, store, tmp_path):
+    left = [tmp_path / ".model.safetensors.elsewhere-7.partial.safetensors"]
+    left += [tmp_path / "snapshots" / ".0000000320.safetensors.elsewhere-7.partial.safetensors"]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half")
+    train(SETTINGS, store, tmp_path)
+    assert not any(path.exists() for path in left)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(store, tmp_path):
@@ -543,3 +587,38 @@ def test_ema_follows_its_formula(store, tmp_path):
             mean.mul_(decay).add_((1 - decay) * value.detach().double())
     for ours, mean in zip(trainer.ema.shadow_params, expected, strict=True):
         torch.testing.assert_close(ours.double(), mean, rtol=1e-5, atol=1e-7)
+
+
+def test_what_a_run_was_finished_with_is_given_back_and_kept_until_it_is_replaced(
+    finished, store, tmp_path, monkeypatch, capsys
+):
+    """Snakemake deletes what a job made before the job begins."""
+    folder, results = tmp_path / "run", ("model.safetensors", "run.json", "stats.jsonl")
+    shutil.copytree(finished, folder)
+
+    def delete():
+        shutil.rmtree(folder / "snapshots")
+        for name in results:
+            (folder / name).unlink()
+
+    def stop(*arguments):
+        raise InterruptedTraining("killed")
+
+    monkeypatch.setattr(Trainer, "advance", stop)
+    delete()
+    train(SETTINGS, store, folder)
+    assert "finished before" in capsys.readouterr().out
+    delete()
+    with pytest.raises(InterruptedTraining):
+        train(SETTINGS.model_copy(update={"learning_rate": 1.0}), store, folder)
+    assert not (folder / "model.safetensors").exists()
+    train(SETTINGS, store, folder)
+    for name in results:
+        assert sha256(folder / name) == sha256(finished / name)
+    assert science(folder) == science(finished)
+    # What is damaged is not given back.
+    weights = next((folder / "training" / "earlier" / "snapshots").iterdir())
+    weights.write_bytes(weights.read_bytes()[:-1])
+    delete()
+    with pytest.raises(InterruptedTraining):
+        train(SETTINGS, store, folder)

@@ -7,6 +7,7 @@ import numpy as np
 
 from dansm.config import ImageFolderSource, Shape
 from dansm.data.sources.images import (
+    ENDINGS,
     PREPARATION,
     Images,
     check_channels,
@@ -14,11 +15,9 @@ from dansm.data.sources.images import (
     parallel_blocks,
     wanted,
 )
-from dansm.errors import InputError
+from dansm.errors import InputError, printable
 
-ENDINGS = frozenset(
-    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-)
+_OF_SYSTEMS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found"})
 
 
 def read(source: ImageFolderSource, shape: Shape, workers: int) -> Images:
@@ -35,19 +34,21 @@ def read(source: ImageFolderSource, shape: Shape, workers: int) -> Images:
     """
     check_channels(shape, source.folder)
     paths = _images_below(source.folder)
-    count = wanted(source.folder, len(paths), source.count)
+    count = wanted(source.folder, len(paths), source)
     labels, classes = _labels(source.folder, paths) if source.labels else (None, None)
     paths = paths[:count]
 
     def decode(path: Path) -> np.ndarray:
+        where = source.folder / path
+        if where.exists() and not where.is_file():  # a pipe would wait for ever
+            raise InputError(f"{where}: expected a file, found something else of that name")
         try:
-            content = (source.folder / path).read_bytes()
+            content = where.read_bytes()
         except OSError as error:
             raise InputError(
-                f"{source.folder / path}: expected an image, found a file that cannot be read "
-                f"({error.strerror})"
+                f"{where}: expected an image, found a file that cannot be read ({error.strerror})"
             ) from error
-        return decode_image(content, shape, str(source.folder / path))
+        return decode_image(content, shape, str(where))
 
     return Images(
         count=count,
@@ -59,23 +60,65 @@ def read(source: ImageFolderSource, shape: Shape, workers: int) -> Images:
 
 
 def _images_below(folder: Path) -> list[Path]:
-    """Return the paths of all images, relative to the folder; hidden files do not count."""
-    paths, others = [], []
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if name.startswith("."):
+    """Return the paths of all images, relative to the folder; print what is left out.
+
+    Links are followed, but each folder is read once.
+    """
+    paths: list[Path] = []
+    left_out: dict[str, list[str]] = {"hidden": [], "systems": [], "links": [], "others": []}
+    top = os.path.realpath(folder)
+    seen = {top}
+
+    def stop(error: OSError) -> None:
+        if os.path.lexists(folder):
+            raise InputError(
+                f"{error.filename}: expected a folder that can be read, found none "
+                f"({error.strerror})"
+            ) from error
+
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=stop):
+        below = Path(parent).relative_to(folder)
+        folders.sort()  # so that of two links to a folder it is always the same that counts
+        for name in folders[:]:
+            real = os.path.realpath(f"{parent}/{name}")
+            inside = f"{real}/".startswith(f"{top}/") and not any(
+                map(_is_left_out, os.path.relpath(real, top).split("/"))
+            )
+            if _is_left_out(name):
+                why = "systems" if name in _OF_SYSTEMS else "hidden"
+            elif real in seen or (inside and os.path.islink(f"{parent}/{name}")):
+                why = "links"
+            else:
+                seen.add(real)
                 continue
-            path = (Path(parent) / name).relative_to(folder)
-            (paths if path.suffix.lower() in ENDINGS else others).append(path)
+            folders.remove(name)
+            left_out[why].append(str(below / name))
+        for name in names:
+            if _is_left_out(name):
+                left_out["hidden"].append(str(below / name))
+            elif (below / name).suffix.lower() in ENDINGS:
+                paths.append(below / name)
+            else:
+                left_out["others"].append(str(below / name))
     if not paths:
-        found = f"{len(others)} other files" if folder.is_dir() else "no such folder"
+        found = f"{len(left_out['others'])} other files" if folder.is_dir() else "no such folder"
         raise InputError(
             f"{folder}: expected images ({' '.join(sorted(ENDINGS))}) in it or below, found {found}"
         )
-    if others:
-        print(f"{folder}: {len(others)} files are no images, {min(others)} for one", flush=True)
+    endings = sorted({Path(name).suffix.lower() or "none" for name in left_out["others"]})
+    for kind, what in (
+        ("others", f"files are no images, by their endings ({' '.join(endings[:20])})"),
+        ("hidden", "hidden files or folders are left out"),
+        ("systems", "folders of the system's own are left out"),
+        ("links", "links to folders that are read anyway are left out"),
+    ):
+        if names := left_out[kind]:
+            print(printable(f"{folder}: {len(names)} {what}, {min(names)} for one"), flush=True)
     return sorted(paths)
+
+
+def _is_left_out(name: str) -> bool:
+    return name in _OF_SYSTEMS or (name.startswith(".") and name != ".")
 
 
 def _labels(folder: Path, paths: list[Path]) -> tuple[np.ndarray | None, list[str] | None]:

@@ -1,22 +1,52 @@
 """What every source hands over, and how image files become arrays."""
 
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
 from math import prod
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from dansm.errors import InputError
 
 PREPARATION = "centre crop, Lanczos"
 
+# Formats of pixels alone: some of Pillow's others start further programs, as EPS does.
+Image.init()
+_FORMATS = tuple(
+    name
+    for name in ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+    if name in Image.OPEN
+)
+ENDINGS = frozenset(
+    ending
+    for ending, name in Image.registered_extensions().items()
+    if name in (*_FORMATS, "MPO")  # what cameras make of several JPEG images
+)
+
 _BLOCK_BYTES = 64 * 1024 * 1024
 _MODES = {1: "L", 3: "RGB"}
+_MOST_MEGAPIXELS = 1000  # in place of Pillow's own limit, which is for pictures from strangers
+Image.MAX_IMAGE_PIXELS = None
+_TURNS = dict(
+    enumerate(
+        (
+            Image.Transpose.FLIP_LEFT_RIGHT,
+            Image.Transpose.ROTATE_180,
+            Image.Transpose.FLIP_TOP_BOTTOM,
+            Image.Transpose.TRANSPOSE,
+            Image.Transpose.ROTATE_270,
+            Image.Transpose.TRANSVERSE,
+            Image.Transpose.ROTATE_90,
+        ),
+        start=2,
+    )
+)  # by the orientation that Exif states
 _Item = TypeVar("_Item")
 
 
@@ -48,17 +78,17 @@ class Images:
     classes: list[str] | None = None
 
 
-def wanted(folder: object, found: int, count: int | None) -> int:
-    """Return how many of the images that were found a source shall give: ``count``, or all.
+def wanted(folder: object, found: int, source: Any) -> int:
+    """Return how many of the images that were found a source with a ``count`` shall give.
 
     Raises
     ------
     InputError
         If there are fewer, or none.
     """
-    if found < (count or 1):
-        raise InputError(f"{folder}: expected {count or 'some'} images, found {found}")
-    return count or found
+    if found < (source.count or 1):
+        raise InputError(f"{folder}: expected {source.count or 'some'} images, found {found}")
+    return min(source.count or found, source.at_most or found)
 
 
 def parallel_blocks(
@@ -83,7 +113,7 @@ def decode_image(content: bytes, shape: tuple[int, int, int], where: str) -> np.
 
     Transparent pixels are laid over white, 16-bit grey is reduced to its upper 8 bits (as Pillow
     does with 16-bit colour), other colour spaces are converted to RGB; of several frames the first
-    is taken.
+    is taken. Metadata that cannot be read is left out.
 
     Parameters
     ----------
@@ -102,17 +132,25 @@ def decode_image(content: bytes, shape: tuple[int, int, int], where: str) -> np.
     ------
     InputError
         If the bytes are no complete image, its values cannot be had in 8 bits, or it is smaller
-        than the shape.
+        than the shape or has more than 1 000 megapixels.
     """
-    try:
-        image = Image.open(BytesIO(content))
-        ImageOps.exif_transpose(image, in_place=True)
-    except Exception as error:  # on damaged bytes, Pillow's decoders raise whatever happens to them
-        raise InputError(
-            f"{where}: expected an image, found {len(content)} bytes that cannot be read ({error})"
-        ) from error
     channels, height, width = shape
-    image = _in_mode(image, _MODES[channels], where)
+    try:
+        try:
+            image = _loaded(content, where)
+        except InputError:
+            raise
+        except Exception:  # as below; what it says of itself may be the cause
+            image = _loaded(_without_metadata(content), where)
+        deep = image.format == "PPM" or (image.format == "PNG" and content[24] == 16)
+        image = _in_mode(_upright(image), _MODES[channels], where, deep)
+    except InputError:
+        raise
+    except Exception as error:  # on damaged bytes, Pillow's decoders raise whatever happens to them
+        reason = str(error).partition(" <")[0]
+        raise InputError(
+            f"{where}: expected an image, found {len(content)} bytes that cannot be read ({reason})"
+        ) from error
     if image.height < height or image.width < width:
         raise InputError(
             f"{where}: expected an image of at least {height}×{width} (height × width), "
@@ -154,9 +192,59 @@ def centre_crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return cropped.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _in_mode(image: Image.Image, mode: str, where: str) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+def _loaded(content: bytes, where: str) -> Image.Image:
+    image = Image.open(BytesIO(content), formats=_FORMATS)
+    megapixels = image.width * image.height // 10**6
+    if megapixels > _MOST_MEGAPIXELS:
+        raise InputError(
+            f"{where}: expected at most {_MOST_MEGAPIXELS} megapixels, found {megapixels}; scale "
+            "the picture down beforehand"
+        )
+    image.load()
+    return image
+
+
+def _without_metadata(content: bytes) -> bytes:
+    """Return a PNG or JPEG file without what says nothing of its pixels and orientation."""
+    if content.startswith(b"\x89PNG"):
+        kept, place = content[:8], 8
+        while place + 8 <= len(content):
+            size, name = struct.unpack(">I4s", content[place : place + 8])
+            if name.isupper() or name in (b"tRNS", b"eXIf"):
+                kept += content[place : place + size + 12]
+            place += size + 12
+    elif content.startswith(b"\xff\xd8"):
+        kept, place = content[:2], 2
+        while content[place + 1 : place + 2] not in (b"\xda", b"") and content[place] == 0xFF:
+            (size,) = struct.unpack(">H", content[place + 2 : place + 4])
+            # Of applications' segments, Exif (1) and Adobe's colours (14); no comments (0xFE).
+            if content[place + 1] in (0xE1, 0xEE) or content[place + 1] < 0xE0:
+                kept += content[place : place + size + 2]
+            place += size + 2
+        kept += content[place:]
+    else:
+        return content
+    return kept
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # as above; then nothing is known of its orientation
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
+def _in_mode(image: Image.Image, mode: str, where: str, deep: bool) -> Image.Image:
+    clear = image.info.get("transparency")
+    if image.mode.startswith("I;16") or (deep and image.mode == "I"):
+        values = np.asarray(image)
+        grey = (values >> 8).astype(np.uint8)
+        if clear is not None:
+            grey[values == clear] = 255  # as if laid over white
+        image = Image.fromarray(grey)
+    elif deep and isinstance(clear, tuple):
+        image.info["transparency"] = tuple(value >> 8 for value in clear)
     if image.mode in ("I", "F"):
         raise InputError(
             f"{where}: expected an image of 8 or 16 bits, found 32 (mode {image.mode}), whose "

@@ -1,12 +1,11 @@
 """LSUN: a category's published zip holds an LMDB of WebP images."""
 
 import shutil
-import zlib
 from collections.abc import Iterator
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import lmdb
 import numpy as np
@@ -23,7 +22,7 @@ from dansm.data.sources.images import (
 )
 from dansm.data.standins import smooth_images
 from dansm.errors import InputError
-from dansm.io.files import check_free_space, locked, publish_partial
+from dansm.io.files import check_free_space, check_full_disk, locked, publish_partial
 
 
 def read(source: LsunSource, shape: Shape, workers: int) -> Images:
@@ -41,7 +40,7 @@ def read(source: LsunSource, shape: Shape, workers: int) -> Images:
     check_channels(shape, folder)
     _unpack(source.folder / f"{folder.name}.zip", folder / "data.mdb")
     with _opened(folder) as database:
-        count = wanted(folder, database.stat()["entries"], source.count)
+        count = wanted(folder, database.stat()["entries"], source)
 
     def decode(item: tuple[bytes, bytes]) -> np.ndarray:
         key, value = item
@@ -73,8 +72,11 @@ def _unpack(archive: Path, target: Path) -> None:
                 print(f"unpacking {archive}", flush=True)
                 with open(partial, "wb") as file:
                     shutil.copyfileobj(packed, file, 16 * 1024 * 1024)
-        except (BadZipFile, KeyError, EOFError, OSError, zlib.error) as error:
+        except Exception as error:  # on damaged bytes, what reads zips raises of every kind
             partial.unlink(missing_ok=True)
+            check_full_disk(error, target)
+            if isinstance(error, InputError):
+                raise
             raise InputError(f"{archive}: expected {member} in a zip, found {error}") from error
         publish_partial(partial, target)
 

@@ -69,10 +69,10 @@ def _read_idx(folder: Path, name: str, dimensions: int) -> np.ndarray:
         raise InputError(f"{path}: expected a complete file, found {error}") from error
     header = 4 + 4 * dimensions
     expected = bytes([0, 0, _UINT8, dimensions])
-    if content[:4] != expected:
+    if content[:4] != expected or len(content) < header:
         raise InputError(
             f"{path}: expected an idx file of bytes in {dimensions} dimensions, which begins with "
-            f"{expected.hex()}, found {content[:4].hex() or 'nothing'}"
+            f"{expected.hex()}, found {content[:header].hex() or 'nothing'}"
         )
     shape = np.frombuffer(content[4:header], ">u4").astype(int)
     if len(content) != header + shape.prod():

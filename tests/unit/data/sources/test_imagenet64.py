@@ -1,5 +1,8 @@
+from zipfile import ZipFile
+
 import numpy as np
 import pytest
+from numpy.lib import format as npy
 
 from dansm.config import ImageNet64Source
 from dansm.data.sources import build_pixel_store
@@ -95,4 +98,39 @@ def test_what_is_missing_or_damaged_is_named(published):
                 build(folder)
     path.unlink()
     with pytest.raises(InputError, match=f"{path}: expected a batch .*image-net.org"):
+        build(folder)
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0)])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("count", [None, 7])
+def test_any_order_in_memory_is_read(published, version, order, count):
+    folder, images, _ = published
+    path = folder / "train_data_batch_2.npz"
+    batch = dict(np.load(path))
+    with ZipFile(path, "w") as archive:
+        for name, array in batch.items():
+            with archive.open(f"{name}.npy", "w") as file:
+                npy.write_array(file, np.asarray(array, order=order), version)
+    expected = images[:count]
+    store = build(folder, count)
+    np.testing.assert_array_equal(store.array.reshape(len(expected), -1), expected)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.ones(5), "expected as many images as labels, 5, found 2"),
+        (np.ones(1), "expected as many images as labels, 1, found 2"),
+        (np.array([1.5, 2]), "expected labels from 1, found shape .* of float64"),
+        (np.array([1, np.nan]), "expected labels from 1"),
+        (np.array(["a", "b"]), "expected a complete npz file"),
+        (np.array([None, 1], dtype=object), "expected a complete npz file, found Object arrays"),
+    ],
+)
+def test_labels_that_do_not_fit_are_named(published, labels, message):
+    folder, *_ = published
+    path = folder / "train_data_batch_3.npz"
+    np.savez(path, data=np.zeros((2, 12288), np.uint8), labels=labels)
+    with pytest.raises(InputError, match=f"{path}: {message}"):
         build(folder)

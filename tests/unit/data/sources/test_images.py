@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -175,3 +177,107 @@ def test_an_item_that_fails_ends_the_blocks():
 
     with pytest.raises(InputError, match="item 3"):
         list(parallel_blocks(fail_at_3, range(9), (1, 1, 1), 2))
+
+
+@pytest.mark.parametrize("head", [b"P5 8 6 65535\n", b"P2\n8 6\n65535\n"], ids=["binary", "text"])
+def test_sixteen_bit_greymaps_keep_their_upper_eight(head):
+    values = np.random.default_rng(5).integers(0, 2**16, (6, 8)).astype(">u2")
+    body = values.tobytes() if head.startswith(b"P5") else " ".join(map(str, values.flat)).encode()
+    np.testing.assert_array_equal(decoded(head + body, 1)[..., 0], values >> 8)
+
+
+def chunk(name, content, wrong=0):
+    crc = zlib.crc32(name + content) ^ wrong
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", crc)
+
+
+@pytest.mark.parametrize(
+    ("colour", "clear"), [(0, (513,)), (2, (65535, 0, 513))], ids=["grey", "colour"]
+)
+def test_what_a_16_bit_image_says_is_transparent_lies_over_white(colour, clear):
+    other = tuple(40000 for _ in clear)
+    rows = struct.pack(f">{8 * len(clear)}H", *(clear * 4 + other * 4))
+    content = b"\x89PNG\r\n\x1a\n" + chunk(
+        b"IHDR", struct.pack(">IIBBBBB", 8, 6, 16, colour, 0, 0, 0)
+    )
+    content += chunk(b"tRNS", struct.pack(f">{len(clear)}H", *clear))
+    content += chunk(b"IDAT", zlib.compress((b"\0" + rows) * 6)) + chunk(b"IEND", b"")
+    array = decoded(content)
+    assert (array[:, :4] == 255).all() and (array[:, 4:] == 40000 >> 8).all()
+
+
+EXIF = (
+    b"Exif\0\0MM\0*\0\0\0\x08\0\x02"
+    + struct.pack(">HHIHH", 0x112, 3, 1, 6, 0)
+    + struct.pack(">HHII", 0x11A, 10, 1, 38)
+    + bytes(4)
+    + struct.pack(">ii", -1, 0)
+)
+
+
+def test_metadata_that_is_wrong_in_part_still_turns_an_image_upright():
+    array = decoded(encoded(RGB, "JPEG", exif=EXIF), size=(8, 6))
+    np.testing.assert_array_equal(array, np.rot90(decoded(encoded(RGB, "JPEG")), -1))
+
+
+PNG_METADATA = {
+    "wrong sum": chunk(b"tEXt", b"a\0b", wrong=1),
+    "large text": chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**7))),
+    "empty profile": chunk(b"iCCP", b""),
+    "no profile": chunk(b"iCCP", b"a\0\0junk"),
+    "short size": chunk(b"pHYs", b"\0"),
+    "short gamma": chunk(b"gAMA", b"\0"),
+    "short animation": chunk(b"acTL", b"\0"),
+    "no Exif": chunk(b"eXIf", b"junk"),
+}
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before the pixels", "after them"])
+@pytest.mark.parametrize("part", PNG_METADATA.values(), ids=PNG_METADATA)
+def test_metadata_does_not_refuse_a_png(part, late):
+    content = encoded(RGB)
+    place = len(content) - 12 if late else 33
+    np.testing.assert_array_equal(decoded(content[:place] + part + content[place:]), RGB)
+
+
+def segment(number, content):
+    return bytes([0xFF, number]) + struct.pack(">H", len(content) + 2) + content
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        segment(0xE2, b"ICC_PROFILE\0\1"),
+        segment(0xE0, b"JFIF"),
+        segment(0xED, b"Photoshop 3.0\x008BIM\4\4\0\0\0\xff\xff\xff"),
+        segment(0xE2, b"MPF\0II*\0junk"),
+        segment(0xE1, b"Exif\0\0junk"),
+        segment(0xFE, b"\xff\xfe"),
+    ],
+    ids=["profile", "JFIF", "Photoshop", "MPF", "Exif", "comment"],
+)
+def test_metadata_does_not_refuse_a_jpeg(part):
+    content = encoded(RGB, "JPEG")
+    np.testing.assert_array_equal(decoded(content[:2] + part + content[2:]), decoded(content))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 6\n%%EndComments\nshowpage\n%%EOF",
+        b"\xd7\xcd\xc6\x9a" + bytes(40),
+        b"8BPS\0\1" + bytes(40),
+    ],
+    ids=["EPS", "WMF", "PSD"],
+)
+def test_formats_that_are_no_pictures_alone_are_not_opened(monkeypatch, content):
+    monkeypatch.setattr("subprocess.check_call", lambda *a, **k: pytest.fail("a program ran"))
+    monkeypatch.setattr("subprocess.Popen", lambda *a, **k: pytest.fail("a program ran"))
+    with pytest.raises(InputError, match=r"cannot be read \(cannot identify image file\)"):
+        decoded(content)
+
+
+def test_pictures_too_large_are_refused_before_they_are_read():
+    assert Image.MAX_IMAGE_PIXELS is None
+    with pytest.raises(InputError, match="at most 1000 megapixels, found 1001; scale"):
+        decoded(b"P4 100100 10000\n")

@@ -88,7 +88,6 @@ def test_a_shape_both_smaller_and_larger_is_refused(folder):
         ),
         ("train-images-idx3-ubyte", idx(LABELS), "begins with 00000803, found 00000801"),
         ("train-labels-idx1-ubyte", b"", "begins with 00000801, found nothing"),
-        ("train-labels-idx1-ubyte", idx(LABELS[:4]), r"expected 5 labels, found \(4,\)"),
     ],
 )
 def test_what_is_missing_or_damaged_is_named(folder, name, content, message):
@@ -99,3 +98,26 @@ def test_what_is_missing_or_damaged_is_named(folder, name, content, message):
     with pytest.raises(InputError, match=message) as caught:
         build(folder)
     assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (LABELS[:4], "expected as many labels as images, 5, found 4"),
+        (np.append(LABELS, 1), "expected as many labels as images, 5, found 6"),
+        (np.array([3, 0, 10, 1, 1], np.uint8), "expected labels from 0 to 9, found 0 to 10"),
+    ],
+)
+def test_labels_that_do_not_fit_are_named_before_anything_is_written(folder, labels, message):
+    (folder / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels)))
+    with pytest.raises(InputError, match=f"^{folder}: {message}"):
+        build(folder)
+    assert not (folder / "store").exists()
+
+
+@pytest.mark.parametrize("size", range(0, 16, 3))
+def test_a_header_that_was_cut_is_named(folder, size):
+    path = folder / "train-images-idx3-ubyte"
+    path.write_bytes(idx(IMAGES)[:size])
+    with pytest.raises(InputError, match=f"^{path}: expected an idx file"):
+        build(folder)
