@@ -9,11 +9,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 # The workflow and its jobs use this checkout's library, whatever else is installed.
-LIBRARY = str(Path(workflow.basedir).parent / "src")
+PROJECT = Path(workflow.basedir).parent
+LIBRARY = str(PROJECT / "src")
 sys.path.insert(0, LIBRARY)
 os.environ.update(
     PYTHONPATH=os.pathsep.join([LIBRARY, os.getenv("PYTHONPATH", "")]).rstrip(os.pathsep)
 )
+
+# Also where --directory names another folder, which then holds the configuration and the results.
+NOTEBOOKS = "notebooks" if Path("notebooks").is_dir() else str(PROJECT / "notebooks")
 
 from snakemake.exceptions import WorkflowError
 
@@ -55,7 +59,7 @@ def read_configuration():
     # Not again in each job of a cluster, two of whose processes come here.
     if workflow.is_main_process:
         settle_dates(check_results_folder(Path(found.results)))
-    return Lookups(found, read_notebooks(Path("notebooks")))
+    return Lookups(found, read_notebooks(Path(NOTEBOOKS)))
 
 
 LOOKUPS = in_one_line(read_configuration)()
