@@ -1,6 +1,9 @@
 """The command line."""
 
 import json
+import os
+import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 
@@ -177,6 +180,16 @@ def test_match_names_what_is_wrong(folder, array, options, message):
     assert done.exit_code == 1
     assert message in done.output
     assert not (folder / "pairs.npz").exists()
+
+
+def test_names_and_signs_that_a_terminal_lacks_are_escaped(folder):
+    np.save("samples.npy", np.ones((4, 2), np.float32))
+    command = [sys.executable, "-m", "dansm", "match", "samples.npy", b"caf\xe9.npz"]
+    environment = {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(command, capture_output=True, env=os.environ | environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"caf") and done.stdout.endswith(b".npz: 4 pairs\n")
+    assert b"caf\xe9.npz" in os.listdir(os.fsencode(folder))
 
 
 def test_archive_and_pages(folder):
