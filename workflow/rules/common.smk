@@ -53,7 +53,7 @@ def in_one_line(value):
 
 
 def read_configuration():
-    check_checkout(Path(LIBRARY).parent)
+    check_checkout(PROJECT)
     files = {os.path.relpath(path): read_yaml(Path(path)) for path in workflow.configfiles}
     found = parse_config(config, "config/config.yaml", files)
     # Not again in each job of a cluster, two of whose processes come here.
