@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from io import StringIO
 from pathlib import Path
@@ -277,6 +279,16 @@ def test_match_takes_arrays_of_any_order_of_bytes_and_axes(folder):
         assert done.exit_code == 0, done.output
         found.append(np.load("y.npz")["noise"])
     np.testing.assert_array_equal(found[1:], [found[0]] * 2)
+
+
+def test_names_and_signs_that_a_terminal_lacks_are_escaped(folder):
+    np.save("samples.npy", np.ones((4, 2), np.float32))
+    command = [sys.executable, "-m", "dansm", "match", "samples.npy", b"caf\xe9.npz"]
+    environment = {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(command, capture_output=True, env=os.environ | environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"caf") and done.stdout.endswith(b".npz: 4 pairs\n")
+    assert b"caf\xe9.npz" in os.listdir(os.fsencode(folder))
 
 
 def test_archive_and_pages(folder):

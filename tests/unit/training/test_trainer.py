@@ -438,7 +438,7 @@ def test_a_start_of_another_network_or_missing_is_refused(store, tmp_path):
 class FakePairs:
     """Pairs of a teacher, as `dansm.data.pair_store.PairStore` has them."""
 
-    sha256 = "0" * 64
+    sha256, has_posterior = "0" * 64, False
     samples, noise = torch.randn(2, 30, 1, 8, 8, generator=torch.Generator().manual_seed(2))
 
     def __len__(self):
