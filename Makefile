@@ -37,16 +37,18 @@ ifneq ($(shell cat .venv/installed 2>/dev/null),$(CURDIR))
 .PHONY: .venv/installed
 endif
 
-# Settings of the user's pip for other folders, or for other ways to install, are not for this one.
-.venv/installed: export PIP_USER = 0
+# Settings of the user's pip and uv for other folders, or for other ways to install, are not for
+# this one; those for proxies and mirrors are.
 .venv/installed: export PIP_REQUIRE_HASHES = 0
-.venv/installed: export PIP_TARGET =
-.venv/installed: export PIP_PREFIX =
-.venv/installed: export PIP_ROOT =
+.venv/installed: export UV_REQUIRE_HASHES = 0
+.venv/installed: export UV_SYSTEM_PYTHON = 0
+unexport PIP_PYTHON
 .venv/installed: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is needed, found {v[0]}.{v[1]}; set PYTHON=/path/to/python3.11")'
 	@$(PYTHON) -m venv --clear .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+# pip has no way to overrule a folder that its configuration names, so that it is told to read none.
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --dest .venv/wheels uv
+	@PIP_CONFIG_FILE=/dev/null $(BIN)/python -m pip --isolated install --quiet --no-deps --no-index --find-links .venv/wheels uv
 # Compiled here once: where PYTHONDONTWRITEBYTECODE is set, every process would do it anew.
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .

@@ -7,6 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 
+def pytest_addoption(parser):
+    parser.addoption("--fuzz", type=int, default=200, help="how often tests/fuzz damages something")
+
+
 class FileServer(ThreadingHTTPServer):
     """Serves ``files`` (bytes by path) over HTTP, with ranges, and records the requests.
 

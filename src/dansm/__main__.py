@@ -5,6 +5,10 @@ import sys
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # closed
+            # Signs that the locale lacks, and bytes of file names that are not UTF-8.
+            stream.reconfigure(errors="backslashreplace")
     try:
         from dansm.cli import app
 

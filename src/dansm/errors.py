@@ -3,7 +3,10 @@
 
 def printable(text: str) -> str:
     """Return a text in which the bytes of names that are not UTF-8 are escaped."""
-    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    try:
+        return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    except UnicodeEncodeError:  # halves of characters, which are no such bytes
+        return text.encode(errors="backslashreplace").decode()
 
 
 class InputError(ValueError):

@@ -34,6 +34,14 @@ def test_a_figure_is_drawn_from_the_archive_and_nothing_is_trained(archived):
     assert "results/reference/distances_cifar10.csv: expected an archived result, found" in missing
 
 
+def test_in_another_folder_the_projects_notebooks_are_drawn(archived, tmp_path):
+    for name in ("config", "results"):
+        shutil.copytree(archived.folder / name, tmp_path / "other" / name)
+    elsewhere = ("--directory", str(tmp_path / "other"))
+    planned = archived.planned(TARGET, *REFERENCE, *elsewhere)
+    assert set(planned) == {"take_archived", "draw_figure"}
+
+
 def test_an_archived_table_that_was_edited_is_refused(archived):
     path = archived.folder / "results/reference/distances_digits_latent.csv"
     path.write_text(path.read_text().replace("independent", "greedy"))

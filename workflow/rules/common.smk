@@ -9,11 +9,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 # The workflow and its jobs use this checkout's library, whatever else is installed.
-LIBRARY = str(Path(workflow.basedir).parent / "src")
+PROJECT = Path(workflow.basedir).parent
+LIBRARY = str(PROJECT / "src")
 sys.path.insert(0, LIBRARY)
 os.environ.update(
     PYTHONPATH=os.pathsep.join([LIBRARY, os.getenv("PYTHONPATH", "")]).rstrip(os.pathsep)
 )
+
+# Also where --directory names another folder, which then holds the configuration and the results.
+NOTEBOOKS = "notebooks" if Path("notebooks").is_dir() else str(PROJECT / "notebooks")
 
 from snakemake.exceptions import WorkflowError
 
@@ -49,13 +53,13 @@ def in_one_line(value):
 
 
 def read_configuration():
-    check_checkout(Path(LIBRARY).parent)
+    check_checkout(PROJECT)
     files = {os.path.relpath(path): read_yaml(Path(path)) for path in workflow.configfiles}
     found = parse_config(config, "config/config.yaml", files)
     # Not again in each job of a cluster, two of whose processes come here.
     if workflow.is_main_process:
         settle_dates(check_results_folder(Path(found.results)))
-    return Lookups(found, read_notebooks(Path("notebooks")))
+    return Lookups(found, read_notebooks(Path(NOTEBOOKS)))
 
 
 LOOKUPS = in_one_line(read_configuration)()

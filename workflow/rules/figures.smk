@@ -4,7 +4,7 @@
 rule draw_figure:
     input:
         unpack(look.figure_tables),
-        notebook="notebooks/{figure}.ipynb",
+        notebook=f"{NOTEBOOKS}/{{figure}}.ipynb",
         shown=look.figure_samples,
     output:
         pdf=f"{RESULTS}/figures/{{figure}}{{subject}}.pdf",

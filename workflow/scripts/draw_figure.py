@@ -2,10 +2,7 @@
 
 from pathlib import Path
 
-import papermill
-
-from dansm.figures.notebooks import read_notebooks
-from dansm.io.files import atomic_path
+from dansm.figures.notebooks import execute_notebook, read_notebooks
 from dansm.workflow.jobs import job
 
 with job(snakemake):
@@ -19,12 +16,4 @@ with job(snakemake):
     if notebook.samples:
         parameters["samples"] = snakemake.params.samples
     parameters["output"] = str(Path(snakemake.output.pdf).with_suffix(""))
-    with atomic_path(Path(snakemake.output.notebook)) as partial:
-        papermill.execute_notebook(
-            path,
-            partial,
-            parameters=parameters,
-            kernel_name="python3",
-            log_output=True,
-            progress_bar=False,
-        )
+    execute_notebook(path, Path(snakemake.output.notebook), parameters)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from dansm.catalogue import COUPLINGS, EXTRACTORS, METRICS
 from dansm.errors import InputError
+from dansm.io.records import is_proven
 from dansm.io.run_folder import STATS, read_run
 from dansm.io.tables import (
     COMPARISON_COLUMNS,
@@ -91,10 +92,11 @@ def _timed(folder: Path, potentials: Mapping[str, Path]) -> pd.DataFrame:
 
 
 def _seconds(path: Path) -> pd.Series:
+    is_proven(path)
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         return pd.Series({line["images_seen"]: line["seconds"] for line in lines}, dtype=float)
-    except (OSError, KeyError, json.JSONDecodeError) as error:
+    except (OSError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected the statistics of a run, found {error!r}") from error
 
 

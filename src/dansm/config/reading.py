@@ -43,6 +43,8 @@ def parse_config(
         return at_scale(Config.model_validate(content))
     except RecursionError:
         raise InputError(f"{name}: expected a configuration, found too deep a nesting") from None
+    except UnicodeEncodeError as error:  # "\ud800" in YAML is half a character
+        raise InputError(f"{name}: expected text, found {error.object!a}") from None
     except ValidationError as error:
         lines = [line for _, line in describe(error, Config)]
         if files is not None:

@@ -34,7 +34,7 @@ class Trajectories(NamedTuple):
     """
 
     points: Tensor
-    nfe: int
+    nfe: float
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def open_pairs(folder: Path) -> PairStore:
             f"{store.path / 'meta.json'}: expected a store of teacher pairs, found one of "
             f"{store.meta['source']}"
         )
-    pairs = read_model(store.path / "meta.json", _Meta).pairs.model_dump()
+    pairs = read_model(store.path / "meta.json", _Meta).pairs.model_dump(mode="json")
     expected = (pairs["count"], 2 + pairs["states"], *pairs["teacher"]["shape"])
     if store.array.shape != expected:
         raise InputError(

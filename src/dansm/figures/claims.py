@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from dansm.analysis.claims import NOT_SUPPORTED, SUPPORTED, UNDECIDED
+from dansm.errors import InputError
 from dansm.figures.base import style
 
 # How a verdict is drawn, readable in grey by its sign and shade: text, its colour, face and edge.
@@ -37,7 +38,15 @@ def claim_table(claims: pd.DataFrame, subject: str) -> Figure:
         With the columns `dansm.io.tables.CLAIM_COLUMNS`.
     subject
         Of the title.
+
+    Raises
+    ------
+    InputError
+        If there is an unknown verdict.
     """
+    unknown = sorted(set(claims["verdict"].fillna("")) - set(_SIGNS))
+    if unknown:
+        raise InputError(f"claims: verdict: expected one of {list(_SIGNS)}, found {unknown[0]!r}")
     figure = Figure()
     axes = figure.add_axes((0, 0, 1, 1))
     axes.axis("off")

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dansm.catalogue import EXTRACTORS, METRICS, PROCESSES
+from dansm.catalogue import METRICS, PROCESSES
 from dansm.errors import InputError
 from dansm.figures import base
 from dansm.figures.distances import (
@@ -61,7 +61,7 @@ def comparison(
         If there are no such distances of generated samples.
     """
     rows, finals = of_metric(distances, metric), of_metric(summary, metric)
-    extractor = min(finals["feature_extractor"], key=list(EXTRACTORS).index)
+    extractor = panels_of(finals)[0][0][0]
     rows, finals = (t[t["feature_extractor"] == extractor] for t in (rows, finals))
     curves, titles = of_snapshots(rows), base.run_titles(distances)
     blocks = []

@@ -56,12 +56,23 @@ def of_snapshots(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def panels_of(rows: pd.DataFrame) -> list[tuple[tuple[str, str, str], pd.DataFrame]]:
-    """Return rows by extractor, process and sampler, in the catalogue's order."""
-    places = list(EXTRACTORS), list(PROCESSES)
-    return sorted(
-        rows.groupby(_PANEL),
-        key=lambda panel: (places[0].index(panel[0][0]), places[1].index(panel[0][1]), panel[0][2]),
-    )
+    """Return rows by extractor, process and sampler, in the catalogue's order.
+
+    Raises
+    ------
+    InputError
+        If the catalogue does not have an extractor.
+    """
+    extractors, processes = list(EXTRACTORS), list(PROCESSES)
+    unknown = sorted(set(rows["feature_extractor"]) - set(extractors))
+    if unknown:
+        raise InputError(f"table: expected features of {extractors}, found {unknown[0]!r}")
+
+    def place(panel: tuple[tuple[str, str, str], pd.DataFrame]) -> tuple[int, int, str]:
+        extractor, process, sampler = panel[0]
+        return extractors.index(extractor), processes.index(process), sampler
+
+    return sorted(rows.groupby(_PANEL), key=place)
 
 
 @base.style()

@@ -1,13 +1,16 @@
 """What the figures' notebooks say of themselves: which files they read, and of what."""
 
 import ast
+import os
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, StrictBool, model_validator
 
 from dansm.errors import InputError
-from dansm.io.files import read_model
+from dansm.io.files import atomic_path, read_model
 
 
 class FigureNotebook(BaseModel):
@@ -56,7 +59,7 @@ class _Tags(BaseModel):
 class _Cell(BaseModel):
     cell_type: str
     metadata: _Tags
-    source: list[str]
+    source: list[str] | str
 
 
 class _Metadata(BaseModel):
@@ -82,8 +85,9 @@ def read_notebooks(folder: Path) -> dict[str, FigureNotebook]:
 def _read(path: Path) -> FigureNotebook:
     content = read_model(path, _Notebook)
     said, cells = content.metadata.dansm, content.cells
-    heading, *text = cells[0].source if cells and cells[0].cell_type == "markdown" else [""]
-    title, caption = heading.removeprefix("# ").strip(), "".join(text).strip()
+    first = "".join(cells[0].source) if cells and cells[0].cell_type == "markdown" else ""
+    heading, _, text = first.partition("\n")
+    title, caption = heading.removeprefix("# "), text.strip()
     if not heading.startswith("# ") or not caption:
         raise InputError(f"{path}: expected a heading and a caption in the first cell")
     named = {"subject"} if said.of != "nothing" else set()
@@ -97,6 +101,30 @@ def _read(path: Path) -> FigureNotebook:
             f"found {len(tagged)} with {sorted(found)}"
         )
     return said.model_copy(update={"name": path.stem, "title": title, "caption": caption})
+
+
+def execute_notebook(path: Path, output: Path, parameters: Mapping[str, Any]) -> None:
+    """Execute a notebook with parameters and keep it as executed.
+
+    It runs on this Python, without what the user has set up for IPython and Jupyter (start-up
+    scripts, extensions, kernels of the same name), and needs no home folder.
+    """
+    import papermill  # here, since the workflow reads notebooks whenever it starts
+
+    with tempfile.TemporaryDirectory() as folder, atomic_path(output) as partial:
+        for name in ("CONFIG", "DATA", "RUNTIME"):
+            os.environ[f"JUPYTER_{name}_DIR"] = folder
+        os.environ["IPYTHONDIR"] = folder
+        for name in ("JUPYTER_PATH", "PYTHONSTARTUP"):
+            os.environ.pop(name, None)
+        papermill.execute_notebook(
+            path,
+            partial,
+            parameters=dict(parameters),
+            kernel_name="python3",
+            log_output=True,
+            progress_bar=False,
+        )
 
 
 def _assigned(code: str) -> set[str]:

@@ -38,18 +38,21 @@ def read_samples(path: str) -> dict[tuple[str, int], tuple[np.ndarray, float]]:
         If the file is missing, or samples have another shape.
     """
     file = read_arrays(path)
-    low, high = file["value_range"]
+    bounds = file.get("value_range", np.empty(0))
+    low, high = bounds.astype(float) if bounds.shape == (2,) else (0.0, 0.0)
+    if not low < high:
+        raise InputError(f"{path}: value_range: expected two bounds, found {bounds.tolist()}")
     samples = {}
     for key in [name.removesuffix("-nfe") for name in file if name.endswith("-nfe")]:
-        images = file[key]
-        if images.ndim != 4 or images.shape[1] not in (1, 3):
+        images, nfe = file.get(key, np.empty(0)), file[f"{key}-nfe"]
+        sampler, _, steps = key.rpartition("-")
+        fits = images.ndim == 4 and images.shape[1] in (1, 3) and steps.isdecimal()
+        if not fits or nfe.shape:
             raise InputError(
                 f"{path}: {key}: expected grey or colour images of shape "
-                f"(n, 1 or 3, height, width), found {images.shape}"
+                f"(n, 1 or 3, height, width) and a number of evaluations, found {images.shape}"
             )
-        sampler, _, steps = key.rpartition("-")
-        nfe = float(file[f"{key}-nfe"])
-        samples[sampler, int(steps)] = (images - low) / (high - low), nfe
+        samples[sampler, int(steps)] = (images - low) / (high - low), float(nfe)
     return samples
 
 

@@ -43,7 +43,7 @@ def provenance() -> dict[str, Any]:
 def processor_name() -> str:
     """Return the processor's name, where the system tells it, or else its architecture."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # not Linux
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -59,17 +59,10 @@ def _version(package: str) -> str | None:
 
 def _git(*arguments: str) -> str | None:
     # A surrounding command of git, such as a hook, must not tell of its own repository.
-    places = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
-    own = {key: value for key, value in os.environ.items() if key not in places}
+    own = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    command = ["git", *arguments]
     try:
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=_PROJECT,
-            env=own,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        done = subprocess.run(command, cwd=_PROJECT, env=own, capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip()
+    return os.fsdecode(done.stdout).strip()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from dansm.catalogue import COUPLINGS, METRICS, PROCESSES
 from dansm.config import RunSettings
 from dansm.couplings.registry import Pick, options_text
 from dansm.errors import InputError
@@ -22,6 +23,12 @@ _TYPES = {
         seeds_at_most dimensions batch_size threads round window_size n
         samples_timed draw pairs crossings images k draws""",
     "boolean": "within",
+}
+# What columns of names may hold: entries of the catalogue, and what stands beside the runs.
+_NAMES = {
+    "process": {*PROCESSES, "real_halves", "reconstruction"},
+    "coupling": {*COUPLINGS},
+    "metric": {*METRICS},
 }
 _TYPE_OF = {name: kind for kind, names in _TYPES.items() for name in names.split()}
 
@@ -134,8 +141,8 @@ def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If the file is missing, has other columns or values that don't fit them, or is not as the
-        job that made it left it.
+        If the file is missing, has other columns, values that don't fit them or unknown names, or
+        is not as the job that made it left it.
     """
     is_proven(path)
     try:
@@ -148,4 +155,10 @@ def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
         raise InputError(f"{path}: expected a table, found {error}") from error
     if table is None:
         raise InputError(f"{path}: expected columns {list(columns)}, found {header}")
+    for column, known in _NAMES.items():
+        unknown = set(table.get(column, pd.Series(dtype=str)).dropna()) - known
+        if unknown:
+            raise InputError(
+                f"{path}: {column}: expected one of {sorted(known)}, found {min(unknown)!r}"
+            )
     return table

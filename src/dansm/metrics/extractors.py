@@ -191,18 +191,19 @@ def find_inception(weights: str | Path | None, expected: str = INCEPTION_SHA256)
     """
     if weights is not None:
         path = Path(weights) / INCEPTION_FILE
-        found = f"{sha256(path)} ({path.stat().st_size} bytes)" if path.is_file() else "no file"
-        if not found.startswith(expected):
+        found = _digest(path)
+        if found != expected:
             raise InputError(
                 f"{path}: expected Inception weights of sha256 {expected}, found {found}"
             )
         return path
     cache = Path(torch.hub.get_dir()) / "clean-fid"
     for path in (cache / INCEPTION_FILE, Path(tempfile.gettempdir()) / INCEPTION_FILE):
-        if path.is_file():
-            if sha256(path) == expected:
-                return path
-            print(f"{path}: passed over, its sha256 is not {expected}", flush=True)
+        found = _digest(path)
+        if found == expected:
+            return path
+        if found != "no file":
+            print(f"{path}: passed over, expected sha256 {expected}, found {found}", flush=True)
     path = cache / INCEPTION_FILE
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -214,6 +215,16 @@ def find_inception(weights: str | Path | None, expected: str = INCEPTION_SHA256)
             f"has {INCEPTION_FILE}"
         ) from error
     return path
+
+
+def _digest(path: Path) -> str:
+    """Return a file's SHA-256, or why it has none."""
+    try:
+        return sha256(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return "no file"
+    except OSError as error:
+        return str(error)
 
 
 def fetch_inception(weights: str | Path | None, expected: str, path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from scipy.special import betaincinv, gammainc, gammaincc
 from torch import Tensor
 
-from dansm.processes.base import Conditioned, Network, Point, Process
+from dansm.processes.base import Conditioned, Network, Numbers, Point, Process, beside
 from dansm.processes.grids import HIGHEST_NOISE, LOWEST_NOISE, noise_level, noise_time
 from dansm.processes.rectified_flow import TIME_SCALE
 from dansm.processes.times import TimeDistribution
@@ -89,11 +89,13 @@ class EDM(Process):
         """Return σ times the noise."""
         return self.coordinate(time) * self.noise(noise)
 
-    def velocity(self, network: Conditioned, points: Tensor, coordinate: float) -> Tensor:
+    def velocity(self, network: Conditioned, points: Tensor, coordinate: Numbers) -> Tensor:
         """Return the noise that the network predicts at σ, ``(y − D)/σ``."""
         scale = (coordinate**2 + self.sigma_data**2) ** 0.5
-        predicted = network(points / scale, CONDITION_SCALE * float(np.log(coordinate)))
-        return coordinate / scale**2 * points - self.sigma_data / scale * predicted
+        condition = CONDITION_SCALE * np.log(coordinate)
+        predicted = network(points / beside(scale, points), condition)
+        skipped = beside(coordinate / scale**2, points) * points
+        return skipped - beside(self.sigma_data / scale, points) * predicted
 
 
 def _augmented_length(lengths: np.ndarray, dimension: int, augmented: int) -> np.ndarray:

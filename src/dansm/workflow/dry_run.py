@@ -42,9 +42,8 @@ def planned_jobs(
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--nocolor", "--quiet", "host"]
     # So many cores that no rule's threads are cut down to this machine's.
     command += ["--cores", "1000", *settings, "--", *targets]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
+    form = {"encoding": "utf-8", "errors": "backslashreplace"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **form)
     if done.returncode != 0:
         raise InputError(
             f"snakemake --dry-run {' '.join(targets)}: expected a list of jobs, found\n"

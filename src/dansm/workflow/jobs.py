@@ -46,6 +46,9 @@ def job(snakemake: Any) -> Iterator[None]:
         sys.stderr.flush()
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    for stream in (sys.stdout, sys.stderr):
+        # Whatever the locale; bytes of file names that are not UTF-8 are escaped.
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     now = time.strftime("%Y-%m-%d %H:%M:%S")
     print(f"{now} {snakemake.rule} {dict(snakemake.wildcards)}", flush=True)
     torch = sys.modules.get("torch")

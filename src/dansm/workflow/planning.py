@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
+from pydantic import BaseModel, PositiveFloat, PositiveInt
 from torch.utils.flop_counter import FlopCounterMode
 
 from dansm.catalogue import EXTRACTORS, SOURCES, Pick
@@ -31,7 +32,7 @@ from dansm.config import (
     TrainedAutoencoder,
 )
 from dansm.errors import InputError
-from dansm.io.files import read_json
+from dansm.io.files import read_model
 from dansm.metrics.evaluation import GRID_IMAGES
 from dansm.metrics.statistics import KEPT_FEATURES
 from dansm.models.autoencoders import autoencoder_skeleton
@@ -276,8 +277,9 @@ class _Loads:
         return Load((decoding, *[_inception(count)] * large), seconds=large * _METRICS_SECONDS)
 
     def fit_potentials(self, wildcards: Any) -> Load:
-        fit, shape = self._config.potentials, self._config.dataset(wildcards.dataset).shape
-        flops = 2 * self._image_count(wildcards.dataset) * math.prod(shape)
+        dataset = self._config.dataset(wildcards.dataset)
+        fit = dataset.potentials or self._config.potentials
+        flops = 2 * self._image_count(wildcards.dataset) * math.prod(dataset.shape)
         return Load((Work("evaluate", fit.steps * fit.batch_size, flops),))
 
     def make_pairs(self, wildcards: Any) -> Load:
@@ -320,7 +322,7 @@ class _Loads:
         name = self._config.pixels(dataset)
         meta = Path(self._look.results) / "data" / name / "meta.json"
         if meta.exists():
-            return read_json(meta)["count"]
+            return read_model(meta, _Store).count
         if self._look.has_standin(name):
             return self._config.scales[self._config.scale].images
         source = self._config.dataset(name).source
@@ -456,14 +458,29 @@ class Rates:
         )
 
 
+class _Store(BaseModel):
+    count: int
+
+
+class _Hardware(BaseModel):
+    device: str
+
+
+class _Finished(BaseModel):
+    settings: RunSettings
+    hardware: _Hardware
+    seconds: PositiveFloat
+    processes: PositiveInt
+
+
 def _measured(results: Path) -> dict[str, list[tuple[float, float]]]:
     """Return what finished trainings tell of devices, as for `Rates`."""
     found = defaultdict(list)
     for path in sorted(results.glob("runs/*/*/*/run.json")):
-        run = read_json(path)
-        work = _training(settings := RunSettings.model_validate(run["settings"]), settings.steps)
-        device = run["hardware"]["device"]
-        rate = work.images * work.flops / run["seconds"] / run["processes"]
+        run = read_model(path, _Finished)
+        work = _training(run.settings, run.settings.steps)
+        device = run.hardware.device
+        rate = work.images * work.flops / run.seconds / run.processes
         found[CPU if device == "cpu" else device].append((work.flops, rate))
     return found
 

@@ -82,6 +82,13 @@ def test_nesting_that_is_not_of_a_file_is_refused_too(valid):
         parse_config(valid | {"runs": deep})
 
 
+def test_half_a_character_is_named(valid):
+    content = deepcopy(valid)
+    content["samplers"]["\ud800"] = content["samplers"].pop(next(iter(content["samplers"])))
+    with pytest.raises(InputError, match=r"\\ud800"):
+        parse_config(content)
+
+
 def test_a_merge_does_not_look_like_a_key_given_twice(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_text("z: &z {k: 1}\nx: {deep: {a: &a {<<: *z, k: 2}}}\ny: {<<: *a, k: 3}\n")

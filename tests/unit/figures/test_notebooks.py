@@ -3,10 +3,14 @@
 import json
 from pathlib import Path
 
+import matplotlib
 import pytest
 
 from dansm.errors import InputError
-from dansm.figures.notebooks import read_notebooks
+from dansm.figures import base
+from dansm.figures.best_of_k import best_of_k
+from dansm.figures.notebooks import execute_notebook, read_notebooks
+from dansm.io.tables import BEST_OF_K_COLUMNS, read_table
 
 ROOT = Path(__file__).parents[3]
 NOTEBOOKS = read_notebooks(ROOT / "notebooks")
@@ -40,8 +44,8 @@ def test_a_notebook_says_what_it_reads_and_shows(tmp_path):
         ({**SAID, "of": "dataset"}, r"no braces but \{dataset\}.*speed_\{comparison\}"),
         ({**SAID, "samples": "all"}, r"metadata\.dansm\.samples: .* boolean"),
         ({"of": "dataset", "samples": True}, "samples are of a comparison, found .* dataset"),
-        ({**SAID, "tables": ["speed.csv"]}, r"metadata\.dansm\.tables: .* dictionary"),
-        ({**SAID, "optional": {"more": "more.csv"}}, r"defaults.*'more'.*found \['output'"),
+        ({**SAID, "tables": ["speed.csv"]}, r"metadata\.dansm\.tables: .* object"),
+        ({**SAID, "optional": {"more": "more.csv"}}, r"defaults.*'more'.*found 1 with \['output'"),
     ],
 )
 def test_a_notebook_that_says_something_else_is_named(tmp_path, said, message):
@@ -57,10 +61,27 @@ def test_a_notebook_without_a_caption_is_named(tmp_path, changes):
         read_notebooks(write(tmp_path, SAID, **changes))
 
 
-def test_what_is_no_notebook_is_named(tmp_path):
-    (tmp_path / "saving.ipynb").write_text("{")
-    with pytest.raises(InputError, match=r"saving\.ipynb: expected a notebook"):
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("{", "all of it"),
+        ("null", "all of it"),
+        ("[]", "all of it"),
+        ('{"cells": [], "metadata": {}}', r"metadata\.dansm"),
+        ('{"cells": [1], "metadata": {"dansm": {"of": "nothing"}}}', r"cells\.0"),
+        ('{"cells": [], "metadata": {"dansm": {"of": "nothing"}}}', "heading"),
+        ("\xff", "all of it"),
+    ],
+)
+def test_what_is_no_notebook_is_named(tmp_path, text, named):
+    (tmp_path / "saving.ipynb").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=rf"saving\.ipynb: .*{named}"):
         read_notebooks(tmp_path)
+
+
+def test_defaults_that_are_no_python_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"defaults of \['output', 'speed', 'subject'\]"):
+        read_notebooks(write(tmp_path, SAID, defaults='speed = "'))
 
 
 @pytest.fixture
@@ -91,3 +112,33 @@ def test_every_notebook_draws_the_archive_by_default(name, run):
 def test_what_couplings_cost_is_drawn_where_it_is_known(run):
     known = run("comparison", marginals="results/reference/coupling_marginals.csv")
     assert known != run("comparison")
+
+
+def test_what_the_user_has_set_up_does_not_reach_a_figure(tmp_path, monkeypatch):
+    """Nor does a home folder that is closed stand in the way."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("MPLCONFIGDIR", matplotlib.get_cachedir())  # its list of fonts takes long
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, "/dev/null/closed")
+    startup = tmp_path / "ipython" / "profile_default" / "startup"
+    kernel = tmp_path / "jupyter" / "kernels" / "python3"
+    for folder in (startup, kernel):
+        folder.mkdir(parents=True)
+    spoil = "import dansm.figures.base; dansm.figures.base.style = None; 1 / 0"
+    (startup / "0.py").write_text(spoil)
+    (tmp_path / "startup.py").write_text(spoil)
+    (kernel / "kernel.json").write_text('{"argv": ["false"], "display_name": "a", "language": "a"}')
+    (tmp_path / "matplotlibrc").write_text("text.color: white\ntext.usetex: True\nlines.marker: x")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("PYTHONSTARTUP", str(tmp_path / "startup.py"))
+    monkeypatch.setenv("MATPLOTLIBRC", str(tmp_path / "matplotlibrc"))
+    for name in ("CONFIG", "DATA", "RUNTIME"):
+        monkeypatch.setenv(f"JUPYTER_{name}_DIR", str(tmp_path / "jupyter"))
+    table = "results/reference/best_of_k.csv"
+    parameters = {"table": table, "output": str(tmp_path / "found")}
+    execute_notebook(ROOT / "notebooks/best_of_k.ipynb", tmp_path / "done.ipynb", parameters)
+    base.save_figure(best_of_k(read_table(table, BEST_OF_K_COLUMNS)), tmp_path / "expected")
+    assert (tmp_path / "found.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
+    assert "1 / 0" not in (tmp_path / "done.ipynb").read_text()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]

@@ -69,6 +69,27 @@ def test_grid_shows_image_k_at_place_k(samples, distances):
     np.testing.assert_allclose(mosaic[6:, :6], images[2].transpose(1, 2, 0))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"value_range": [5, 5]}, "value_range: expected two bounds, found"),
+        ({"value_range": np.array([9, 2], np.uint8)}, "value_range: expected two bounds, found"),
+        ({"value_range": 7}, "value_range: expected two bounds, found"),
+        ({"euler-3": np.zeros((16, 2, 5, 6))}, r"euler-3: expected .* found \(16, 2, 5, 6\)"),
+        ({"euler-3-nfe": np.zeros(2)}, "euler-3: expected .* a number of evaluations"),
+        ({"euler-nfe": 3.0}, "euler: expected"),
+        ({"euler-3": np.full((16, 3, 5, 6), np.nan)}, "euler-3: expected finite"),
+    ],
+)
+def test_samples_that_are_none_are_named(samples, changes, message):
+    path = samples[0]["path"]
+    with np.load(path) as file:
+        arrays = dict(file) | changes
+    np.savez(path, **arrays)
+    with pytest.raises(InputError, match=rf"vanilla\.npz: {message}"):
+        read_samples(path)
+
+
 def test_missing_samples_are_named(samples, distances):
     with pytest.raises(InputError, match=r"dansm_10\.npz: expected images of euler, 7 steps"):
         sample_grid(samples[1:], distances.replace({"steps": {3: 7}}), "toy")

@@ -8,15 +8,16 @@ from dansm.io import provenance as module
 from dansm.io.provenance import provenance
 
 
-@pytest.fixture
-def repository(tmp_path):
-    """A repository with one commit."""
-    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
-    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    (tmp_path / "f").write_text("x")
+@pytest.fixture(params=["project", "a project", "caf\udce9"])
+def repository(request, tmp_path):
+    """A repository with one commit, in a folder of a usual name or another."""
+    folder = tmp_path / request.param
+    git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", "init", "-q", str(folder)], check=True)
+    (folder / "f").write_text("x")
     subprocess.run([*git, "add", "f"], check=True)
     subprocess.run([*git, "commit", "-qm", "one"], check=True)
-    return tmp_path
+    return folder
 
 
 def test_the_commit_is_that_of_this_project_only(repository, monkeypatch):
@@ -28,5 +29,12 @@ def test_the_commit_is_that_of_this_project_only(repository, monkeypatch):
     assert provenance()["uncommitted_changes"] is True
     (repository / "inside").mkdir()
     monkeypatch.setattr(module, "_PROJECT", repository / "inside")
+    found = provenance()
+    assert (found["commit"], found["uncommitted_changes"]) == (None, None)
+
+
+def test_without_git_nothing_is_known(repository, monkeypatch):
+    monkeypatch.setattr(module, "_PROJECT", repository)
+    monkeypatch.setenv("PATH", "")
     found = provenance()
     assert (found["commit"], found["uncommitted_changes"]) == (None, None)

@@ -79,6 +79,14 @@ def test_what_is_no_table_is_named(tmp_path, text, found):
         read_table(path, DISTANCE_COLUMNS)
 
 
+@pytest.mark.parametrize("column", ["process", "coupling", "metric"])
+def test_names_that_the_catalogue_has_not_are_named(tmp_path, column):
+    path = tmp_path / "bad.csv"
+    write_table(path, [{column: "precisiom"}], DISTANCE_COLUMNS)
+    with pytest.raises(InputError, match=rf"bad\.csv: {column}: expected .*found 'precisiom'"):
+        read_table(path, DISTANCE_COLUMNS)
+
+
 def test_a_missing_table_is_named(tmp_path):
     with pytest.raises(InputError, match=r"none\.csv: expected .* found no file"):
         read_table(tmp_path / "none.csv", DISTANCE_COLUMNS)

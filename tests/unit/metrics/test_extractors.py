@@ -181,8 +181,7 @@ def test_other_inception_weights_are_refused_with_both_checksums(
     make_store, colour_images, weights
 ):
     store = make_store(colour_images, (0, 255))
-    found, size = sha256(weights / NAME), (weights / NAME).stat().st_size
-    message = rf"expected .* sha256 {INCEPTION_SHA256}, found {found} \({size} bytes\)"
+    message = f"expected .* sha256 {INCEPTION_SHA256}, found {sha256(weights / NAME)}"
     with pytest.raises(InputError, match=message) as caught:
         make_extractor("inception_clean", store, inception_weights=weights)
     assert str(caught.value).startswith(f"{weights / NAME}: ")
@@ -218,6 +217,18 @@ def test_inception_weights_are_downloaded_and_checked(weights, caches, monkeypat
     with pytest.raises(InputError, match=f"sha256 {'0' * 64} to {re.escape(str(path))}, found"):
         find_inception(None, "0" * 64)
     assert list(caches[0].iterdir()) == []
+
+
+def test_a_cache_that_is_closed_is_passed_over(weights, caches, monkeypatch, capsys):
+    caches[0].mkdir(parents=True)
+    (caches[0] / NAME).mkdir()
+    (weights / NAME).rename(caches[1] / NAME)
+    assert find_inception(None, sha256(caches[1] / NAME)) == caches[1] / NAME
+    assert f"{caches[0] / NAME}: passed over" in capsys.readouterr().out
+    monkeypatch.setattr("torch.hub.get_dir", lambda: "/dev/null")
+    assert find_inception(None, sha256(caches[1] / NAME)) == caches[1] / NAME
+    with pytest.raises(InputError, match=r"to /dev/null.* found .*inception_weights in the conf"):
+        find_inception(None, "0" * 64)
 
 
 def test_without_network_the_message_says_where_to_put_the_file(caches, monkeypatch):

@@ -94,7 +94,7 @@ def test_pairs_are_noises_and_what_the_teacher_makes_of_them(tmp_path, gaussian)
     expected = sampler.sample(lambda *a: gaussian(*a).sample, pairs.noise.clone(), 4)
     torch.testing.assert_close(pairs.samples, expected.samples.detach())
     assert pairs.meta == {
-        "teacher": make_settings().plain() | {"shape": SHAPE},
+        "teacher": make_settings().plain(),
         "run": tmp_path.parent.name,
         "folder": "pairs",
         "model_sha256": sha256(tmp_path / MODEL),

@@ -67,6 +67,14 @@ def test_a_second_run_appends(tmp_path):
     assert log.read_text().count("from a child process") == 2
 
 
+def test_a_log_takes_every_name_and_sign_whatever_the_locale(tmp_path):
+    log = tmp_path / "logs" / "train_model" / "job.log"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-c", SCRIPT, str(log), r"print('caf\udce9, 8×8')"]
+    subprocess.run(command, check=True, env=environment)
+    assert r"caf\udce9, 8×8" in log.read_text(encoding="utf-8")
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="its settings are glibc's")
 def test_tensors_come_from_memory_that_the_process_keeps(tmp_path):
     """Each of a tensor's 16,384 pages faults when it is new, and some tensors' are."""
