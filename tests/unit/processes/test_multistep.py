@@ -42,7 +42,7 @@ def sample(solver, network, steps=None, noise=NOISE, process=None):
     return Sampler(process, solver).sample(network, noise, steps).samples
 
 
-@pytest.mark.parametrize(("solver", "order"), zip(MANY[:4], (2, 3, 2, 4), strict=True), ids=str)
+@pytest.mark.parametrize(("solver", "order"), [*zip(MANY[:4], (2, 3, 2, 4), strict=True)], ids=str)
 @pytest.mark.parametrize("power", [1, 1.5])
 def test_orders_by_halving_on_even_and_uneven_grids(solver, order, power):
     """On dx/dt = 5 t⁴ x, whose first steps, of lower orders, hardly move; x(1) = e x(0)."""
