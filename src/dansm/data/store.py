@@ -147,6 +147,19 @@ class Store:
         values[mirrored] = self._read(mirrored_part(part), rows[mirrored.numpy()], None)
         return values
 
+    def deviation(self, block: int = 4096) -> float:
+        """Return the standard deviation of all values of all samples, as the model sees them.
+
+        It is EDM's ``sigma_data``. Of latents with a posterior it is that of its means.
+        """
+        total = squares = count = 0.0
+        for first in range(0, len(self), block):
+            values = self.batch(np.arange(first, min(first + block, len(self)))).double()
+            total += float(values.sum())
+            squares += float(values.square().sum())
+            count += values.numel()
+        return (squares / count - (total / count) ** 2) ** 0.5
+
     def to_model_range(self, values: Tensor) -> Tensor:
         """Scale stored values to [-1, 1]; latents stay as they are."""
         values = values.to(torch.float32)

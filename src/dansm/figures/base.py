@@ -120,6 +120,8 @@ def coupling_title(coupling: str, match_size: int, options: Any = None) -> str:
 
 def sampler_title(sampler: str) -> str:
     """Return the title of a configured sampler, as far as its name says what it is."""
+    if sampler in SOLVERS:
+        return SOLVERS[sampler].title
     head, _, grid = sampler.partition("_")
     if grid and grid not in GRIDS:
         return sampler

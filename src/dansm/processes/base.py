@@ -80,13 +80,31 @@ class Process(ABC):
             Shape ``(n,)``, from `draw_times`.
         """
 
+    def draw_point(
+        self, samples: Tensor, noise: Tensor, times: Tensor, stream: torch.Generator
+    ) -> Point:
+        """Return `point`, of a process that draws more than times from a stream on the CPU."""
+        return self.point(samples, noise, times)
+
     @abstractmethod
     def coordinate(self, time: Fraction) -> float:
         """Return the integration variable u at a time."""
 
-    def start(self, noise: Tensor, time: Fraction) -> Tensor:
-        """Return the coordinates y of noise that is taken for the points at a time."""
+    @abstractmethod
+    def path(self, coordinate: float) -> tuple[float, float]:
+        """Return α and σ of the path ``y = α data + σ noise`` at u; both are linear in u."""
+
+    def noise(self, noise: Tensor) -> Tensor:
+        """Return the noise on the path of a Gaussian one."""
         return noise
+
+    def begin(self, noise: Tensor, time: Fraction) -> Tensor:
+        """Return the points themselves (not y) that a noise is taken for at a time."""
+        return noise
+
+    def start(self, noise: Tensor, time: Fraction) -> Tensor:
+        """Return the coordinates y of `begin`."""
+        return self.begin(noise, time)
 
     @abstractmethod
     def velocity(self, network: Conditioned, points: Tensor, coordinate: Numbers) -> Tensor:
@@ -96,11 +114,15 @@ class Process(ABC):
         """Return the samples at coordinates y of time 1."""
         return points
 
-    @abstractmethod
     def euler(
         self, network: Conditioned, points: Tensor, time: Fraction, following: Fraction
     ) -> Tensor:
-        """Return the points themselves (not y) after the process's own first-order step."""
+        """Return the points themselves (not y) after the process's own first-order step.
+
+        Unless a process has another, which it may where its points are not y, it is Euler's in u.
+        """
+        start, end = self.coordinate(time), self.coordinate(following)
+        return points + (end - start) * self.velocity(network, points, start)
 
 
 class Counted:

@@ -49,6 +49,10 @@ class Diffusion(Process):
         index = time_index(time, self.times)
         return float(np.exp(self._log_sigmas[index])) if index >= 0 else 0.0
 
+    def path(self, coordinate: float) -> tuple[float, float]:
+        """Return 1 and σ."""
+        return 1.0, coordinate
+
     def start(self, noise: Tensor, time: Fraction) -> Tensor:
         """Return noise over √ᾱ."""
         return noise * (1 + self.coordinate(time) ** 2) ** 0.5

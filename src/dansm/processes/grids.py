@@ -3,6 +3,7 @@
 Free of PyTorch, so that plans can count. Times are fractions from 0 (noise) to 1 (data).
 """
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -17,6 +18,10 @@ from dansm.processes.registry import (
     entry_of,
     options_of,
 )
+
+# Noise levels of EDM, and the time t = 1/(1 + σ) of the highest.
+HIGHEST_NOISE, LOWEST_NOISE = Fraction(80), Fraction(1, 500)
+_EARLIEST = 1 / (1 + HIGHEST_NOISE)
 
 
 def uniform(steps: int, number: int | None) -> list[Fraction]:
@@ -37,6 +42,42 @@ def original(steps: int, number: int) -> list[Fraction]:
     """
     indices = range(0, number, number // steps)[::-1]
     return [*(1 - Fraction(index + 1, number) for index in indices), Fraction(1)]
+
+
+def rho(steps: int, number: int | None) -> list[Fraction]:
+    """Return times of EDM's noise levels, 80 to 0.002 and none (Karras et al., 2022, equation 5).
+
+    ``σ_i = (80^(1/ρ) + i/(N − 1) (0.002^(1/ρ) − 80^(1/ρ)))^ρ`` with ρ = 7.
+    """
+    first, last = float(HIGHEST_NOISE) ** (1 / 7), float(LOWEST_NOISE) ** (1 / 7)
+    between = [
+        Fraction((first + i / (steps - 1) * (last - first)) ** 7) for i in range(1, steps - 1)
+    ]
+    levels = [HIGHEST_NOISE, *between, *[LOWEST_NOISE] * (steps > 1), Fraction(0)]
+    return [noise_time(level) for level in levels]
+
+
+def noise_time(level: Fraction) -> Fraction:
+    """Return the time of one of EDM's noise levels: 0 for 80, 1 for none, see `noise_level`."""
+    return (1 / (1 + level) - _EARLIEST) / (1 - _EARLIEST)
+
+
+def noise_level(time: Fraction) -> Fraction:
+    """Return EDM's noise level σ at a time: (1 − t)/t for t from 1/81 to 1.
+
+    At t the line ``t data + (1 − t) noise`` is ``data + σ noise`` over 1 + σ.
+    """
+    t = _EARLIEST + (1 - _EARLIEST) * time
+    return (1 - t) / t
+
+
+def two_parts(knot: float, parts: Sequence[int]) -> list[Fraction]:
+    """Return equal steps to a knot, and others from there on."""
+    middle, (early, late) = Fraction(knot), parts
+    return [
+        *(middle * i / early for i in range(early)),
+        *(middle + (1 - middle) * i / late for i in range(late + 1)),
+    ]
 
 
 def time_index(time: Fraction, number: int) -> int:
@@ -65,9 +106,18 @@ def grid_options(process: ProcessEntry, solver: Pick) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If the process has no such grid, or too few discrete times for those given.
+        If the process has no such grid, too few discrete times for those given, or no path that
+        the solver needs.
     """
     options = options_of(entry_of(SOLVERS, solver, "solver"), solver)
+    if SOLVERS[solver.name].needs_path and not process.path:
+        raise InputError(
+            f"{solver.text}: expected a process whose points are α data + σ noise, found "
+            f"{process.name}"
+        )
+    knot, parts = options.pop("knot", None), options.pop("parts", None)
+    if parts is not None:
+        options["times"] = two_parts(knot, parts)
     if options.get("times") is None:
         if "grid" in options:
             options["grid"] = options["grid"] or process.grids[0]
@@ -106,6 +156,5 @@ def evaluations(process: Pick, solver: Pick, steps: int | None = None) -> int | 
     chosen: SolverEntry = SOLVERS[solver.name]
     if chosen.adaptive:
         return None
-    # The last step of a process with discrete times ends where its network is not defined.
-    without = 0 if entry.times is None else chosen.stages - 1
+    without = 0 if entry.at_data else chosen.stages - 1
     return chosen.stages * (len(times) - 1) - without

@@ -61,7 +61,7 @@ class Objective:
             CPU generator of the times, and of whatever else is drawn for this batch.
         """
         times = self.process.draw_times(self.times, samples, stream)
-        point = self.process.point(samples, noise, times)
+        point = self.process.draw_point(samples, noise, times, stream)
         errors = self.error(network(point.input, point.condition), point.target)
         if point.weight is not None:
             errors = errors * point.weight.reshape(-1, *[1] * (errors.ndim - 1))

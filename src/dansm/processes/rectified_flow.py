@@ -45,6 +45,10 @@ class RectifiedFlow(Process):
         """Return t, which runs from ε."""
         return self.epsilon + (1 - self.epsilon) * time.numerator / time.denominator
 
+    def path(self, coordinate: float) -> tuple[float, float]:
+        """Return t and 1 − t."""
+        return coordinate, 1 - coordinate
+
     def velocity(self, network: Conditioned, points: Tensor, coordinate: Numbers) -> Tensor:
         """Return the network's answer at t."""
         return network(points, TIME_SCALE * coordinate)

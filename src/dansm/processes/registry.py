@@ -3,6 +3,7 @@
 Free of PyTorch, as `dansm.couplings.registry` is.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -44,10 +45,45 @@ class ProcessEntry(Entry):
         Names of `GRIDS` that it can be sampled on; the first is the default.
     times
         Number of its discrete times; None: time is continuous.
+    at_data
+        Whether its network is defined at time 1, where solvers of several stages evaluate it.
+    path
+        Whether its points are α data + σ noise, which some solvers need.
     """
 
-    grids: tuple[str, ...] = ("uniform",)
+    grids: tuple[str, ...] = ("uniform", "rho")
     times: int | None = None
+    at_data: bool = True
+    path: bool = True
+
+
+@dataclass(frozen=True)
+class InterpolantOptions(Options):
+    """How much noise there is between, as γ₁ in ``γ² = γ₁² t (1 − t)``."""
+
+    gamma: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.gamma < math.inf:
+            raise ValueError(f"gamma: expected at least 0, found {self.gamma}")
+
+
+@dataclass(frozen=True)
+class EDMOptions(Options):
+    """Standard deviation of the data, and number of PFGM++'s augmented dimensions.
+
+    0.5 is the published value, of CIFAR-10 in [-1, 1]; `dansm.data.store.Store.deviation` measures
+    that of a dataset.
+    """
+
+    sigma_data: float = 0.5
+    augmented: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sigma_data < math.inf:
+            raise ValueError(f"sigma_data: expected above 0, found {self.sigma_data}")
+        if self.augmented is not None and self.augmented < 1:
+            raise ValueError(f"augmented: expected at least 1, found {self.augmented}")
 
 
 PROCESSES: Mapping[str, ProcessEntry] = by_name(
@@ -65,9 +101,44 @@ PROCESSES: Mapping[str, ProcessEntry] = by_name(
             "DDPM with linear β; the network predicts the noise",
             grids=("trailing", "original"),
             times=1000,
+            at_data=False,
+        ),
+        ProcessEntry(
+            "interpolant",
+            "dansm.processes.interpolant:Interpolant",
+            "Stochastic interpolant",
+            "rectified flow with fresh noise on the way, of deviation `gamma` √(t (1 − t)) "
+            "(Albergo et al., 2023)",
+            InterpolantOptions,
+            path=False,
+        ),
+        ProcessEntry(
+            "edm",
+            "dansm.processes.edm:EDM",
+            "EDM",
+            "noise levels from 80 to 0; the network, preconditioned for data of deviation "
+            "`sigma_data`, denoises (Karras et al., 2022); with `augmented` dimensions, PFGM++",
+            EDMOptions,
+            grids=("rho", "uniform"),
+            at_data=False,
         ),
     ]
 )
+
+
+@dataclass(frozen=True)
+class LogNormalOptions(Options):
+    """Mean and standard deviation of the noise level's logarithm."""
+
+    mean: float = -1.2
+    deviation: float = 1.2
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.mean):
+            raise ValueError(f"mean: expected a finite number, found {self.mean}")
+        if not 0 < self.deviation < math.inf:
+            raise ValueError(f"deviation: expected above 0, found {self.deviation}")
+
 
 TIMES: Mapping[str, Entry] = by_name(
     [
@@ -76,6 +147,13 @@ TIMES: Mapping[str, Entry] = by_name(
             "dansm.processes.times:Uniform",
             "Uniform times",
             "every time equally often",
+        ),
+        Entry(
+            "log_normal",
+            "dansm.processes.times:log_normal",
+            "Log-normal noise levels",
+            "EDM's: log σ is normal with `mean` and `deviation`; of a flow, logit-normal times",
+            LogNormalOptions,
         ),
     ]
 )
@@ -102,10 +180,13 @@ class SolverEntry(Entry):
         Whether it chooses its own steps, so that plans give it none.
     stages
         Evaluations of the network in a step.
+    needs_path
+        Whether it takes a velocity apart into data and noise, see `ProcessEntry`.
     """
 
     adaptive: bool = False
     stages: int = 1
+    needs_path: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,15 +194,29 @@ class GridOptions(Options):
     """Where a solver evaluates the network.
 
     ``grid`` is one of `GRIDS`; None is the process's first. ``times`` are all times themselves,
-    from 0 (noise) to 1 (data), in place of a grid and a number of steps.
+    from 0 (noise) to 1 (data), in place of a grid and a number of steps. So are ``parts``, numbers
+    of equal steps before and after the time ``knot``.
     """
 
     grid: str | None = None
     times: tuple[float, ...] | list[float] | None = None
+    knot: float | None = None
+    parts: tuple[int, ...] | list[int] | None = None
 
     def __post_init__(self) -> None:
         if self.grid is not None and self.times is not None:
             raise ValueError("grid, times: expected one of them, found both")
+        if (self.knot is None) != (self.parts is None):
+            raise ValueError("knot, parts: expected both of them, found one")
+        if self.knot is not None and self.parts is not None:
+            if self.grid is not None or self.times is not None:
+                raise ValueError("knot, parts: expected neither grid nor times beside them")
+            if not 0 < self.knot < 1:
+                raise ValueError(f"knot: expected between 0 and 1, found {self.knot}")
+            if len(self.parts) != 2 or min(self.parts) < 1 or max(self.parts) > 10_000:
+                raise ValueError(
+                    f"parts: expected two numbers of steps from 1 to 10000, found {[*self.parts]}"
+                )
         if self.grid is not None and self.grid not in GRIDS:
             raise ValueError(f"unknown grid {self.grid!r}; expected one of {sorted(GRIDS)}")
         if self.times is None:
@@ -129,6 +224,33 @@ class GridOptions(Options):
         times = list(self.times)
         if len(times) < 2 or times != sorted(set(times)) or (times[0], times[-1]) != (0, 1):
             raise ValueError(f"times: expected rising numbers from 0 to 1, found {times}")
+
+
+@dataclass(frozen=True)
+class AdamsOptions(GridOptions):
+    """How many past velocities a step uses."""
+
+    order: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.order not in (2, 3):
+            raise ValueError(f"order: expected 2 or 3, found {self.order}")
+
+
+@dataclass(frozen=True)
+class HeavyBallOptions(GridOptions):
+    """How many past means a step uses, and the part of the newest velocity in the mean."""
+
+    order: int = 2
+    beta: float = 0.8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.order <= 4:
+            raise ValueError(f"order: expected 1 to 4, found {self.order}")
+        if not 0 < self.beta <= 1:
+            raise ValueError(f"beta: expected above 0 and at most 1, found {self.beta}")
 
 
 @dataclass(frozen=True)
@@ -155,9 +277,41 @@ SOLVERS: Mapping[str, SolverEntry] = by_name(
             "heun",
             "dansm.processes.solvers:heun",
             "Heun",
-            "second order, two evaluations a step, but for a last one to clean data (diffusion)",
+            "second order, two evaluations a step, but for one in a last step to clean data",
             GridOptions,
             stages=2,
+        ),
+        SolverEntry(
+            "adams_bashforth",
+            "dansm.processes.solvers:adams_bashforth",
+            "Adams-Bashforth",
+            "`order` 2 or 3 from past velocities, one evaluation a step",
+            AdamsOptions,
+        ),
+        SolverEntry(
+            "heavy_ball",
+            "dansm.processes.solvers:heavy_ball",
+            "Heavy ball",
+            "momentum (GHVB, Wizadwongsa et al., 2024) of `order` 1 to 4 with `beta` of the newest "
+            "velocity, one evaluation a step",
+            HeavyBallOptions,
+        ),
+        SolverEntry(
+            "dpmpp_2m",
+            "dansm.processes.solvers:dpmpp_2m",
+            "DPM-Solver++ 2M",
+            "second order in the predicted data (Lu et al., 2022), one evaluation a step",
+            GridOptions,
+            needs_path=True,
+        ),
+        SolverEntry(
+            "line",
+            "dansm.processes.solvers:line",
+            "Line",
+            "predicts the data and goes back along the line to the first noise, one evaluation a "
+            "step",
+            GridOptions,
+            needs_path=True,
         ),
         SolverEntry(
             "rk45",
@@ -186,6 +340,12 @@ GRIDS: Mapping[str, Entry] = by_name(
             "dansm.processes.grids:original",
             "original spacing",
             "DDIM's published code: range(0, T, T // N), which may hold more than N times",
+        ),
+        Entry(
+            "rho",
+            "dansm.processes.grids:rho",
+            "EDM's noise levels",
+            "EDM's, where the noise over the data goes from 80 to 0.002 with ρ = 7, and to 0",
         ),
     ]
 )

@@ -5,6 +5,7 @@ An entry of `dansm.processes.registry.SOLVERS` is a function ``(process, network
 """
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
@@ -20,7 +21,7 @@ def euler(
     process: Process, network: Conditioned, noise: Tensor, times: Sequence[Fraction]
 ) -> Tensor:
     """First order, by the process's own step: the paper's of rectified flow, DDIM of diffusion."""
-    points = noise
+    points = process.begin(noise, times[0])
     for time, following in itertools.pairwise(times):
         points = process.euler(network, points, time, following)
     return points
@@ -34,12 +35,130 @@ def heun(
     for time, following in itertools.pairwise(times):
         start, end = process.coordinate(time), process.coordinate(following)
         first = process.velocity(network, points, start)
-        if following > process.last:
+        if process.last < following == 1:
             points = points + (end - start) * first
             continue
         second = process.velocity(network, points + (end - start) * first, end)
         points = points + (end - start) / 2 * (first + second)
     return process.finish(points)
+
+
+def adams_bashforth(
+    process: Process,
+    network: Conditioned,
+    noise: Tensor,
+    times: Sequence[Fraction],
+    order: int = 2,
+) -> Tensor:
+    """Adams–Bashforth: velocities of past steps, extrapolated by the polynomial through them.
+
+    The first steps, of which there are too few, are of lower orders.
+
+    Parameters
+    ----------
+    order
+        How many velocities are used.
+    """
+    return heavy_ball(process, network, noise, times, order, beta=1.0)
+
+
+def heavy_ball(
+    process: Process,
+    network: Conditioned,
+    noise: Tensor,
+    times: Sequence[Fraction],
+    order: int = 2,
+    beta: float = 0.8,
+) -> Tensor:
+    """Heavy-ball momentum, GHVB (Wizadwongsa et al., 2024): a running mean of velocities.
+
+    With means ``m_n = (1 − β) m_{n−1} + β v_n`` the velocity is
+    ``v_n = m_n + (1 − β)/β (m_n − m_{n−1})``, whose first term is extrapolated to the given order
+    and whose second to one less. Of equal steps these are the published coefficients; of others,
+    those of the polynomials through the same values. Where the step size jumps, m lags behind for
+    some steps whatever the order.
+
+    Parameters
+    ----------
+    order
+        How many means are used.
+    beta
+        1 is `adams_bashforth`.
+    """
+    points = process.start(noise, times[0])
+    past: list[float] = []
+    means: list[Tensor] = []  # with `past` the newest first
+    for time, following in itertools.pairwise(times):
+        start, end = process.coordinate(time), process.coordinate(following)
+        velocity = process.velocity(network, points, start)
+        means = [(1 - beta) * means[0] + beta * velocity if means else velocity, *means][:order]
+        past = [start, *past][:order]
+        points = points + _extrapolated(past, means, end)
+        if beta != 1 and len(means) > 1:
+            changes = [newer - older for newer, older in itertools.pairwise(means)]
+            points = points + (1 - beta) / beta * _extrapolated(past[:-1], changes, end)
+    return process.finish(points)
+
+
+def _extrapolated(past: Sequence[float], values: Sequence[Tensor], end: float) -> Tensor:
+    """Integrate the polynomial through past values, the newest first, from the newest to the end.
+
+    Its weights are those that integrate all powers below their number.
+    """
+    step = end - past[0]
+    powers = np.vander((np.array(past) - past[0]) / step, increasing=True).T
+    weights = step * np.linalg.solve(powers, 1 / np.arange(1, len(past) + 1))
+    return sum(
+        (weight * value for weight, value in zip(weights.tolist(), values, strict=True)),
+        start=torch.zeros_like(values[0]),
+    )
+
+
+def dpmpp_2m(
+    process: Process, network: Conditioned, noise: Tensor, times: Sequence[Fraction]
+) -> Tensor:
+    """DPM-Solver++(2M): linear in the predicted data over ``λ = log(α/σ)`` (Lu et al., 2022).
+
+    Its first step, and one to data without noise, where λ has no end, are of first order.
+    """
+    points = process.start(noise, times[0])
+    previous, before = None, math.inf
+    for time, following in itertools.pairwise(times):
+        start, end = process.coordinate(time), process.coordinate(following)
+        (alpha, sigma), (next_alpha, next_sigma) = process.path(start), process.path(end)
+        data = _data(process, network, points, start)
+        ahead = math.inf
+        if alpha > 0 and following < 1:
+            ahead = math.log(next_alpha / next_sigma) - math.log(alpha / sigma)
+        used = data
+        if previous is not None and ahead < math.inf:
+            used = data + ahead / (2 * before) * (data - previous)
+        rest = next_sigma / sigma
+        points = rest * points + (next_alpha - rest * alpha) * used
+        previous, before = data, ahead
+    return process.finish(points)
+
+
+def line(
+    process: Process, network: Conditioned, noise: Tensor, times: Sequence[Fraction]
+) -> Tensor:
+    """Predict the data, and go back along the line from there to the first noise.
+
+    So sample the students of Lines Matching (Matityahu and Fattal, 2024) and of improved rectified
+    flow (Lee et al., 2024).
+    """
+    points, first = process.start(noise, times[0]), process.noise(noise)
+    for time, following in itertools.pairwise(times):
+        data = _data(process, network, points, process.coordinate(time))
+        alpha, sigma = process.path(process.coordinate(following))
+        points = alpha * data + sigma * first
+    return process.finish(points)
+
+
+def _data(process: Process, network: Conditioned, points: Tensor, coordinate: float) -> Tensor:
+    """Return the data to which the velocity leads: paths of a pair are straight in y over u."""
+    end = process.coordinate(Fraction(1))
+    return points + (end - coordinate) * process.velocity(network, points, coordinate)
 
 
 def rk45(

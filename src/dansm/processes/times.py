@@ -21,7 +21,7 @@ class TimeDistribution:
     ----------
     draw
         A function of a count and a CPU generator, the only source of randomness, that returns times
-        in [0, 1), shape ``(count,)``, float32, on the CPU.
+        in [0, 1), shape ``(count,)``, float32 or float64, on the CPU.
     """
 
     def __init__(self, draw: Callable[[int, torch.Generator], Tensor]) -> None:
@@ -44,6 +44,16 @@ class Uniform(TimeDistribution):
     def draw_index(self, count: int, number: int, stream: torch.Generator) -> Tensor:
         """Return uniform discrete times; see `TimeDistribution.draw_index`."""
         return torch.randint(number, (count,), generator=stream)
+
+
+def log_normal(count: int, stream: torch.Generator, mean: float, deviation: float) -> Tensor:
+    """Return times 1/(1 + σ) with ``log σ ~ N(mean, deviation²)``, float64.
+
+    Of EDM these are its noise levels (Karras et al., 2022, table 1). At time t the noise on the
+    line ``t x + (1 − t) z`` is σ times the data, so that of a rectified flow logit t is normal.
+    """
+    logarithms = torch.randn(count, dtype=torch.float64, generator=stream)
+    return torch.sigmoid(-(mean + deviation * logarithms))
 
 
 def make_times(pick: Pick) -> TimeDistribution:

@@ -18,7 +18,7 @@ TEACHER = f"{GRID}.student.coupling.teacher_pairs"
          "runs[0].grid.vanilla.coupling: unknown coupling 'hungry'; expected one of ['greedy', 'h"),
         ({f"{GRID}.vanilla": {"coupling": "paired"}}, "unknown coupling 'paired'"),
         ({"runs.0.process": "flow"},
-         "runs[0].process: unknown process 'flow'; expected one of ['diffusion', 'rectified_flow'"),
+         "runs[0].process: unknown process 'flow'; expected one of ['diffusion', 'edm', 'inter"),
         ({"runs.1.times": "often"}, "runs[1].times: unknown time distribution 'often'"),
         ({"runs.1.loss": {"hinge": {}}}, "runs[1].loss: unknown loss 'hinge'; expected one of ['"),
         ({"runs.1.loss": {"squared_error": {"c": 3}}},
@@ -97,7 +97,7 @@ TEACHER = f"{GRID}.student.coupling.teacher_pairs"
         ({"recipes.flow.sampling.each_snapshot": {"ode": [3]}},
          "recipes.flow.sampling: unknown 'ode'; expected one of ['ddim_trailing', 'euler', 'heun'"),
         ({"runs.1.final": {"ode": [3]}}, "runs: toy short: sampling: unknown 'ode'"),
-        ({"runs.1.final": {"ddim_trailing": [3]}}, "a grid of rectified_flow, one of ['uniform']"),
+        ({"runs.1.final": {"ddim_trailing": [3]}}, "a grid of rectified_flow, one of ['unif"),
         ({"runs.1.process": "diffusion"}, None),  # Euler on diffusion's own grid
         ({"runs.1.process": "diffusion", "runs.1.final": {"euler": [1001]}},
          "toy short: sampler 'euler' of diffusion: euler: steps: expected 1 to 1000, found 1001"),

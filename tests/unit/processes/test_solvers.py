@@ -24,8 +24,10 @@ class Plain:
     def coordinate(self, time):
         return self.variables[round(time * (len(self.variables) - 1))]
 
-    def start(self, noise, time):
+    def begin(self, noise, time):
         return noise
+
+    start = begin
 
     def finish(self, points):
         return points
