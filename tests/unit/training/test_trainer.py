@@ -11,6 +11,7 @@ import signal
 import time
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from torch import nn
 from dansm.catalogue import Entry, Options, Pick
 from dansm.config import Network, RunSettings
 from dansm.couplings import fit_potentials
+from dansm.data.pair_store import PairStore
 from dansm.data.store import open_store, write_store
 from dansm.errors import InputError, InterruptedTraining, TrainingError
 from dansm.io.files import read_json, sha256
@@ -435,22 +437,20 @@ def test_a_start_of_another_network_or_missing_is_refused(store, tmp_path):
         Trainer(settings, store, tmp_path / "run")
 
 
-class FakePairs:
-    """Pairs of a teacher, as `dansm.data.pair_store.PairStore` has them."""
+class FakePairs(PairStore):
+    """Pairs of a teacher who is not asked for."""
 
-    sha256, has_posterior = "0" * 64, False
-    samples, noise = torch.randn(2, 30, 1, 8, 8, generator=torch.Generator().manual_seed(2))
+    def check(self, student):
+        assert student.coupling.name == "teacher_pairs"
 
-    def __len__(self):
-        return len(self.samples)
 
-    def check(self, settings):
-        assert settings.coupling.name == "teacher_pairs"
+POINTS = torch.randn(30, 2, 1, 8, 8, generator=torch.Generator().manual_seed(2))
+PAIRS = FakePairs(Path("pairs"), POINTS, {}, "0" * 64)
 
 
 @pytest.fixture
 def pairs(monkeypatch, tmp_path):
-    monkeypatch.setattr("dansm.training.trainer.open_pairs", lambda folder: FakePairs())
+    monkeypatch.setattr("dansm.training.trainer.open_pairs", lambda folder: PAIRS)
     return tmp_path / "pairs"
 
 
@@ -470,10 +470,10 @@ def test_a_student_trains_on_its_teachers_pairs_alone_and_continues(store, pairs
     rows = torch.cat([batch.extras["row"] for batch in seen]).reshape(4, 30)
     assert all(sorted(epoch) == list(range(30)) for epoch in rows.tolist())
     for batch in seen:
-        assert torch.equal(batch.samples, FakePairs.samples[batch.extras["row"]])
-        assert torch.equal(batch.noise, FakePairs.noise[batch.extras["row"]])
+        assert torch.equal(batch.samples, PAIRS.samples[batch.extras["row"]])
+        assert torch.equal(batch.noise, PAIRS.noise[batch.extras["row"]])
     train(STUDENT, store, tmp_path / "whole", pairs=pairs)
-    assert read_json(tmp_path / "whole" / "run.json")["pairs_sha256"] == FakePairs.sha256
+    assert read_json(tmp_path / "whole" / "run.json")["pairs_sha256"] == PAIRS.sha256
     stop_after(Trainer(STUDENT, store, tmp_path / "stopped", pairs=pairs), 7)
     train(STUDENT, store, tmp_path / "stopped", pairs=pairs)
     models = [sha256(tmp_path / name / "model.safetensors") for name in ("whole", "stopped")]
