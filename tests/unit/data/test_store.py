@@ -256,7 +256,7 @@ def test_values_out_of_range_are_refused_even_with_the_right_checksum(make_store
         ({"count": 0}, "count: .* greater than 0"),
         ({"dtype": "object"}, "dtype: .* Input should be 'uint8'"),
         ({"parts": {}, "sha256": joint({})}, r"expected a part array, found \[\]"),
-        ({"parts": [1]}, "parts: .* valid dictionary"),
+        ({"parts": [1]}, "parts: .* Input should be an object"),
     ],
 )
 def test_a_description_that_does_not_fit_is_refused(make_store, changes, message):

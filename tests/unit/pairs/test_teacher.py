@@ -11,7 +11,7 @@ from torch import nn
 from dansm.couplings.registry import Pick
 from dansm.data.pair_store import open_pairs
 from dansm.errors import InputError
-from dansm.io.files import sha256
+from dansm.io.files import sha256, write_json
 from dansm.io.run_folder import MODEL
 from dansm.models.networks import make_network
 from dansm.models.trained import snapshot_description
@@ -97,6 +97,8 @@ def test_pairs_are_noises_and_what_the_teacher_makes_of_them(tmp_path, gaussian)
     torch.testing.assert_close(pairs.samples, expected.samples.detach())
     assert pairs.meta == {
         "teacher": make_settings().plain(),
+        "run": tmp_path.parent.name,
+        "folder": pairs.path.name,
         "model_sha256": sha256(tmp_path / MODEL),
         "sampler": "euler",
         "steps": 4,
@@ -193,7 +195,8 @@ def test_pair_k_is_the_same_whatever_was_interrupted(tmp_path, gaussian, monkeyp
     monkeypatch.setattr(teacher, "pair_noises", noises)
     done, gaussian.calls = gaussian.calls, 0
     resumed = pairs_of(tmp_path, "resumed", sampler=sampler, steps=steps)
-    assert done and resumed.sha256 == whole.sha256 and resumed.meta == whole.meta
+    assert done and resumed.sha256 == whole.sha256
+    assert resumed.meta == whole.meta | {"folder": "resumed"}
     assert gaussian.calls == pytest.approx(2 * whole.meta["nfe"], rel=0.2)
 
 
@@ -201,6 +204,9 @@ def finished(folder, settings):
     network = make_network(settings.network, settings.shape, seed=0)
     description = snapshot_description(settings, settings.steps * settings.batch_size)
     save_weights(folder / MODEL, network.state_dict(), description)
+    snapshots = [{"file": MODEL, "images_seen": 0, "sha256": ""}]
+    run = {"name": "vanilla", "settings": settings.plain(), "snapshots": snapshots}
+    write_json(folder / "run.json", run | {"model_sha256": sha256(folder / MODEL)})
     return network.eval()
 
 

@@ -104,7 +104,7 @@ def test_what_is_missing_or_damaged_is_named(folder, name, content, message):
     ("labels", "message"),
     [
         (LABELS[:4], "expected as many labels as images, 5, found 4"),
-        (np.append(LABELS, 1), "expected as many labels as images, 5, found 6"),
+        (np.repeat(LABELS[:1], 6), "expected as many labels as images, 5, found 6"),
         (np.array([3, 0, 10, 1, 1], np.uint8), "expected labels from 0 to 9, found 0 to 10"),
     ],
 )
