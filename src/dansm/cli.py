@@ -5,9 +5,10 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pandas as pd
 import typer
@@ -293,12 +294,13 @@ def plan(
 
     more = configfile or []
     with _one_line():
-        content = read_yaml(CONFIG)
-        for path in more:
-            update_config(content, read_yaml(path))
+        files = {str(path): read_yaml(path) for path in (CONFIG, *more)}
+        content: dict[str, Any] = {}
+        for one in files.values():
+            update_config(content, deepcopy(one))
         if scale is not None:
             content["scale"] = scale
-        config = parse_config(content, " with ".join(map(str, (CONFIG, *more))))
+        config = parse_config(content, str(CONFIG), files)
         jobs = planned_jobs(targets or ["all"], scale, more)
         # Takes seconds, which a refused target need not wait for.
         from dansm.workflow.planning import make_plan
@@ -336,7 +338,9 @@ def _recorded(results: Path, folder: Path) -> AbstractContextManager[None]:
 
 def _look(results: Path) -> RunLookups:
     """Return look-ups in the configuration at the scale that a results folder is of."""
-    scale = results.name if results.parent.name == "results" else None
+    # A checkout may be called results, too.
+    scaled = results.parent.name == "results" != results.name
+    scale = results.name if scaled else None
     look = RunLookups(parse_config({**read_yaml(CONFIG), "scale": scale}, str(CONFIG)))
     look.results = results.as_posix()
     return look
@@ -370,9 +374,11 @@ def _distances(finals: pd.DataFrame, distances: pd.DataFrame, comparison: str) -
 
 def _savings(speed: pd.DataFrame, comparison: str) -> str:
     columns = "process sampler steps run baseline seeds images_to_reach saving_percent"
-    columns += " saving_student_low saving_student_high"
+    columns += " saving_low saving_high"
     shown = speed.loc[speed["run"] != speed["baseline"], columns.split()]
-    title = f"Images seen until a run of {comparison} is as good as its baseline at the end; in %"
+    title = (
+        f"Images seen by runs of {comparison} to be as good as their baseline, and the saving in %"
+    )
     return f"{title}\n{shown.round(0).to_string(index=False, na_rep='–')}"
 
 

@@ -11,8 +11,9 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
+from dansm import cli
 from dansm.analysis.distances import summarise
-from dansm.analysis.speed import speed_table
+from dansm.analysis.saving import speed_table
 from dansm.cli import app
 from dansm.config import DigitsSource, load_config, parse_config, read_yaml
 from dansm.couplings import Batch, make_coupling
@@ -294,3 +295,15 @@ def test_the_shipped_config_is_what_yaml_reads(folder):
     content = yaml.safe_load((folder / "config" / "config.yaml").read_text())
     expanded = sum(len(entry.get("grid", [entry])) for entry in content["runs"])
     assert len(load_config(folder / "config/config.yaml").runs) == expanded
+
+
+@pytest.mark.parametrize(
+    ("results", "scale"),
+    [("results", None), ("/me/results/results", None), ("/me/results/results/smoke", "smoke"),
+     ("results/smoke", "smoke"), ("/my results/copy", None)],
+)  # fmt: skip
+def test_a_results_folder_says_of_which_scale_it_is_wherever_it_lies(results, scale, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    look, dataset, name, seed = cli._parts(Path(results, "runs/digits/vanilla/seed0"))
+    assert (look.config.scale, look.results) == (scale, results)
+    assert (dataset, name, seed) == ("digits", "vanilla", 0)

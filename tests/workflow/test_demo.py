@@ -1,7 +1,10 @@
 """The demo at smoke scale: it survives being killed, and reruns exactly what it must."""
 
+import copy
 import os
+import random
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -206,6 +209,19 @@ def test_what_makes_no_difference_makes_nothing_anew(demo):
         models.write_text(text)
         demo.config.write_text(before)
         demo.has_own_library = False
+
+
+def test_neither_a_copy_nor_any_dates_make_anything_anew(demo, tmp_path):
+    moved = copy.copy(demo)
+    moved.folder = tmp_path / "copy"
+    moved.config = moved.folder / "config" / "config.yaml"
+    shutil.copytree(demo.folder, moved.folder, copy_function=shutil.copyfile)
+    assert moved.planned("demo", *SMOKE) == {}
+    dates = random.Random(0)
+    for path in [*results(moved).rglob("*"), *(moved.folder / "notebooks").iterdir()]:
+        os.utime(path, (dates.uniform(1e9, 3e9),) * 2)
+    assert moved.planned("demo", *SMOKE) == {}
+    assert moved.planned("demo", *SMOKE) == {}
 
 
 def test_an_edited_result_is_refused(demo):

@@ -24,6 +24,7 @@ from dansm.figures.notebooks import read_notebooks
 from dansm.io.records import check_results_folder
 from dansm.publish.archive import archived_path
 from dansm.workflow.data_lookups import DOWNLOADS
+from dansm.workflow.dates import settle_dates
 from dansm.workflow.lookups import Lookups
 
 
@@ -47,12 +48,11 @@ def in_one_line(value):
 
 
 def read_configuration():
-    for path in workflow.configfiles:
-        read_yaml(Path(path))
-    found = parse_config(config, "config/config.yaml")
+    files = {os.path.relpath(path): read_yaml(Path(path)) for path in workflow.configfiles}
+    found = parse_config(config, "config/config.yaml", files)
     # Not again in each job of a cluster, two of whose processes come here.
     if workflow.is_main_process:
-        check_results_folder(Path(found.results))
+        settle_dates(check_results_folder(Path(found.results)))
     return Lookups(found, read_notebooks(Path("notebooks")))
 
 

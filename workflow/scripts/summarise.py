@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dansm.analysis.distances import fid_rows, summarise
-from dansm.analysis.speed import speed_table
+from dansm.analysis.saving import speed_table
 from dansm.io.tables import (
     COMPARISON_COLUMNS,
     SPEED_COLUMNS,

@@ -1,8 +1,10 @@
 """Claims: statements, what was measured of each, and whether that bears them out.
 
-A claim is *supported* if the whole 95 % interval of what measures it is on its side of the
-threshold, *not supported* if the whole interval is on the other side, and *undecided* otherwise:
-where the interval holds the threshold, where there is none, or where a result is missing.
+A claim is *supported* if the whole interval of what measures it is on its side of the threshold,
+*not supported* if the whole interval is on the other side, and *undecided* otherwise: where the
+interval holds the threshold, where there is none, where a result is missing, or where fewer than
+three seeds say something of training. The claims of a table are judged together: by intervals that
+are corrected for their number, so that the verdicts of a table are all right in 95 % of studies.
 """
 
 from collections.abc import Callable, Mapping, Sequence, Sized
@@ -12,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import pandas as pd
 
-from dansm.analysis.speed import matching_shares
+from dansm.analysis.shares import matching_shares
 from dansm.catalogue import METRICS
 from dansm.config import (
     Claim,
@@ -38,11 +40,12 @@ from dansm.io.tables import (
     read_table,
     write_table,
 )
-from dansm.metrics.intervals import Interval, student_interval
+from dansm.metrics.intervals import Interval, corrected, student_interval
 
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
 VERDICTS = (SUPPORTED, NOT_SUPPORTED, UNDECIDED)
 _OVER_SEEDS = "Student's interval over {n} seeds"
+_LEAST_SEEDS = 3
 
 # Tables by what they hold, see `measure_claims`; of a kind there may be several, or none.
 Sources = Mapping[str, Sequence[Path]]
@@ -59,12 +62,38 @@ _COLUMNS = {
 Found = TypeVar("Found", bound=Sized)
 
 
+class Scale(NamedTuple):
+    """From values to what an interval of them is Student's of, and back; both increase."""
+
+    to: Callable[[float], float] = float
+    back: Callable[[float], float] = float
+
+
+_LINEAR, _LOGARITHMIC = Scale(), Scale(np.log, np.exp)
+# From a saving in percent to the logarithm of how much more the baseline takes.
+_SPEED_UP = Scale(
+    lambda saving: np.inf if saving == 100 else -np.log1p(-saving / 100),
+    lambda speed_up: -100 * np.expm1(-speed_up),
+)
+
+
 class Measured(NamedTuple):
-    """A value with its interval, how many measurements it is of, and what the interval is."""
+    """A value with its 95 % interval, how many measurements it is of, and what the interval is.
+
+    ``degrees`` are those of freedom; none: one less than the measurements.
+    """
 
     interval: Interval
     n: int
     how: str
+    scale: Scale = _LINEAR
+    degrees: float | None = None
+
+    def corrected(self, tests: int) -> Interval:
+        """Return the interval at the level that many tests share."""
+        degrees = self.n - 1 if self.degrees is None else self.degrees
+        interval = Interval(*map(self.scale.to, self.interval))
+        return Interval(*map(self.scale.back, corrected(interval, degrees, tests)))
 
 
 class MissingResultError(Exception):
@@ -90,12 +119,23 @@ def measure_claims(
     path
         The table.
     """
-    rows = [judge(claim, sources, extractor) | {"dataset": dataset} for claim in claims]
+    rows = [row | {"dataset": dataset} for row in judge(claims, sources, extractor)]
     write_table(path, rows, CLAIM_COLUMNS)
 
 
-def judge(claim: Claim, sources: Sources, extractor: str) -> dict[str, Any]:
-    """Return a claim's row of the table, ``dataset`` excepted."""
+def judge(claims: Sequence[Claim], sources: Sources, extractor: str) -> list[dict[str, Any]]:
+    """Return a row of the table for each claim, ``dataset`` excepted."""
+    found: list[Measured | MissingResultError] = []
+    for claim in claims:
+        try:
+            found.append(_MEASURES[type(claim.measure)](claim.measure, sources, extractor))
+        except MissingResultError as missing:
+            found.append(missing)
+    tests = sum(isinstance(one, Measured) and not np.isnan(one.interval).any() for one in found)
+    return [_judged(claim, one, tests) for claim, one in zip(claims, found, strict=True)]
+
+
+def _judged(claim: Claim, measured: Measured | MissingResultError, tests: int) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": claim.name,
         "claim": claim.text,
@@ -104,27 +144,24 @@ def judge(claim: Claim, sources: Sources, extractor: str) -> dict[str, Any]:
         "direction": claim.direction,
         "threshold": claim.threshold,
     }
-    try:
-        (value, low, high), n, how = _MEASURES[type(claim.measure)](
-            claim.measure, sources, extractor
-        )
-    except MissingResultError as missing:
-        return row | {"verdict": UNDECIDED, "why": str(missing)}
+    if isinstance(measured, MissingResultError):
+        return row | {"verdict": UNDECIDED, "why": str(measured)}
+    row |= measured.interval._asdict() | {"n": measured.n}
+    row["value"] = row.pop("mean")
+    if np.isnan(measured.interval).any():
+        return row | {"verdict": UNDECIDED, "why": "one measurement has no interval"}
+    _, low, high = measured.corrected(tests)
+    row |= {"corrected_low": low, "corrected_high": high}
+    if isinstance(claim.measure, DistanceMeasure) and measured.n < _LEAST_SEEDS:
+        why = f"{measured.n} seeds; a verdict on training takes {_LEAST_SEEDS}"
+        return row | {"verdict": UNDECIDED, "why": why}
     found, reason = verdict(low, high, claim.direction, claim.threshold)
-    return row | {
-        "value": value,
-        "low": low,
-        "high": high,
-        "n": n,
-        "verdict": found,
-        "why": f"{reason}; {how.format(n=n)}" if np.isfinite([low, high]).all() else reason,
-    }
+    how = measured.how.format(n=measured.n)
+    return row | {"verdict": found, "why": f"{reason}; {how}, for {tests} claims together"}
 
 
 def verdict(low: float, high: float, direction: str, threshold: float) -> tuple[str, str]:
     """Return the verdict on an interval, and the reason; ends at the threshold decide nothing."""
-    if not np.isfinite([low, high]).all():
-        return UNDECIDED, "one measurement has no interval"
     side = "above" if low > threshold else "below" if high < threshold else None
     if side is None:
         return UNDECIDED, "the interval holds the threshold"
@@ -179,20 +216,17 @@ def _saving(measure: Saving, sources: Sources, extractor: str) -> Measured:
     rows = _measured(_read(sources, "speed"), measure, extractor)
     rows = _some(rows[rows["run"] == measure.run], f"no curve of {measure.run} beside its baseline")
     row = rows.iloc[0]
-    seeds, reaching = int(row["seeds"]), int(row["seeds_reaching"])
-    if reaching < seeds:
-        raise MissingResultError(
-            f"{seeds - reaching} of {seeds} seeds never reach the final value of {row['baseline']}"
-        )
     prefix = {"images": "saving", "seconds": "seconds_saving"}[measure.of]
-    names = [f"{prefix}_{name}" for name in ("percent", "student_low", "student_high")]
+    names = [f"{prefix}_{name}" for name in ("percent", "low", "high")]
     values = row[names].astype("Float64").to_numpy(float, na_value=np.nan)
     if np.isnan(values[0]):
         raise MissingResultError(f"the table of training speed has no {measure.of}")
     how = _OVER_SEEDS
-    if row["seeds_at_first_snapshot"] > 0:
-        how += f"; at least so much: {row['seeds_at_first_snapshot']} reach it before a snapshot"
-    return Measured(Interval(*values), seeds, how)
+    if row["seeds_at_least"] > 0:
+        how += f", at least so much in {row['seeds_at_least']}"
+    if row["seeds_at_most"] > 0:
+        how += f", at most so much in {row['seeds_at_most']}"
+    return Measured(Interval(*values), int(row["seeds"]), how, _SPEED_UP)
 
 
 def _distance_ratio(measure: DistanceRatio, sources: Sources, extractor: str) -> Measured:
@@ -268,7 +302,8 @@ def _similarity_gain(measure: SimilarityGain, sources: Sources, extractor: str) 
     low = (rows["low"] - rows["shuffled_high"]).astype(float).min(skipna=False)
     high = (rows["high"] - rows["shuffled_low"]).astype(float).max(skipna=False)
     how = f"outer bounds over {len(rows)} pairs of models, {{n}} images or more each"
-    return Measured(Interval(gain.mean(), low, high), int(rows["images"].min()), how)
+    found = Interval(gain.mean(), low, high)
+    return Measured(found, int(rows["images"].min()), how, degrees=np.inf)
 
 
 _MEASURES: dict[type, Callable[[Any, Sources, str], Measured]] = {
@@ -324,7 +359,7 @@ def _by_draw(
 def _ratio(logarithms: Sequence[float] | pd.Series, how: str) -> Measured:
     """Return the geometric mean of ratios, given as logarithms, with its interval."""
     interval = Interval(*(float(np.exp(end)) for end in student_interval(logarithms)))
-    return Measured(interval, len(logarithms), how)
+    return Measured(interval, len(logarithms), how, _LOGARITHMIC)
 
 
 def _some(found: Found, otherwise: str) -> Found:

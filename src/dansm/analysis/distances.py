@@ -19,7 +19,7 @@ from dansm.io.tables import (
     write_table,
 )
 from dansm.metrics.image_sets import final_distances
-from dansm.metrics.intervals import student_interval
+from dansm.metrics.intervals import behind_best, student_interval
 
 _PANEL = ["process", "sampler", "steps", "metric", "feature_extractor"]
 
@@ -136,8 +136,10 @@ def summarise(distances: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         With `SUMMARY_COLUMNS`, one row per process, sampler, steps, metric, feature extractor and
         run, the best mean first: ``seeds``, ``mean``, ``low``, ``high``, ``seconds`` (mean, of
-        training and preparation); ``behind`` with its interval is how much worse it is than the
-        first row, whose own is 0; ``difference`` with its interval is its value less the
+        training and preparation); ``behind`` is how much worse it is than the first row, whose own
+        is 0, and its interval how much worse than the run that is the best in truth, whichever
+        that is (`dansm.metrics.intervals.behind_best`, of ratios where all values are positive,
+        over seeds that all runs have); ``difference`` with its interval is its value less the
         baseline's.
     """
     finals = pd.concat([final_distances(distances, name) for name in METRICS])
@@ -146,6 +148,7 @@ def summarise(distances: pd.DataFrame) -> pd.DataFrame:
         sign = 1 if METRICS[key[_PANEL.index("metric")]].lower_is_better else -1
         by_seed = of_panel.pivot_table(index="seed", columns="run", values="value", aggfunc="mean")
         order = (sign * by_seed.mean()).sort_values(kind="stable").index
+        behind = _behind(by_seed[order], sign)
         for run in order:
             rows = of_panel[of_panel["run"] == run]
             described = rows.iloc[0]
@@ -155,9 +158,22 @@ def summarise(distances: pd.DataFrame) -> pd.DataFrame:
             line |= {"seeds": int(values.count()), "seconds": rows["seconds"].astype(float).mean()}
             for names, found in (
                 (("mean", "low", "high"), values),
-                (("behind", "behind_low", "behind_high"), sign * (values - by_seed[order[0]])),
                 (("difference", "difference_low", "difference_high"), values - baseline),
             ):
                 line |= dict(zip(names, student_interval(found), strict=True))
-            lines.append(line)
+            lines.append(line | behind.loc[run].to_dict())
     return pd.DataFrame(lines, columns=list(SUMMARY_COLUMNS)).astype(SUMMARY_COLUMNS)
+
+
+def _behind(by_seed: pd.DataFrame, sign: int) -> pd.DataFrame:
+    """Return how much worse each run, a column, is than the best, the first, with its interval."""
+    best = by_seed.iloc[:, 0].mean()
+    values = by_seed.dropna().to_numpy(float)
+    if (values > 0).all():
+        low, high = (
+            abs(best * np.exp(sign * end) - best) for end in behind_best(sign * np.log(values))
+        )
+    else:
+        low, high = behind_best(sign * values)
+    found = {"behind": sign * (by_seed.mean() - best), "behind_low": low, "behind_high": high}
+    return pd.DataFrame(found, index=by_seed.columns)

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from dansm.config.configuration import Config
 
 Problems = Iterator[str]
+# Directly below the folder of results, where scales have theirs.
+FOLDERS = {
+    *("autoencoders", "benchmarks", "classifiers", "data", "encoding", "features", "figures"),
+    *("from_reference", "inception", "jobs", "logs", "noise_sample_pairs", "pairs", "potentials"),
+    *("reference", "results", "runs", "standins", "training"),
+}
 
 
 def problems_of(config: "Config") -> list[str]:
@@ -109,6 +115,8 @@ def _names(config: "Config") -> Problems:
                 f"comparisons.{name}.dataset: expected {name!r}, since files of the dataset have "
                 f"that name too, found {entry.dataset!r}"
             )
+    for name in {*config.scales} & FOLDERS:
+        yield f"scales.{name}: expected a name that no folder of results has, found {name!r}"
     if config.scale is not None and config.drawn_from is not None:
         yield f"from: expected no scale beside it, found {config.scale!r}"
 
@@ -116,6 +124,12 @@ def _names(config: "Config") -> Problems:
 def _datasets(config: "Config") -> Problems:
     for name, dataset in config.datasets.items():
         if not isinstance(dataset.source, LatentSource):
+            count, least = getattr(dataset.source, "count", None), config.least_images(name)
+            if count is not None and count < least:
+                yield (
+                    f"datasets.{name}.source.count: expected at least {least} images for its "
+                    f"distances, found {count}"
+                )
             continue
         images = config.datasets[dataset.source.of].shape
         autoencoder = config.autoencoders[dataset.source.autoencoder]

@@ -38,6 +38,8 @@ from dansm.errors import InputError
 INCEPTION_FILE = "inception-2015-12-05.pt"
 INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
 
+# Its halves are compared, by the third neighbour of each image too.
+_LEAST_IMAGES = 8
 T = TypeVar("T")
 Address = Annotated[Expanded, Field(pattern=r"^(https?://|file:)")]
 
@@ -118,6 +120,11 @@ class Config(Model):
         """Return the dataset whose images are compared: of latents, what they were encoded from."""
         source = self.dataset(name).source
         return source.of if isinstance(source, LatentSource) else name
+
+    def least_images(self, name: str) -> int:
+        """Return how many images a dataset needs for the distances of itself or its latents."""
+        of_images = [one for key, one in self.datasets.items() if self.pixels(key) == name]
+        return _LEAST_IMAGES if any(one.features for one in of_images) else 1
 
     @cached_property
     def _runs(self) -> dict[str, dict[str, Run]]:

@@ -32,6 +32,9 @@ class _FirstFiles(_Files):
     """A source whose first images can do."""
 
     count: Count | None = Field(default=None, description="The first so many images; none: all")
+    at_most: Count | None = Field(
+        default=None, description="No more images than these; filled in by a reduced scale"
+    )
 
 
 class DigitsSource(Model):

@@ -1,7 +1,9 @@
 """Reading of configuration files."""
 
 import json
+import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,18 @@ from dansm.errors import InputError
 _MOST_VALUES = 1_000_000
 
 
-def parse_config(content: Any, name: str = "config") -> Config:
+def parse_config(
+    content: Any, name: str = "config", files: Mapping[str, Any] | None = None
+) -> Config:
     """Validate a configuration given as nested dictionaries and lists, and apply its scale.
+
+    Parameters
+    ----------
+    name
+        Of the file that it is from, mostly.
+    files
+        Contents of all files that it was joined from, by name; messages then say in which of them
+        a key is, or that it is in none, but from the command line.
 
     Raises
     ------
@@ -33,6 +45,8 @@ def parse_config(content: Any, name: str = "config") -> Config:
         raise InputError(f"{name}: expected a configuration, found too deep a nesting") from None
     except ValidationError as error:
         lines = [line for _, line in describe(error, Config)]
+        if files is not None:
+            lines = [_where(line, content, name, files) + line for line in lines]
         # Without the cause, whose own text would hold the values in full.
         raise InputError("\n  ".join([f"{name} is not valid:", *lines])) from None
 
@@ -62,8 +76,29 @@ def read_yaml(path: Path) -> Any:
         raise InputError(f"{path}: expected a configuration file, found none ({error})") from error
     except RecursionError:
         raise InputError(f"{path}: expected a configuration, found too deep a nesting") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: no text, no date, no number
+    except Exception as error:  # of every kind, on tags and values that do not go together
         raise InputError(f"{path}: expected valid YAML, found {error}") from error
+
+
+def _where(line: str, content: Any, name: str, files: Mapping[str, Any]) -> str:
+    """Return the file that the key at the beginning of a line is in, unless it is the main one."""
+    keys = re.split(r"[.\[\]: ]+", line)
+    depths = {file: _depth(keys, inside) for file, inside in files.items()}
+    deepest = max(depths.values(), default=0)
+    if _depth(keys, content) > deepest:
+        return "--config: "
+    # Those beside the main one replace what it says.
+    found = [file for file, depth in depths.items() if depth == deepest > 0 and file != name]
+    return f"{found[-1]}: " if found else ""
+
+
+def _depth(keys: list[str], content: Any) -> int:
+    depth = 0
+    for key in keys:
+        if not isinstance(content, dict) or key not in content:
+            break
+        content, depth = content[key], depth + 1
+    return depth
 
 
 def _size(content: Any, known: dict[int, int]) -> int:

@@ -116,8 +116,10 @@ def _what_follows(less: Model, scale: Scale) -> dict[str, Any]:
     match less:
         case Dataset(source=source, features=features):
             if "count" in type(source).model_fields:
+                # Where all are taken there may be fewer.
+                bound = "at_most" if source.count is None else "count"
                 count = min(source.count or scale.images, scale.images)
-                source = source.model_copy(update={"count": count})
+                source = source.model_copy(update={bound: count})
             # Inception has random weights then, which is in the name: nothing is taken for a FID.
             standins = [EXTRACTORS[name].standin or name for name in features]
             return {"source": source, "features": standins}

@@ -87,5 +87,11 @@ def _found(claim: Any) -> str:
     value = f"{claim.value:.{digits}g}"
     if pd.isna(claim.low):
         return value
-    interval = f"[{claim.low:.{digits}g},\u00a0{claim.high:.{digits}g}]"  # not to be broken
-    return f"{value} {interval}, n\u00a0=\u00a0{claim.n}"
+    alone, together = (
+        f"[{low:.{digits}g},\u00a0{high:.{digits}g}]"  # not to be broken
+        for low, high in (
+            (claim.low, claim.high),
+            (claim.corrected_low, claim.corrected_high),
+        )
+    )
+    return f"{value} {alone}, n\u00a0=\u00a0{claim.n}; together {together}"

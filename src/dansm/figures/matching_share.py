@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from dansm.analysis.speed import matching_shares
+from dansm.analysis.shares import matching_shares
 from dansm.catalogue import PROCESSES
 from dansm.figures.base import BLUE, Look, machine_name, style
 

@@ -1,4 +1,4 @@
-"""Training speed: the saving at the quality of the baseline's end."""
+"""Training speed: the saving at equal quality."""
 
 from typing import Any
 
@@ -26,8 +26,8 @@ _COUNTED: list[tuple[str, str, float, Look]] = [
 def saving(speed: pd.DataFrame, subject: str) -> Figure:
     """Return the savings in images and in time, a line a run, a column a step count.
 
-    Thick bars are bootstrap intervals, thin ones Student's. An arrow instead of a marker means at
-    least so much; a cross at the edge, that a seed never reaches the baseline's final distance.
+    An arrow instead of a marker means at least so much, and an interval that is open ends at the
+    edge.
 
     Parameters
     ----------
@@ -72,11 +72,10 @@ def saving(speed: pd.DataFrame, subject: str) -> Figure:
     handles: list[Any] = [
         Line2D([], [], linestyle="none", label=label, **look) for _, label, _, look in _COUNTED
     ]
-    for least, width, name in ((3, 3, "bootstrap"), (2, 0.8, "Student")):
-        if rows["seeds"].max() >= least:
-            text = f"95 % {name} over seeds"
-            handles.append(Line2D([], [], color="0.3", linewidth=width, label=text))
-    marks = {">": "at least", "<": "left of the axis", "x": "a seed never reaches it"}
+    if rows["seeds"].max() > 1:
+        text = "95 %, Student's, over seeds"
+        handles.append(Line2D([], [], color="0.3", linewidth=2, label=text))
+    marks = {">": "at least", "<": "left of the axis"}
     handles += [
         *(
             Line2D([], [], color="0.3", marker=mark, linestyle="none", label=text)
@@ -87,8 +86,8 @@ def saving(speed: pd.DataFrame, subject: str) -> Figure:
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
     baselines = ", ".join(dict.fromkeys(titles.get(run, run) for run in rows["baseline"]))
     figure.suptitle(
-        f"{subject}: saving until the final distance of the baseline ({baselines.lower()}) is "
-        f"reached (number of seeds: {span(rows['seeds'])})"
+        f"{subject}: saving at the best distance that a run and the baseline "
+        f"({baselines.lower()}) both reach (number of seeds: {span(rows['seeds'])})"
     )
     return figure
 
@@ -104,14 +103,12 @@ def _draw(axes: Axes, rows: pd.DataFrame, runs: list[str]) -> None:
             y, edge = runs.index(row.run) + beside, _RANGE[0] + 3
             value = getattr(row, f"{column}_percent")
             if pd.isna(value):
-                if row.seeds_reaching < row.seeds:
-                    axes.plot([edge], [y], linestyle="none", color=look["color"], marker="x")
                 continue
-            for bounds, width in (("student_", 0.8), ("", 3)):
-                ends = [getattr(row, f"{column}_{bounds}{end}") for end in ("low", "high")]
-                if not pd.isna(ends).any():
-                    shown = np.clip(np.array(ends, float), *_RANGE)
-                    axes.plot(shown, [y, y], color=look["color"], linewidth=width, alpha=0.6)
-            mark = ">" if row.seeds_at_first_snapshot else look["marker"]
+            ends = [getattr(row, f"{column}_{end}") for end in ("low", "high")]
+            if not pd.isna(ends).any():
+                shown = np.clip(np.array(ends, float), *_RANGE)
+                axes.plot(shown, [y, y], color=look["color"], linewidth=2, alpha=0.6)
+            mark = ">" if row.seeds_at_least else look["marker"]
             look = look | {"marker": "<" if value < _RANGE[0] else mark}
-            axes.plot([max(float(value), edge)], [y], linestyle="none", **look)
+            place = edge if value < _RANGE[0] else float(value)
+            axes.plot([place], [y], linestyle="none", **look)

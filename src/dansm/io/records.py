@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from collections import deque
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -100,7 +100,8 @@ class Records:
     results
         The folder.
     about
-        Paths; only the records that mention one of them are read.
+        Paths. Only records named after them are read, until `read_all` is asked for more: the name
+        of a job mostly stands in those of its outputs.
 
     Raises
     ------
@@ -111,23 +112,33 @@ class Records:
     def __init__(self, results: Path, about: Iterable[Path | str] | None = None) -> None:
         self.results = Path(results)
         self.jobs: list[Record] = []
-        needles = None
-        if about is not None:
-            needles = [json.dumps(self.name(p), ensure_ascii=False).encode() for p in about]
-            needles = [needle[:-1] for needle in needles]  # files in it, too
-        for name in _walk(self.results / JOBS):
-            path = f"{self.results}/{JOBS}/{name}"
+        self._read: set[str] = set()
+        self._by_output: dict[str, Record] = {}
+        if about is None:
+            self.read_all()
+        else:
+            names = [self.name(path) for path in about]
+            self._read_some(lambda name: any(name in one for one in names))
+
+    def read_all(self) -> None:
+        """Read all records that have not been read."""
+        self._read_some(lambda name: True)
+
+    def _read_some(self, wanted: Callable[[str], bool]) -> None:
+        for place in _walk(self.results / JOBS):
+            name = place.partition("/")[2].removesuffix(".json")
+            if place in self._read or not wanted(name):
+                continue
+            path = f"{self.results}/{JOBS}/{place}"
             text, written = _text_of(path)
-            if needles is None or any(needle in text for needle in needles):
-                record = parse_model(text, Record, path)
-                if (digest := record.record_sha256) is not None:
-                    unsigned = text.replace(digest.encode(), _NO_SHA256.encode(), 1)
-                    if hashlib.sha256(unsigned).hexdigest() != digest:
-                        raise InputError(
-                            f"{path}: expected the record of a job, found a changed one"
-                        )
-                record._source = (path, written)
-                self.jobs.append(record)
+            record = parse_model(text, Record, path)
+            if (digest := record.record_sha256) is not None:
+                unsigned = text.replace(digest.encode(), _NO_SHA256.encode(), 1)
+                if hashlib.sha256(unsigned).hexdigest() != digest:
+                    raise InputError(f"{path}: expected the record of a job, found a changed one")
+            record._source = (path, written)
+            self.jobs.append(record)
+            self._read.add(place)
         self.jobs.sort(key=lambda record: record.started)
         # Of several jobs that made a file, one after the other, the last counts.
         self._by_output = {output: record for record in self.jobs for output in record.outputs}
@@ -164,7 +175,14 @@ class Records:
         that its record says is not read, unless ``read`` says so.
         """
         record, below = self.of(name), self._files(name)
-        if not below or not all(self._is_made(file, record, read) for file in below):
+        if not all(self._is_made(file, record, read) for file in below):
+            return None
+        return self.recorded_sha256(name)
+
+    def recorded_sha256(self, name: str) -> str | None:
+        """Return the SHA-256 that a result had when it was made, None of what was not."""
+        record, below = self.of(name), self._files(name)
+        if record is None or not below:
             return None
         if below == [name]:
             return record.files[name].sha256
@@ -183,6 +201,8 @@ class Records:
         name = self.name(path)
         if name.startswith(".."):
             return sha256(path) if path.is_file() else None
+        if self.sha256(name) is None:
+            self.read_all()
         for one in self._files(name) or [name]:
             if self.sha256(one, read=True) is None:
                 raise InputError(
@@ -216,9 +236,13 @@ class Records:
         Snakemake touches what a job made, and copying makes new dates.
         """
         for record in self.jobs:
+            if not record._redated:
+                continue
             source, written = record._source
-            if record._redated and os.stat(source).st_mtime_ns == written:
+            if os.stat(source).st_mtime_ns == written:
                 write_text(Path(source), _signed(record))
+                record._source = (source, os.stat(source).st_mtime_ns)
+            record._redated = False
 
     def verify(self) -> Iterator[str]:
         """Read all results, with a progress bar, and yield what is wrong with each."""
@@ -247,7 +271,9 @@ class Records:
         """Return the files that were made as a result, or in it."""
         record = self.of(name)
         files = {} if record is None else record.files
-        return sorted(file for file in files if file == name or file.startswith(f"{name}/"))
+        if name in files:
+            return [name]
+        return sorted(file for file in files if file.startswith(f"{name}/"))
 
     def _is_made(self, name: str, record: Record, read: bool) -> bool:
         """Return whether a file is what the job made, and note its new date if only that is new."""
@@ -269,6 +295,8 @@ class Records:
     def _result_files(self, skip: Iterable[str] = ()) -> Iterator[str]:
         # Other results folders, as those of a scale, have records of their own.
         own = {path.parent.name for path in self.results.glob(f"*/{JOBS}")}
+        # But not one in which jobs of this folder made something, such as a dataset of that name.
+        own -= {output.partition("/")[0] for output in self._by_output}
         for name in _walk(self.results, _OTHER.union(skip, own)):
             if os.path.splitext(name)[1] in RESULT_SUFFIXES:
                 yield name
@@ -366,14 +394,17 @@ def is_proven(path: Path) -> bool:
         return False
     records = Records(results, about=[path])
     record = records.of(records.name(path))
+    if record is None:
+        records.read_all()
+        record = records.of(records.name(path))
     if record is None or record.finished is None:
         return False
     records.taken_up(path)
     return True
 
 
-def check_results_folder(results: Path, skip: Iterable[str] = ()) -> None:
-    """Check that results can be written, and that those there were made by this code.
+def check_results_folder(results: Path, skip: Iterable[str] = ()) -> Records:
+    """Check that results can be written and those there were made by this code; return records.
 
     Raises
     ------
@@ -386,7 +417,8 @@ def check_results_folder(results: Path, skip: Iterable[str] = ()) -> None:
         raise InputError(
             f"{results}: the results folder must be writable, found a {kind}: {folder}"
         )
-    unproven = Records(results).unproven(skip)
+    records = Records(results)
+    unproven = records.unproven(skip)
     if unproven:
         names = "\n  ".join(map(str, unproven[:10]))
         more = f"\n  and {len(unproven) - 10} more" if len(unproven) > 10 else ""
@@ -394,6 +426,7 @@ def check_results_folder(results: Path, skip: Iterable[str] = ()) -> None:
             f"{results}: expected only files made by this workflow, found some that no job made or "
             f"that were changed since; delete them or move them elsewhere:\n  {names}{more}"
         )
+    return records
 
 
 def _peak_memory_mb() -> int:

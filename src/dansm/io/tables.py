@@ -18,8 +18,8 @@ _TYPES = {
     "string": """dataset run process coupling options times sampler metric feature_extractor
         baseline unequal device processor torch claim window statistic name source measure
         direction verdict why method note kind quantity""",
-    "Int64": """match_size seed images_seen steps image_set n_samples seeds seeds_reaching
-        seeds_at_first_snapshot budget_images dimensions batch_size threads round window_size n
+    "Int64": """match_size seed images_seen steps image_set n_samples seeds seeds_at_least
+        seeds_at_most dimensions batch_size threads round window_size n
         samples_timed draw pairs crossings images k draws""",
     "boolean": "within",
 }
@@ -49,13 +49,12 @@ SUMMARY_COLUMNS = {name: kind for name, kind in RUN_COLUMNS.items() if name != "
     behind behind_low behind_high baseline {_LEAD} unequal"""
 )
 
-_SAVING = "percent low high student_low student_high"
 SPEED_COLUMNS = _columns(
     """dataset process sampler steps metric feature_extractor run coupling match_size options
-    baseline target seeds seeds_reaching seeds_at_first_snapshot budget_images images_to_reach """
-    + " ".join(f"saving_{name}" for name in _SAVING.split())
-    + " budget_seconds seconds_to_reach "
-    + " ".join(f"seconds_saving_{name}" for name in _SAVING.split())
+    baseline seeds seeds_at_least seeds_at_most
+    images_to_reach baseline_images_to_reach saving_percent saving_low saving_high
+    seconds_to_reach baseline_seconds_to_reach
+    seconds_saving_percent seconds_saving_low seconds_saving_high"""
 )
 
 _MODEL = "run process coupling match_size seed"
@@ -65,7 +64,8 @@ REPRODUCIBILITY_COLUMNS = _columns(
 )
 
 CLAIM_COLUMNS = _columns(
-    "dataset name claim source measure direction threshold value low high n verdict why"
+    "dataset name claim source measure direction threshold value low high n "
+    "corrected_low corrected_high verdict why"
 )
 
 MATCHING_SHARE_COLUMNS = _columns(

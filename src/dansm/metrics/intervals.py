@@ -1,14 +1,13 @@
 """Intervals of means over a few seeds, draws or rounds."""
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import stdtrit  # scipy.stats has it too, and takes a second to import
+from scipy.special import ndtri, stdtrit  # scipy.stats has them too, and is slow to import
 
 CONFIDENCE = 0.95
-_RESAMPLES = 10_000
-_LEAST = 3  # two values have three resamples: their bootstrap says nothing
 
 
 class Interval(NamedTuple):
@@ -36,22 +35,61 @@ def half_width(values: ArrayLike) -> float:
     return mean - low
 
 
-def bootstrap_interval(values: ArrayLike, seed: int = 0) -> Interval:
-    """Return the mean and its percentile bootstrap interval, from three values on.
+def corrected(interval: Interval, degrees: float, tests: int) -> Interval:
+    """Return Student's interval of the same mean at the level that many tests share (Bonferroni).
 
-    With few values it is too narrow: the true mean of five Gaussian ones is in it in 83 % of cases,
-    not 95 %. `student_interval` does not have that flaw.
+    That many such intervals hold all their true means together in 95 % of studies. Sides that are
+    open, infinite, stay so.
+
+    Parameters
+    ----------
+    interval
+        At 95 %, on a scale on which it is Student's.
+    degrees
+        Of freedom; infinite for a normal interval.
+    tests
+        How many intervals are judged together.
+    """
+    level = 1 - (1 - CONFIDENCE) / tests
+    ends = [(1 + confidence) / 2 for confidence in (CONFIDENCE, level)]
+    narrow, wide = ndtri(ends) if np.isinf(degrees) else stdtrit(degrees, ends)
+    mean, low, high = interval
+    wider = float(wide / narrow)
+    return Interval(mean, mean - (mean - low) * wider, mean + (high - mean) * wider)
+
+
+def behind_best(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bounds of how far each of several means is above the lowest true one.
+
+    They are Tukey's simultaneous intervals, of all differences of two, in blocks: in 95 % of
+    studies all hold, whichever mean happens to be the lowest. Against that one, picked by its
+    value, one of 14 equal means seems to differ in 70 % of studies by Student's intervals of five
+    blocks, in 5 % by these. The spread is taken to be the same for all, which of ratios is closer
+    to the truth: their logarithms are the values to give.
 
     Parameters
     ----------
     values
-        Shape (n,), one for each seed; a NaN leaves the interval open.
-    seed
-        Of the resampling.
+        Shape ``(n, k)``: n blocks (seeds), of which each has all k things.
+
+    Returns
+    -------
+    low, high
+        Shape ``(k,)``; NaN with fewer than two blocks or things.
     """
-    found = np.asarray(values, float)
-    low = high = np.nan
-    if len(found) >= _LEAST and not np.isnan(found).any():
-        drawn = np.random.default_rng(seed).choice(found, (_RESAMPLES, len(found))).mean(axis=1)
-        low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Interval(float(found.mean()), float(low), float(high))
+    blocks, things = values.shape
+    means = values.mean(axis=0) if blocks else np.full(things, np.nan)
+    if blocks < 2 or things < 2:
+        return np.full(things, np.nan), np.full(things, np.nan)
+    rest = values - values.mean(axis=1, keepdims=True) - means + values.mean()
+    degrees = (blocks - 1) * (things - 1)
+    scale = np.sqrt((rest**2).sum() / degrees / blocks)
+    half, gaps = _range_quantile(things, degrees) * scale, means - means.min()
+    return np.maximum(0, gaps - half), gaps + half
+
+
+@cache
+def _range_quantile(things: int, degrees: int) -> float:
+    from scipy.stats import studentized_range  # slow to import, and here alone
+
+    return float(studentized_range.ppf(CONFIDENCE, things, degrees))

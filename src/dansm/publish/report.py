@@ -46,9 +46,10 @@ TABLES = {
     "reproducibility_": "Correlation of images that two models trained apart make from the same "
     "noises, and from different ones (`shuffled`), each model's mean image taken away, with 95 % "
     "bootstrap intervals over noises.",
-    "speed_": "Images and seconds of training until a run is as good as its baseline of the same "
-    "seed at its end, with the savings: `low` and `high` by bootstrap over seeds, from three on, "
-    "`student` Student's, from two on.",
+    "speed_": "Images and seconds that a run and its baseline of the same seed take until both are "
+    "as good as the worse of the two ends, from a monotone fit of their curves, and the savings in "
+    "percent with Student's 95 % interval over seeds of the ratio's logarithm. In a baseline's "
+    "own row each seed is compared with the next: what is found where nothing differs.",
     "summary_": "Distances of finished models, mean over seeds with Student's 95 % interval, and "
     "the lead over the baseline of the same process.",
 }

@@ -12,6 +12,7 @@ own, so match size counts the noises of one process.
 """
 
 import json
+import shutil
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -31,7 +32,7 @@ from dansm.data.pair_store import PairStore, open_pairs
 from dansm.data.store import Store
 from dansm.errors import InputError, InterruptedTraining, TrainingError
 from dansm.geometry import path_length
-from dansm.io.files import atomic_path, locked, publish, sha256, write_json
+from dansm.io.files import locked, publish, read_json, sha256, write_json, write_text
 from dansm.io.provenance import provenance
 from dansm.io.records import is_proven
 from dansm.io.run_folder import MODEL, RUN, SNAPSHOTS, STATE, STATS, TRAINING
@@ -47,6 +48,7 @@ from dansm.training.state import RollingState
 from dansm.training.statistics import RecentSteps
 from dansm.training.stopping import stop_requests
 
+_EARLIER = "earlier"  # what the run was finished with by other settings, while these are trained
 _TICKS = 100  # lines of stats.jsonl in a whole run, about
 _AGREEING_STEPS = 10  # between two times that several processes ask each other whether to stop
 
@@ -118,7 +120,9 @@ class Trainer:
             for name in parts:
                 parts[name] = self.accelerator.prepare(parts[name])
         inputs = coupling_inputs(settings.coupling, store, potentials, teacher_pairs)
-        if "potentials" in inputs:  # samples are compared with noises on the device
+        if potentials is not None and "potentials" in inputs:
+            self.origins["potentials_sha256"] = sha256(potentials)
+            # Samples are compared with noises on the device.
             inputs["samples"] = inputs["samples"].to(self.device)
         self.coupling: Coupling = make_run_coupling(
             settings.coupling, stream_seed(settings.seed, "coupling", rank), inputs
@@ -179,6 +183,8 @@ class Trainer:
 
     def _run(self, requests: list[int]) -> None:
         settings = self.settings
+        if self.publish_again():
+            return
         self.resume()
         schedule = set(settings.snapshot_steps())
         tick_every = max(1, settings.steps // _TICKS)
@@ -392,20 +398,18 @@ class Trainer:
                 )
 
     def publish(self) -> None:
-        """Give the finished results their names in the run's folder and drop the state."""
+        """Give the finished results their names in the run's folder and drop the state.
+
+        They stay in ``training/`` too: Snakemake deletes what a job made before it begins anew.
+        """
         self.check_snapshots()
-        for entry in self.snapshots:
-            publish(self.work / SNAPSHOTS / entry["file"], self.folder / SNAPSHOTS / entry["file"])
-        last = self.snapshots[-1]
-        publish(self.work / SNAPSHOTS / last["file"], self.folder / MODEL)
-        with atomic_path(self.folder / STATS) as partial:
-            partial.write_text(_json_lines(self.stats))
+        write_text(self.work / STATS, _json_lines(self.stats))
         run = {
             "name": self.folder.parent.name,
             "settings": self.settings.plain(),
             **self.origins,
             "snapshots": self.snapshots,
-            "model_sha256": last["sha256"],
+            "model_sha256": self.snapshots[-1]["sha256"],
             "parameters": sum(p.numel() for p in self.bare_network.parameters()),
             "processes": self.accelerator.num_processes,
             "mixed_precision": self.accelerator.mixed_precision,
@@ -413,8 +417,57 @@ class Trainer:
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             **provenance(),
         }
-        write_json(self.folder / RUN, run)
+        write_json(self.work / RUN, {"identity": self.identity, "run": run})
+        self._publish_from(self.work, run)
         self.state.path.unlink(missing_ok=True)
+        shutil.rmtree(self.work / _EARLIER, ignore_errors=True)
+
+    def _publish_from(self, kept: Path, run: dict[str, Any]) -> None:
+        for entry in run["snapshots"]:
+            publish(kept / SNAPSHOTS / entry["file"], self.folder / SNAPSHOTS / entry["file"])
+        publish(kept / SNAPSHOTS / run["snapshots"][-1]["file"], self.folder / MODEL)
+        publish(kept / STATS, self.folder / STATS)
+        write_json(self.folder / RUN, run)
+
+    def publish_again(self) -> bool:
+        """Publish what this very run was finished with before, if it is kept, and tell whether.
+
+        What a run of other settings was finished with is set aside until this one is finished.
+        """
+        done = False
+        earlier = self.work / _EARLIER
+        if self.accelerator.is_main_process:
+            for kept in (self.work, earlier):
+                if not done and (run := self._kept(kept)) is not None:
+                    self._publish_from(kept, run)
+                    print(f"{self.folder}: finished before, and kept in {kept}; delete that folder "
+                          "to train anew", flush=True)  # fmt: skip
+                    done = True
+                    if kept == self.work:
+                        self.state.path.unlink(missing_ok=True)
+            if not done and (self.work / RUN).exists():
+                if (earlier / RUN).exists():
+                    shutil.rmtree(earlier)
+                earlier.mkdir(exist_ok=True)
+                for name in (SNAPSHOTS, STATS, RUN):  # the last says that all are there
+                    if (self.work / name).exists():
+                        (self.work / name).replace(earlier / name)
+        return broadcast_object_list([done])[0]
+
+    def _kept(self, folder: Path) -> dict[str, Any] | None:
+        """Return the description of this very run, finished, if its results are in a folder."""
+        if not (folder / RUN).exists():
+            return None
+        found = read_json(folder / RUN)
+        if not isinstance(found, dict) or found.get("identity") != self.identity:
+            return None
+        run = found["run"]
+        whole = all(
+            (path := folder / SNAPSHOTS / entry["file"]).is_file()
+            and sha256(path) == entry["sha256"]
+            for entry in run["snapshots"]
+        )
+        return run if whole and (folder / STATS).is_file() else None
 
 
 def train(

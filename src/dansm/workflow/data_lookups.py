@@ -1,16 +1,28 @@
 """Look-ups about datasets, their downloads, autoencoders and features; see `Lookups`."""
 
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from dansm.catalogue import EXTRACTORS
 from dansm.config import INCEPTION_FILE, INCEPTION_SHA256, Config, LatentSource, Source
 from dansm.data.published import PublishedFile, files_are_there, published_files
 from dansm.errors import InputError
+from dansm.io.records import JOBS
+from dansm.workflow.own_images import OwnImages
 
 # Snakemake's; attributes are strings.
 Wildcards = Any
 # Records of downloads, not below results/, since all scales share the files.
 DOWNLOADS = "resources/downloads"
+# Sources whose files nobody publishes, or not to everyone, and how these may end; those of images
+# are here, since `dansm.data.sources` takes seconds to import.
+_IMAGES = """apng avif avifs bmp dib gif j2c j2k jfif jp2 jpc jpe jpeg jpf jpg jpx mpo pbm pfm pgm
+    png pnm ppm tif tiff webp"""
+_ENDINGS = {
+    "image_folder": frozenset(f".{ending}" for ending in _IMAGES.split()),
+    "imagenet64": frozenset({".npz"}),
+}
 
 
 class DataLookups:
@@ -82,7 +94,28 @@ class DataLookups:
         """
         source = self.source(wildcards.dataset).plain()
         kept = {key: source[key] for key in source if key not in ("folder", "sha256")}
+        if (images := self._identity_of_own(wildcards.dataset)) is not None:
+            kept["images"] = images
         return {"source": kept, "shape": list(self.config.datasets[wildcards.dataset].shape)}
+
+    @cache  # noqa: B019
+    def _identity_of_own(self, dataset: str) -> str | None:
+        own = self.own_images(dataset)
+        return None if own is None else own.identity()
+
+    def own_images(self, dataset: str) -> OwnImages | None:
+        """Return the images of a dataset whose files nobody publishes; None of others."""
+        source = self.source(dataset)
+        if source.kind not in _ENDINGS:
+            return None
+        results = Path(self.results)
+        return OwnImages(
+            source.folder,
+            _ENDINGS[source.kind],
+            (source.count or source.at_most) if source.kind == "image_folder" else None,
+            results / JOBS / "build_dataset" / f"{dataset}.json",
+            results / "data" / f".{dataset}.images.json",
+        )
 
     # Stores and autoencoders.
 

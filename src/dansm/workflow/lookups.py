@@ -26,11 +26,24 @@ class Lookups(RunLookups):
         The configuration.
     notebooks
         Those of figures, by name.
+
+    Raises
+    ------
+    InputError
+        If a comparison names a figure that no notebook draws of comparisons.
     """
 
     def __init__(self, config: Config, notebooks: Mapping[str, FigureNotebook]) -> None:
         super().__init__(config)
         self.notebooks = notebooks
+        known = sorted(name for name, one in notebooks.items() if one.of == "comparison")
+        for comparison, entry in config.comparisons.items():
+            for name in entry.figures or []:
+                if name not in known:
+                    raise InputError(
+                        f"comparisons.{comparison}.figures: unknown {name!r}; expected some of "
+                        f"{known}"
+                    )
 
     # A comparison.
 

@@ -324,7 +324,8 @@ class _Loads:
         source = self._config.dataset(name).source
         category = getattr(source, "category", "")
         published = SOURCES[source.kind].images or _LSUN_IMAGES.get(category, 0)
-        return getattr(source, "count", None) or published
+        bounds = (getattr(source, "count", None), getattr(source, "at_most", None), published)
+        return min(filter(None, bounds), default=0)
 
     def _sampling(self, run: Run, images: int) -> Work:
         settings = self._config.run_settings(run, run.seeds[0])

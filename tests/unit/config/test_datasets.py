@@ -11,7 +11,7 @@ LATENT = "datasets.toy_latent"
         ({"datasets.My-Data": {}}, "datasets.My-Data.[key]: String should match pattern"),
         ({"datasets.toy.source.kind": "coco"}, "datasets.toy.source: Input tag 'coco' found"),
         ({"datasets.rooms.source.colour": 1},
-         "datasets.rooms.source.lsun.colour: unknown key (value 1); expected one of ['category', "),
+         "datasets.rooms.source.lsun.colour: unknown key (value 1); expected one of ['at_most', "),
         ({"datasets.toy.shape": [8, 8]}, "datasets.toy.shape.2: Field required"),
         ({"datasets.toy.shape": [1, 0, 8]}, "datasets.toy.shape.1: Input should be greater than"),
         ({"datasets.toy.shape": [1, 8, 7], "datasets.toy_latent": ..., "autoencoders.kl": ...},
@@ -37,6 +37,8 @@ LATENT = "datasets.toy_latent"
         ({"datasets.rooms.source.folder": "$NOT_SET_ANYWHERE/x"},
          "expected a home folder and variables that are set, found '$NOT_SET_ANYWHERE/x'"),
         ({"datasets.rooms.source.folder": "~nobody_of_this_name/x"}, "expected a home folder"),
+        ({"datasets.rooms.source.count": 5},
+         "datasets.rooms.source.count: expected at least 8 images for its distances, found 5"),
         # latents and autoencoders
         ({f"{LATENT}.source.autoencoder": "vq"},
          "toy_latent.source.autoencoder: unknown 'vq'; expected one of ['kl', 'sd']"),

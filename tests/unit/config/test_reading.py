@@ -50,6 +50,8 @@ def test_keys_of_the_old_shape_are_unknown(problems, key):
         ("", "found None"),
         ("- a", "found ['a']"),
         (b"a: \xff", "expected valid YAML, found"),
+        ("a: !!timestamp x", "expected valid YAML, found"),
+        ("a: !!python/object/apply:os.system [x]", "expected valid YAML, found"),
     ],
 )
 def test_a_file_that_is_no_configuration_is_named(tmp_path, text, message):
@@ -162,3 +164,21 @@ def test_gpus_are_asked_for_in_the_clusters_form(settings, gpus, request_):
 @pytest.mark.parametrize("gpu_type", ["", "a100:2", "-x", "a b"])
 def test_a_gpu_type_is_a_name(problems, gpu_type):
     assert "cluster.gpu_type: " in problems({"cluster": {"gpu_type": gpu_type}})
+
+
+def test_a_key_is_looked_for_in_the_file_that_it_is_in(valid):
+    networks = {"small": valid["networks"]["small"] | {"dropout": 1.5}}
+    more = {"networks": {"small": {"dropout": 1.5}}}
+    content = valid | {"networks": valid["networks"] | networks}
+    with pytest.raises(InputError) as caught:
+        parse_config(content, "config.yaml", {"config.yaml": valid, "more.yaml": more})
+    first, *lines = str(caught.value).splitlines()
+    assert first == "config.yaml is not valid:"
+    assert any(line.startswith("  more.yaml: networks.small.dropout: ") for line in lines)
+    content = valid | {"demo": ["sun"], "scale": "tiny", "report": ["moon"]}
+    files = {"config.yaml": valid | {"report": ["moon"]}, "more.yaml": {"demo": ["sun"]}}
+    with pytest.raises(InputError) as caught:
+        parse_config(content, "config.yaml", files)
+    text = str(caught.value)
+    assert "  more.yaml: demo: unknown 'sun'" in text and "  report: unknown 'moon'" in text
+    assert "  --config: scale: unknown 'tiny'" in text

@@ -1,6 +1,6 @@
 import pytest
 
-from dansm.config import Sampling
+from dansm.config import Sampling, Scale
 from dansm.config.scale import BOUNDS
 
 SCALE = "scales.smoke"
@@ -40,10 +40,13 @@ def test_a_scale_shrinks_every_budget(parsed):
     assert student.coupling.options == {"teacher": "vanilla", "sampler": "rk45", "count": 20}
 
 
-@pytest.mark.parametrize(("count", "images"), [(500, 20), (None, 20), (3, 3)])
-def test_fewer_images_are_read(parsed, count, images):
+@pytest.mark.parametrize(
+    ("count", "expected"), [(500, (20, None)), (None, (None, 20)), (9, (9, None))]
+)
+def test_fewer_images_are_read_and_where_all_are_there_may_be_fewer(parsed, count, expected):
     config = parsed({"scale": "smoke", "datasets.rooms.source.count": count})
-    assert config.datasets["rooms"].source.count == images
+    source = config.datasets["rooms"].source
+    assert (source.count, source.at_most) == expected
     assert config.datasets["toy"] == parsed().datasets["toy"]
 
 
@@ -127,6 +130,10 @@ def test_bounds_are_of_fields_and_of_the_scale(parsed):
     [
         ({"scale": "tiny"}, "scale: unknown 'tiny'; expected one of ['smoke']"),
         ({f"{SCALE}.step": 3}, "scales.smoke.step: unknown key (value 3); expected one of ['batch"),
+        (
+            {"scales.runs": dict.fromkeys(Scale.model_fields, 4)},
+            "scales.runs: expected a name that no folder of results has, found 'runs'",
+        ),
         ({f"{SCALE}.seeds": 0}, "scales.smoke.seeds: Input should be greater than or equal to 1"),
     ],
 )

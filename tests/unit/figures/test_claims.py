@@ -15,8 +15,10 @@ def claims():
     shared = {"dataset": "toy", "source": "ours", "measure": "a share", "direction": "below"}
     rows = [
         {"claim": "First", "threshold": 5, "value": 2.125, "low": 1.5, "high": 2.75, "n": 3}
+        | {"corrected_low": 1.25, "corrected_high": 3}
         | {"verdict": "supported", "why": "all below"},
         {"claim": "Second", "threshold": 0.5, "value": 8, "low": 7, "high": 9, "n": 4}
+        | {"corrected_low": 6, "corrected_high": 10}
         | {"verdict": "not supported", "why": "all above"},
         {"claim": "Third", "threshold": 1, "verdict": "undecided", "why": "nothing there"},
     ]
@@ -33,11 +35,15 @@ def test_each_claim_has_its_numbers_verdict_and_reason(claims):
         "First (ours)",
         "a share",
         "< 5",
-        "2.12 [1.5, 2.75], n = 3",
+        "2.12 [1.5, 2.75], n = 3; together [1.25, 3]",
         "✓ supported",
         "all below",
     ]
-    assert texts[second + 3 : third] == ["8 [7, 9], n = 4", "✗ not supported", "all above"]
+    assert texts[second + 3 : third] == [
+        "8 [7, 9], n = 4; together [6, 10]",
+        "✗ not supported",
+        "all above",
+    ]
     assert texts[third + 3 :] == ["–", "– undecided", "nothing there"]
 
 

@@ -92,6 +92,15 @@ def test_only_some_places_hold_no_results(results):
     assert Records(results).unproven(skip={"runs"}) == []
 
 
+@pytest.mark.parametrize("name", ["jobs", "training", "encoding", "reference", "png", "smoke"])
+def test_a_dataset_may_be_called_like_a_place_and_is_checked(results, name):
+    with recorded(results, "build", name, [results / "data" / name]):
+        write_text(results / "data" / name / "array.npy", "array")
+    write_text(results / "data" / name / "more.npy", "mine")
+    write_text(results / "data" / "digits" / "more.npy", "mine")
+    assert {path.parent.name for path in Records(results).unproven()} == {name, "digits"}
+
+
 @pytest.mark.parametrize("text", ["value\n1.4\n", "value\n1.45\n"], ids=["same size", "longer"])
 def test_an_edited_file_is_reported(results, text):
     path = results / "fid.csv"

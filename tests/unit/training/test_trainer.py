@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 import re
+import shutil
 import signal
 import time
 from dataclasses import dataclass
@@ -287,6 +288,16 @@ def test_semidiscrete_needs_the_potentials_of_its_dataset(store, tmp_path):
     other.save(tmp_path / "other.npz")
     with pytest.raises(InputError, match=r"other\.npz"):
         Trainer(settings, store, tmp_path, tmp_path / "other.npz")
+
+
+def test_other_potentials_make_another_run(store, tmp_path):
+    settings = SETTINGS.model_copy(update={"coupling": Pick("semidiscrete")})
+    samples, runs = store.batch(np.arange(len(store))), set()
+    for steps in (2, 3):
+        path = tmp_path / f"{steps}.npz"
+        fit_potentials(samples, seed=0, steps=steps, batch_size=4, progress=False).save(path)
+        runs.add(Trainer(settings, store, tmp_path, path).identity)
+    assert len(runs) == 2
 
 
 def test_a_state_of_other_settings_is_not_continued(store, tmp_path):
@@ -576,3 +587,38 @@ def test_ema_follows_its_formula(store, tmp_path):
             mean.mul_(decay).add_((1 - decay) * value.detach().double())
     for ours, mean in zip(trainer.ema.shadow_params, expected, strict=True):
         torch.testing.assert_close(ours.double(), mean, rtol=1e-5, atol=1e-7)
+
+
+def test_what_a_run_was_finished_with_is_given_back_and_kept_until_it_is_replaced(
+    finished, store, tmp_path, monkeypatch, capsys
+):
+    """Snakemake deletes what a job made before the job begins."""
+    folder, results = tmp_path / "run", ("model.safetensors", "run.json", "stats.jsonl")
+    shutil.copytree(finished, folder)
+
+    def delete():
+        shutil.rmtree(folder / "snapshots")
+        for name in results:
+            (folder / name).unlink()
+
+    def stop(*arguments):
+        raise InterruptedTraining("killed")
+
+    monkeypatch.setattr(Trainer, "advance", stop)
+    delete()
+    train(SETTINGS, store, folder)
+    assert "finished before" in capsys.readouterr().out
+    delete()
+    with pytest.raises(InterruptedTraining):
+        train(SETTINGS.model_copy(update={"learning_rate": 1.0}), store, folder)
+    assert not (folder / "model.safetensors").exists()
+    train(SETTINGS, store, folder)
+    for name in results:
+        assert sha256(folder / name) == sha256(finished / name)
+    assert science(folder) == science(finished)
+    # What is damaged is not given back.
+    weights = next((folder / "training" / "earlier" / "snapshots").iterdir())
+    weights.write_bytes(weights.read_bytes()[:-1])
+    delete()
+    with pytest.raises(InterruptedTraining):
+        train(SETTINGS, store, folder)

@@ -1,5 +1,6 @@
 """What rules ask of the shipped configuration, and of changes to it."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace as Wildcards
 
@@ -207,3 +208,12 @@ def test_hardware_is_that_of_the_recipe(look):
     found = {name: value(wildcards) for name, value in resources.items()}
     assert (found["gpu"], found["mem_mb"], found["runtime"]) == (1, 32_000, 2880)
     assert look.timed_threads(Wildcards(dataset="digits")) == 2
+
+
+@pytest.mark.parametrize("name", ["no_such_figure", "path_geometry", "best_of_k"])
+def test_a_comparison_with_a_figure_that_is_none_of_comparisons_is_refused(name):
+    comparisons = read_yaml(ROOT / "config/config.yaml")["comparisons"]
+    changed = comparisons | {"digits_demo": comparisons["digits_demo"] | {"figures": [name]}}
+    message = f"comparisons.digits_demo.figures: unknown '{name}'; expected some of ['claims', "
+    with pytest.raises(InputError, match=re.escape(message)):
+        look_up(comparisons=changed)

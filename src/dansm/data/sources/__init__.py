@@ -11,7 +11,12 @@ from dansm.io.files import check_full_disk, write_json
 
 
 def build_pixel_store(
-    source: PixelSource, shape: tuple[int, int, int], licence: str, path: Path, workers: int = 1
+    source: PixelSource,
+    shape: tuple[int, int, int],
+    licence: str,
+    path: Path,
+    workers: int = 1,
+    least: int = 1,
 ) -> None:
     """Write the store of a pixel dataset, and ``classes.json`` in it where classes have names.
 
@@ -21,14 +26,21 @@ def build_pixel_store(
         Channels, height and width of the samples.
     workers
         Threads that decode images; they change nothing but the time.
+    least
+        How many images the dataset's distances need.
 
     Raises
     ------
     InputError
-        If the source's files are missing or damaged, or do not give images of the shape.
+        If the source's files are missing or damaged, or do not give enough images of the shape.
     """
     try:
         images: Images = SOURCES[source.kind].load()(source, shape, workers)
+        if images.count < least:
+            raise InputError(
+                f"{path.name}: expected at least {least} images for its distances, found "
+                f"{images.count}"
+            )
         _check_labels(images, source)
         if images.classes is not None:
             write_json(path / "classes.json", images.classes)

@@ -34,7 +34,7 @@ def read(source: ImageFolderSource, shape: Shape, workers: int) -> Images:
     """
     check_channels(shape, source.folder)
     paths = _images_below(source.folder)
-    count = wanted(source.folder, len(paths), source.count)
+    count = wanted(source.folder, len(paths), source)
     labels, classes = _labels(source.folder, paths) if source.labels else (None, None)
     paths = paths[:count]
 

@@ -30,7 +30,7 @@ def read(source: ImageNet64Source, shape: Shape, workers: int) -> Images:
     """
     paths = [source.folder / f"train_data_batch_{k}.npz" for k in range(1, _BATCHES + 1)]
     labels = [_labels(path) for path in paths]
-    count = wanted(source.folder, sum(map(len, labels)), source.count)
+    count = wanted(source.folder, sum(map(len, labels)), source)
     return Images(
         count=count,
         blocks=_blocks(paths, [len(of_batch) for of_batch in labels], count),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
 from math import prod
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -78,17 +78,17 @@ class Images:
     classes: list[str] | None = None
 
 
-def wanted(folder: object, found: int, count: int | None) -> int:
-    """Return how many of the images that were found a source shall give: ``count``, or all.
+def wanted(folder: object, found: int, source: Any) -> int:
+    """Return how many of the images that were found a source with a ``count`` shall give.
 
     Raises
     ------
     InputError
         If there are fewer, or none.
     """
-    if found < (count or 1):
-        raise InputError(f"{folder}: expected {count or 'some'} images, found {found}")
-    return count or found
+    if found < (source.count or 1):
+        raise InputError(f"{folder}: expected {source.count or 'some'} images, found {found}")
+    return min(source.count or found, source.at_most or found)
 
 
 def parallel_blocks(

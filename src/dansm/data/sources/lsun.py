@@ -40,7 +40,7 @@ def read(source: LsunSource, shape: Shape, workers: int) -> Images:
     check_channels(shape, folder)
     _unpack(source.folder / f"{folder.name}.zip", folder / "data.mdb")
     with _opened(folder) as database:
-        count = wanted(folder, database.stat()["entries"], source.count)
+        count = wanted(folder, database.stat()["entries"], source)
 
     def decode(item: tuple[bytes, bytes]) -> np.ndarray:
         key, value = item

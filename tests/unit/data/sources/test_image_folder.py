@@ -67,6 +67,21 @@ def test_a_count_takes_the_first(folder):
         build(folder, count=4)
 
 
+def test_too_few_images_for_distances_are_refused_before_they_are_read(folder):
+    paint(folder, *(f"{k}.png" for k in range(5)))
+    (folder / "0.png").write_bytes(b"damaged")
+    source = ImageFolderSource(kind="image_folder", folder=folder, labels=False)
+    with pytest.raises(InputError) as caught:
+        build_pixel_store(source, (3, 8, 8), "", folder.parent / "flowers", least=8)
+    expected = "flowers: expected at least 8 images for its distances, found 5"
+    assert str(caught.value) == expected
+
+
+def test_a_reduced_scale_takes_what_there_is_up_to_its_bound(folder):
+    paint(folder, *(f"{k}.png" for k in range(3)))
+    assert [len(build(folder, labels=False, at_most=most)) for most in (2, 20)] == [2, 3]
+
+
 def test_links_are_followed_and_hidden_files_are_not_images(folder, tmp_path, capsys):
     paint(tmp_path / "elsewhere", "1.png", "2.png")
     paint(folder, "birds/._3.png", "birds/.cache/4.png", "birds/5.png")

@@ -1,0 +1,104 @@
+"""Images of one's own, told from others before a job reads them: exchanged ones are built anew.
+
+A folder may hold millions of images, so they are not read whenever the workflow starts. The job
+that builds a store notes the size, date and SHA-256 of each; later, those whose date is another are
+read. No date by itself makes a difference.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from dansm.io.files import read_json, read_model, sha256, write_text
+from dansm.io.records import Record
+
+
+@dataclass(frozen=True)
+class OwnImages:
+    """The images of a dataset that is published by nobody.
+
+    Attributes
+    ----------
+    folder
+        They are in it or below.
+    endings
+        Of their names.
+    count
+        The first so many by name are taken; None: all.
+    record
+        Of the job that built the store.
+    notes
+        What that job noted: size, date in nanoseconds and SHA-256 of each image, by its name.
+    """
+
+    folder: Path
+    endings: frozenset[str]
+    count: int | None
+    record: Path
+    notes: Path
+
+    def identity(self) -> str | None:
+        """Return what is another for other images; None of stores from before it was noted."""
+        files = self._files()
+        names = _digest(f"{size} {name}" for name, (size, _) in files.items())
+        if not self.record.exists():
+            return names
+        source = read_model(self.record, Record).params["settings"]["source"]
+        built = source.get("images")
+        # Where the folder is gone, nobody has put others in their place.
+        if built is None or not files:
+            return built
+        noted = read_json(self.notes) if self.notes.exists() else {}
+        if {name: size for name, (size, *_) in noted.items()} != {
+            name: size for name, (size, _) in files.items()
+        }:
+            return names
+        redated = [name for name, (_, date) in files.items() if noted[name][1] != date]
+        read = dict(zip(redated, self._digests(redated), strict=True))
+        others = {name: digest for name, digest in read.items() if digest != noted[name][2]}
+        if others:
+            return _digest([names, *(f"{digest} {name}" for name, digest in others.items())])
+        if redated:
+            self._write(files, [noted[name][2] for name in files])
+        return built
+
+    def note(self) -> None:
+        """Note the images that a store was built from."""
+        files = self._files()
+        self._write(files, self._digests(files))
+
+    def _write(self, files: dict[str, tuple[int, int]], digests: list[str]) -> None:
+        noted = {name: (*files[name], digest) for name, digest in zip(files, digests, strict=True)}
+        # In ASCII, since names of files need not be UTF-8.
+        write_text(self.notes, json.dumps(noted))
+
+    def _digests(self, names: Iterable[str]) -> list[str]:
+        with ThreadPoolExecutor() as threads:
+            return [*threads.map(lambda name: sha256(self.folder / name), names)]
+
+    def _files(self) -> dict[str, tuple[int, int]]:
+        """Return size and date of each image, by name; what cannot be read, the job names."""
+        found, seen = {}, set()
+        for parent, folders, names in os.walk(self.folder, followlinks=True):
+            real = os.path.realpath(parent)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in names:
+                if not name.startswith(".") and Path(name).suffix.lower() in self.endings:
+                    path = os.path.join(parent, name)
+                    if os.path.isfile(path):
+                        stat = os.stat(path)
+                        below = os.path.relpath(path, self.folder)
+                        found[below] = (stat.st_size, stat.st_mtime_ns)
+        return {str(name): found[str(name)] for name in sorted(map(Path, found))[: self.count]}
+
+
+def _digest(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()

@@ -1,0 +1,138 @@
+"""Exchanged images are told from those that a store was built of, and dates make no difference."""
+
+import os
+import shutil
+
+import pytest
+
+from dansm.data.sources.images import ENDINGS
+from dansm.io.files import write_text
+from dansm.io.records import recorded
+from dansm.workflow.data_lookups import _ENDINGS
+from dansm.workflow.own_images import OwnImages
+
+
+@pytest.fixture
+def build(tmp_path, monkeypatch):
+    """Images in a folder, of which a store was built; the function builds it again."""
+    monkeypatch.chdir(tmp_path)
+    folder, results = tmp_path / "flowers", tmp_path / "results"
+    for name in ("0.png", "1.png", "red/2.png"):
+        write_text(folder / name, name)
+
+    def build(count=None):
+        own = OwnImages(
+            folder,
+            frozenset({".png"}),
+            count,
+            results / "jobs" / "build_dataset" / "flowers.json",
+            results / "data" / ".flowers.images.json",
+        )
+        source = {"images": own.identity()}
+        with recorded(
+            results, "build_dataset", "flowers", [], params={"settings": {"source": source}}
+        ):
+            own.note()
+        return own
+
+    return build
+
+
+def exchange(folder):
+    shutil.copyfile(folder / "red/2.png", folder / "red/3.png")
+    (folder / "red/3.png").replace(folder / "0.png")
+
+
+def same_size(folder):
+    write_text(folder / "0.png", "9.png")
+
+
+def date_kept(folder):
+    """Content of the same size, with the date of a file that was made before."""
+    same_size(folder)
+    os.utime(folder / "0.png", (1, 1))
+
+
+CHANGES = [
+    exchange,
+    same_size,
+    date_kept,
+    lambda folder: write_text(folder / "new/4.png", "4"),
+    lambda folder: (folder / "1.png").unlink(),
+    lambda folder: (folder / "1.png").rename(folder / "7.png"),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_other_images_are_another_source_until_their_store_is_built(build, change):
+    own = build()
+    before = own.identity()
+    change(own.folder)
+    changed = own.identity()
+    assert changed != before and own.identity() == changed
+    assert build().identity() == changed
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: os.utime(folder / "0.png"),
+        lambda folder: os.utime(folder / "0.png", (1, 1)),
+        lambda folder: write_text(folder / "README.txt", "mine"),
+        lambda folder: write_text(folder / ".hidden" / "a.png", "mine"),
+        lambda folder: os.symlink(folder, folder / "red" / "itself"),
+        lambda folder: (shutil.copytree(folder, f"{folder}2", copy_function=shutil.copyfile),
+                        shutil.rmtree(folder), shutil.move(f"{folder}2", folder)),
+        lambda folder: folder.rename(f"{folder}-elsewhere"),
+    ],
+)  # fmt: skip
+def test_dates_and_what_is_no_image_make_no_other_source(build, change):
+    own = build()
+    before = own.identity()
+    change(own.folder)
+    assert own.identity() == before
+    assert own.identity() == before  # of dates that were noted anew
+
+
+def test_content_that_was_changed_back_is_the_same_source(build):
+    own = build()
+    before = own.identity()
+    same_size(own.folder)
+    assert own.identity() != before
+    write_text(own.folder / "0.png", "0.png")
+    assert own.identity() == before
+
+
+def test_images_beyond_the_count_make_no_difference(build):
+    own = build(count=2)
+    before = own.identity()
+    write_text(own.folder / "red/2.png", "other")
+    write_text(own.folder / "red/3.png", "new")
+    assert own.identity() == before
+
+
+def test_a_store_from_before_images_were_noted_is_not_built_again(build):
+    own = build()
+    text = own.record.read_text()
+    with recorded(own.record.parents[2], "build_dataset", "flowers", [],
+                  params={"settings": {"source": {"kind": "image_folder"}}}):  # fmt: skip
+        pass
+    assert own.identity() is None and own.record.read_text() != text
+
+
+def test_images_whose_notes_were_lost_are_told_by_names_and_sizes(build):
+    own = build()
+    before = own.identity()
+    own.notes.unlink()
+    assert own.identity() == before
+
+
+def test_names_need_not_be_utf8(build):
+    own = build()
+    open(os.path.join(os.fsencode(own.folder), b"caf\xe9.png"), "w").close()
+    changed = own.identity()
+    assert build().identity() == changed
+
+
+def test_every_ending_of_an_image_counts():
+    assert _ENDINGS["image_folder"] >= ENDINGS
