@@ -3,18 +3,18 @@
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import pandas as pd
 import typer
 
 from dansm.catalogue import COUPLINGS, Pick
-from dansm.config import Config, config_schema, load_config, parse_config, read_yaml
+from dansm.config import Config, config_schema, parse_config, read_yaml
 from dansm.errors import InputError, InterruptedTraining, TrainingError
 from dansm.io.tables import COMPARISON_COLUMNS, SPEED_COLUMNS, SUMMARY_COLUMNS, read_table
 from dansm.workflow.run_lookups import RunLookups
@@ -28,6 +28,7 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=F
 CONFIG = Path("config/config.yaml")
 SCHEMA = Path("config/config.schema.json")
 _SAMPLER = typer.Option(help="One of the section samplers of the configuration")
+_MORE = typer.Option("--configfile", help="As for snakemake: more configuration")
 
 
 @contextmanager
@@ -41,10 +42,10 @@ def _one_line() -> Iterator[None]:
 
 
 @app.command()
-def summary(comparisons: list[str]) -> None:
+def summary(comparisons: list[str], configfile: Annotated[list[Path] | None, _MORE] = None) -> None:
     """Print what the workflow measured for comparisons, and where the pictures are."""
     with _one_line():
-        config = load_config(CONFIG)
+        config = _config(configfile)
         results = Path(config.results)
         for name in comparisons:
             config.comparison(name)
@@ -62,7 +63,7 @@ def summary(comparisons: list[str]) -> None:
 
 
 @app.command()
-def train(folder: Path) -> None:
+def train(folder: Path, configfile: Annotated[list[Path] | None, _MORE] = None) -> None:
     """Train the run of a folder, or continue it, beside Snakemake.
 
     For torchrun across nodes; docs/cluster.md shows how. FOLDER is
@@ -74,7 +75,7 @@ def train(folder: Path) -> None:
 
     try:
         with _one_line():
-            look, dataset, name, seed = _parts(folder)
+            look, dataset, name, seed = _parts(folder, configfile)
             run = look.config.run(dataset, name, seed)
             with _recorded(Path(look.results), folder):
                 training.train(
@@ -96,12 +97,13 @@ def sample(
     steps: Annotated[int, typer.Option(min=1, help="Ignored by rk45")] = 10,
     count: Annotated[int, typer.Option(min=1, help="Number of images")] = 64,
     first: Annotated[int, typer.Option(min=0, help="Number of the first image")] = 0,
+    configfile: Annotated[list[Path] | None, _MORE] = None,
 ) -> None:
     """Generate images from a finished run; image k always starts from the same noise."""
     from dansm import single_steps
 
     with _one_line():
-        look, dataset, *_ = _parts(run)
+        look, dataset, *_ = _parts(run, configfile)
         store, codec = _scene(look, dataset)
         images = single_steps.sample_run(
             run,
@@ -129,6 +131,7 @@ def evaluate(
     sampler: Annotated[str, _SAMPLER] = "euler",
     steps: Annotated[int, typer.Option(min=1, help="Of a run's sampler")] = 10,
     count: Annotated[int, typer.Option(min=4, help="Images of a run")] = 500,
+    configfile: Annotated[list[Path] | None, _MORE] = None,
 ) -> None:
     """Print the distances of images to a dataset's real ones, as CSV.
 
@@ -142,11 +145,11 @@ def evaluate(
     with _one_line():
         of_run = (images / "run.json").exists()
         if of_run:
-            look, dataset, *_ = _parts(images)
+            look, dataset, *_ = _parts(images, configfile)
         elif dataset is None:
             raise InputError(f"{images}: expected --dataset for images that are not of a run")
         else:
-            look = _look(results)
+            look = _look(results, configfile)
         names = look.config.dataset(dataset).features
         if (extractor or names[0]) not in names:
             raise InputError(f"--extractor: expected one of {names}, found {extractor!r}")
@@ -280,28 +283,17 @@ def plan(
     ] = None,
     scale: Annotated[str | None, typer.Option(help="One of the config's scales")] = None,
     gpu: Annotated[str | None, typer.Option(help="Plan for a GPU with this in its name")] = None,
-    configfile: Annotated[
-        list[Path] | None, typer.Option(help="As for snakemake: more configuration")
-    ] = None,
+    configfile: Annotated[list[Path] | None, _MORE] = None,
     every_rule: Annotated[
         bool, typer.Option("--every-rule", help="Those that take seconds have lines of their own")
     ] = False,
 ) -> None:
     """Print what targets cost before they are made: jobs, hours, disk, downloads."""
-    from snakemake.utils import update_config
-
     from dansm.workflow.dry_run import planned_jobs
 
-    more = configfile or []
     with _one_line():
-        files = {str(path): read_yaml(path) for path in (CONFIG, *more)}
-        content: dict[str, Any] = {}
-        for one in files.values():
-            update_config(content, deepcopy(one))
-        if scale is not None:
-            content["scale"] = scale
-        config = parse_config(content, str(CONFIG), files)
-        jobs = planned_jobs(targets or ["all"], scale, more)
+        config = _config(configfile, **({} if scale is None else {"scale": scale}))
+        jobs = planned_jobs(targets or ["all"], scale, configfile or [])
         # Takes seconds, which a refused target need not wait for.
         from dansm.workflow.planning import make_plan
 
@@ -336,23 +328,38 @@ def _recorded(results: Path, folder: Path) -> AbstractContextManager[None]:
     return recorded(results, "train_model", name, outputs)
 
 
-def _look(results: Path) -> RunLookups:
+def _config(more: Sequence[Path] | None, **changes: str | None) -> Config:
+    """Return the configuration, with what further files and the command say in place of it."""
+    files = {str(path): read_yaml(path) for path in (CONFIG, *(more or []))}
+    for path, one in files.items():
+        if not isinstance(one, dict):
+            raise InputError(f"{path}: expected keys with values, found {one!r:.80}")
+    content = deepcopy(files[str(CONFIG)])
+    if more:
+        from snakemake.utils import update_config
+
+        for path in more:
+            update_config(content, deepcopy(files[str(path)]))
+    return parse_config(content | changes, str(CONFIG), files)
+
+
+def _look(results: Path, more: Sequence[Path] | None = None) -> RunLookups:
     """Return look-ups in the configuration at the scale that a results folder is of."""
     # A checkout may be called results, too.
     scaled = results.parent.name == "results" != results.name
     scale = results.name if scaled else None
-    look = RunLookups(parse_config({**read_yaml(CONFIG), "scale": scale}, str(CONFIG)))
+    look = RunLookups(_config(more, scale=scale))
     look.results = results.as_posix()
     return look
 
 
-def _parts(folder: Path) -> tuple[RunLookups, str, str, int]:
+def _parts(folder: Path, more: Sequence[Path] | None = None) -> tuple[RunLookups, str, str, int]:
     """Return look-ups in the results folder of a run's, its dataset, name and seed."""
     found = re.fullmatch(r"(.+)/runs/([^/]+)/([^/]+)/seed(\d+)", folder.as_posix().rstrip("/"))
     if found is None:
         raise InputError(f"{folder}: expected results/runs/DATASET/RUN/seedSEED")
     results, dataset, name, seed = found.groups()
-    return _look(Path(results)), dataset, name, int(seed)
+    return _look(Path(results), more), dataset, name, int(seed)
 
 
 def _distances(finals: pd.DataFrame, distances: pd.DataFrame, comparison: str) -> str:

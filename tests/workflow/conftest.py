@@ -99,8 +99,8 @@ class Shipped(Project):
 
 @pytest.fixture
 def project(tmp_path) -> Project:
-    """A fresh copy of the project."""
-    return Project(tmp_path / "project")
+    """A fresh copy of the project, in a folder whose name shells and others could take apart."""
+    return Project(tmp_path / 'Zoë\'s "project" #1 & $HOME')
 
 
 @pytest.fixture(scope="session")

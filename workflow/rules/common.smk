@@ -25,6 +25,7 @@ from dansm.io.records import check_results_folder
 from dansm.publish.archive import archived_path
 from dansm.workflow.data_lookups import DOWNLOADS
 from dansm.workflow.dates import settle_dates
+from dansm.workflow.jobs import check_checkout
 from dansm.workflow.lookups import Lookups
 
 
@@ -48,6 +49,7 @@ def in_one_line(value):
 
 
 def read_configuration():
+    check_checkout(Path(LIBRARY).parent)
     files = {os.path.relpath(path): read_yaml(Path(path)) for path in workflow.configfiles}
     found = parse_config(config, "config/config.yaml", files)
     # Not again in each job of a cluster, two of whose processes come here.

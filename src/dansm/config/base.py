@@ -71,22 +71,32 @@ def _no_truth_value(value: Any) -> Any:
 def _expanded(path: str) -> str:
     """Return a path or address with its ``~`` and ``$NAME`` replaced."""
     scheme, path = ("file:", path[5:]) if path.startswith("file:") else ("", path)
+    if not path or "\0" in path:
+        raise ValueError(f"expected a path or an address, found {scheme + path!r}")
     full = os.path.expanduser(os.path.expandvars(path))
     if full.startswith("~") or "$" in full:
         raise ValueError(f"expected a home folder and variables that are set, found {path!r}")
     return scheme + full
 
 
-Count = Annotated[StrictInt, Field(ge=1)]
-AtLeast2 = Annotated[StrictInt, Field(ge=2)]
-Seed = Annotated[StrictInt, Field(ge=0)]
+def _as_path(path: Any) -> Path:
+    if not isinstance(path, str | Path):
+        raise ValueError(f"expected a path, found {shown(path)}")
+    return Path(_expanded(str(path)))
+
+
+# What nobody has so much of.
+_MOST = 10**12
+Count = Annotated[StrictInt, Field(ge=1, le=_MOST)]
+AtLeast2 = Annotated[StrictInt, Field(ge=2, le=_MOST)]
+Seed = Annotated[StrictInt, Field(ge=0, lt=2**63)]
 Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(distinct)]
-MatchSize = Annotated[StrictInt, Field(ge=0)]
+MatchSize = Annotated[StrictInt, Field(ge=0, le=_MOST)]
 Number = Annotated[float, BeforeValidator(_no_truth_value), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
 LearningRate = Annotated[Positive, Field(le=100)]
 Fraction = Annotated[Number, Field(ge=0, lt=1)]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)]
 Names = Annotated[list[Name], Field(min_length=1), AfterValidator(distinct)]
 Counts = Annotated[list[Count], AfterValidator(distinct)]
 Shape = tuple[Count, Count, Count]
@@ -94,7 +104,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Ascending = Annotated[list[Count], Field(min_length=1), AfterValidator(_ascending)]
 AscendingFrom2 = Annotated[list[AtLeast2], Field(min_length=1), AfterValidator(_ascending)]
 Expanded = Annotated[str, AfterValidator(_expanded)]
-Folder = Annotated[Path, AfterValidator(lambda path: Path(_expanded(str(path))))]
+Folder = Annotated[Path, BeforeValidator(_as_path)]
 
 
 def _check_known(kind: str, name: Any, known: Iterable[str]) -> None:

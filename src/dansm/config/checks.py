@@ -160,6 +160,18 @@ def _halved(images: Shape, latents: Shape) -> bool:
 
 
 def _runs(config: "Config") -> Problems:
+    heights: dict[str, set[int]] = {}
+    for run in config.runs:
+        network = config.recipes[run.recipe].network
+        levels = range(len(config.networks[network].channels))
+        height = config.datasets[run.dataset].shape[1]
+        heights.setdefault(network, set()).update(height >> level for level in levels)
+    for network, known in heights.items():
+        for height in set(config.networks[network].attention_at) - known:
+            yield (
+                f"networks.{network}.attention_at: expected heights that the images of its runs "
+                f"have at its levels, {sorted(known)}, found {height}"
+            )
     for run in config.runs:
         for problem in (*_misfits(config, run), *_misfits_before(config, run)):
             yield f"runs: {run.dataset} {run.name}: {problem}"

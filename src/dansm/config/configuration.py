@@ -41,7 +41,7 @@ INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e9
 # Its halves are compared, by the third neighbour of each image too.
 _LEAST_IMAGES = 8
 T = TypeVar("T")
-Address = Annotated[Expanded, Field(pattern=r"^(https?://|file:)")]
+Address = Annotated[Expanded, Field(pattern=r"^(https?://[^/]|file:.)")]
 
 
 class Config(Model):

@@ -139,7 +139,7 @@ class PretrainedAutoencoder(Model):
 
     kind: Literal["pretrained"]
     name: Expanded = Field(description="A local folder, or a hub name such as owner/name")
-    subfolder: str | None = None
+    subfolder: Annotated[str, Field(pattern=r"^[\w-][\w.-]*(/[\w-][\w.-]*)*$")] | None = None
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = Field(
         default=None, description="Commit of the hub's repository, 40 hexadecimal digits"
     )

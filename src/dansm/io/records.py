@@ -20,7 +20,7 @@ from pathlib import Path
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from typing import Any
 
-from pydantic import BaseModel, PrivateAttr
+from pydantic import BaseModel
 from tqdm import tqdm
 
 from dansm.errors import InputError
@@ -88,8 +88,6 @@ class Record(Origin, extra="forbid"):
     seconds: float = 0
     peak_memory_mb: int | None = None
     files: dict[str, Content] = {}
-    _source: tuple[str, int] = PrivateAttr()  # where it was read, and since when that is there
-    _redated: bool = PrivateAttr(False)
 
 
 class Records:
@@ -112,7 +110,10 @@ class Records:
     def __init__(self, results: Path, about: Iterable[Path | str] | None = None) -> None:
         self.results = Path(results)
         self.jobs: list[Record] = []
+        self.dates: dict[str, int] = {}  # of files, in nanoseconds, as last seen
         self._read: set[str] = set()
+        self._sources: dict[int, tuple[str, int]] = {}  # where a record is, and since when
+        self._redated: dict[int, Record] = {}
         self._by_output: dict[str, Record] = {}
         if about is None:
             self.read_all()
@@ -136,7 +137,7 @@ class Records:
                 unsigned = text.replace(digest.encode(), _NO_SHA256.encode(), 1)
                 if hashlib.sha256(unsigned).hexdigest() != digest:
                     raise InputError(f"{path}: expected the record of a job, found a changed one")
-            record._source = (path, written)
+            self._sources[id(record)] = (path, written)
             self.jobs.append(record)
             self._read.add(place)
         self.jobs.sort(key=lambda record: record.started)
@@ -212,20 +213,18 @@ class Records:
                 )
         return self.sha256(name)
 
-    def unproven(self, skip: Iterable[str] = ()) -> list[Path]:
+    def unproven(self) -> list[Path]:
         """Return the results that no record names, or that are not as it says.
 
         Those in the making are not among them.
-
-        Parameters
-        ----------
-        skip
-            Names of further folders directly below the results folder that hold none of its own.
         """
         found = []
-        for name in self._result_files(skip):
+        for name in self._result_files():
             record = self.of(name)
-            if record is None or (record.finished is not None and self.sha256(name) is None):
+            if record is None or (
+                record.finished is not None
+                and not (name in record.files and self._is_made(name, record, False))
+            ):
                 found.append(self.results / name)
         self.save_dates()
         return found
@@ -235,14 +234,12 @@ class Records:
 
         Snakemake touches what a job made, and copying makes new dates.
         """
-        for record in self.jobs:
-            if not record._redated:
-                continue
-            source, written = record._source
+        for number, record in self._redated.items():
+            source, written = self._sources[number]
             if os.stat(source).st_mtime_ns == written:
                 write_text(Path(source), _signed(record))
-                record._source = (source, os.stat(source).st_mtime_ns)
-            record._redated = False
+                self._sources[number] = (source, os.stat(source).st_mtime_ns)
+        self._redated.clear()
 
     def verify(self) -> Iterator[str]:
         """Read all results, with a progress bar, and yield what is wrong with each."""
@@ -280,24 +277,29 @@ class Records:
         content = record.files[name]
         try:
             stat = os.stat(f"{self.results}/{name}")
+            self.dates[name] = stat.st_mtime_ns
             if stat.st_size != content.size:
                 return False
             dated = stat.st_mtime_ns != content.mtime_ns
             if (dated or read) and sha256(self.results / name) != content.sha256:
                 return False
             if dated:
-                content.mtime_ns = stat.st_mtime_ns
-                record._redated = True
+                self.note_date(name, record, stat.st_mtime_ns)
         except OSError:
             return False
         return True
 
-    def _result_files(self, skip: Iterable[str] = ()) -> Iterator[str]:
+    def note_date(self, name: str, record: Record, mtime_ns: int) -> None:
+        """Take the new date of a file up into the record of its job, for `save_dates`."""
+        self.dates[name] = record.files[name].mtime_ns = mtime_ns
+        self._redated[id(record)] = record
+
+    def _result_files(self) -> Iterator[str]:
         # Other results folders, as those of a scale, have records of their own.
         own = {path.parent.name for path in self.results.glob(f"*/{JOBS}")}
         # But not one in which jobs of this folder made something, such as a dataset of that name.
         own -= {output.partition("/")[0] for output in self._by_output}
-        for name in _walk(self.results, _OTHER.union(skip, own)):
+        for name in _walk(self.results, _OTHER | own):
             if os.path.splitext(name)[1] in RESULT_SUFFIXES:
                 yield name
 
@@ -366,7 +368,8 @@ def _text_of(path: str) -> tuple[bytes, int]:
     stat = os.stat(path)
     version = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
     if _texts.get(path, (None,))[0] != version:
-        _texts[path] = version, Path(path).read_bytes()
+        with open(path, "rb") as file:
+            _texts[path] = version, file.read()
     return _texts[path][1], stat.st_mtime_ns
 
 
@@ -403,7 +406,7 @@ def is_proven(path: Path) -> bool:
     return True
 
 
-def check_results_folder(results: Path, skip: Iterable[str] = ()) -> Records:
+def check_results_folder(results: Path) -> Records:
     """Check that results can be written and those there were made by this code; return records.
 
     Raises
@@ -418,7 +421,7 @@ def check_results_folder(results: Path, skip: Iterable[str] = ()) -> Records:
             f"{results}: the results folder must be writable, found a {kind}: {folder}"
         )
     records = Records(results)
-    unproven = records.unproven(skip)
+    unproven = records.unproven()
     if unproven:
         names = "\n  ".join(map(str, unproven[:10]))
         more = f"\n  and {len(unproven) - 10} more" if len(unproven) > 10 else ""

@@ -41,7 +41,7 @@ class _Dates:
         if id(record) in self.settled or record.finished is None:
             return
         self.settled.add(id(record))
-        outputs = {name: _date(self._path(name)) for name in self._made_last_by(record)}
+        outputs = {name: self._date(name) for name in self._made_last_by(record)}
         # Those of inputs first, which this record's may have to follow.
         for name in record.inputs:
             if (maker := self.records.of(name)) is not None:
@@ -52,7 +52,7 @@ class _Dates:
         same: list[int] = []
         changed: list[int] = []
         for name, digest in record.inputs.items():
-            now, date = self._digest(name), _date(self._path(name))
+            now, date = self._digest(name), self._date(name)
             if digest is not None and now is not None and date is not None:
                 (same if now == digest else changed).append(date)
         if changed:
@@ -69,6 +69,10 @@ class _Dates:
 
     def _path(self, name: str) -> str:
         return f"{self.records.results}/{name}"
+
+    def _date(self, name: str) -> int | None:
+        date = self.records.dates.get(name)
+        return _date(self._path(name)) if date is None else date
 
     def _digest(self, name: str) -> str | None:
         """Return the SHA-256 of an input that is there as it was made; None of any other."""
@@ -87,8 +91,7 @@ class _Dates:
             open(path, "a").close()
         os.utime(path, ns=(date, date))
         if name in record.files:
-            record.files[name].mtime_ns = os.stat(path).st_mtime_ns
-            record._redated = True
+            self.records.note_date(name, record, os.stat(path).st_mtime_ns)
 
 
 def _date(path: str) -> int | None:

@@ -91,6 +91,25 @@ def job(snakemake: Any) -> Iterator[None]:
         sys.stderr.flush()
 
 
+def check_checkout(folder: Path) -> None:
+    """Check that jobs can run in a checkout.
+
+    Raises
+    ------
+    InputError
+        If its path has braces, which Snakemake fills in, colons, which end a folder of PYTHONPATH,
+        or characters that do not print.
+    """
+    unsuitable = {
+        c for c in str(folder) if c in "{}" + os.pathsep or not (c.isprintable() or c == " ")
+    }
+    if unsuitable:
+        raise InputError(
+            f"{str(folder)!r}: expected a checkout whose path Snakemake can use, found "
+            f"{' '.join(sorted(map(repr, unsuitable)))} in it; move it elsewhere"
+        )
+
+
 def call(function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
     """Call a function with what a rule has, as the types that its parameters are annotated with.
 

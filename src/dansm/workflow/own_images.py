@@ -77,8 +77,14 @@ class OwnImages:
         write_text(self.notes, json.dumps(noted))
 
     def _digests(self, names: Iterable[str]) -> list[str]:
+        def digest(name: str) -> str:
+            try:
+                return sha256(self.folder / name)
+            except OSError:  # which the job that reads it names
+                return "unreadable"
+
         with ThreadPoolExecutor() as threads:
-            return [*threads.map(lambda name: sha256(self.folder / name), names)]
+            return [*threads.map(digest, names)]
 
     def _files(self) -> dict[str, tuple[int, int]]:
         """Return size and date of each image, by name; what cannot be read, the job names."""

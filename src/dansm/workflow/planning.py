@@ -6,6 +6,7 @@ takes follows from runs that are finished or, without one, from a device's publi
 """
 
 import math
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -189,7 +190,8 @@ class _Loads:
 
     def download(self, wildcards: Any) -> Load:
         file = self._look.published(wildcards.dataset)[wildcards.file]
-        there = file.path.exists() or file.unpacked.exists()
+        # Of a folder that may not be entered, they say no.
+        there = os.path.exists(file.path) or os.path.exists(file.unpacked)
         size = 0 if there else self._published_bytes(wildcards.dataset, wildcards.file)
         return Load(disk=size, download=size)
 
@@ -200,12 +202,12 @@ class _Loads:
         # LSUN's zip, which stays, takes its size once more when it is unpacked.
         if not self._look.has_standin(name):
             packed = [f for f in self._look.published(name).items() if f[0].endswith(".zip")]
-            missing = [file for file, found in packed if not found.unpacked.exists()]
+            missing = [file for file, found in packed if not os.path.exists(found.unpacked)]
             disk += sum(self._published_bytes(name, file) for file in missing)
         return Load(seconds=count * shape[1] * shape[2] * _PIXEL_SECONDS, disk=disk)
 
     def fetch_autoencoder(self, wildcards: Any) -> Load:
-        local = Path(self._config.autoencoders[wildcards.autoencoder].name).is_dir()
+        local = os.path.isdir(self._config.autoencoders[wildcards.autoencoder].name)
         return Load(disk=_AUTOENCODER_BYTES, download=0 if local else _AUTOENCODER_BYTES)
 
     def fetch_inception(self, wildcards: Any) -> Load:

@@ -37,6 +37,10 @@ LATENT = "datasets.toy_latent"
         ({"datasets.rooms.source.folder": "$NOT_SET_ANYWHERE/x"},
          "expected a home folder and variables that are set, found '$NOT_SET_ANYWHERE/x'"),
         ({"datasets.rooms.source.folder": "~nobody_of_this_name/x"}, "expected a home folder"),
+        ({"datasets.rooms.source.folder": ""}, "expected a path or an address, found ''"),
+        ({"datasets.rooms.source.folder": "a\0b"}, "expected a path or an address, found 'a\\x00"),
+        ({"datasets.rooms.source.folder": 5}, "source.lsun.folder: expected a path, found 5"),
+        ({"autoencoders.sd.subfolder": "../../etc"}, "sd.pretrained.subfolder: String should mat"),
         ({"datasets.rooms.source.count": 5},
          "datasets.rooms.source.count: expected at least 8 images for its distances, found 5"),
         # latents and autoencoders
@@ -68,6 +72,7 @@ LATENT = "datasets.toy_latent"
         ({"mirrors": {"toy": ["file:/x"]}}, "mirrors: unknown 'toy'; expected one of ['rooms']"),
         ({"mirrors": {"rooms": ["/data"]}}, "mirrors.rooms.0: String should match pattern"),
         ({"mirrors": {"rooms": ["file:$NOT_SET_ANYWHERE"]}}, "mirrors.rooms.0: expected a home"),
+        ({"mirrors": {"rooms": ["https://"]}}, "mirrors.rooms.0: String should match pattern"),
         ({"mirrors": {"rooms": []}}, "mirrors.rooms: List should have at least 1 item"),
     ],
 )  # fmt: skip

@@ -83,6 +83,11 @@ TEACHER = f"{GRID}.student.coupling.teacher_pairs"
         ({f"{TEACHER}.sampler": "ddim_trailing", f"{TEACHER}.steps": 5},
          "toy student: sampler 'ddim_trailing' of rectified_flow: euler(grid=trailing): expected"),
         ({f"{TEACHER}.count": ...}, "teacher_pairs.count: "),
+        ({"runs.1.name": "x" * 300}, "runs[1].name: String should have at most 100 characters"),
+        ({"runs.1.budget_images": 10**30}, "runs[1].budget_images: Input should be less than or"),
+        ({"runs.1.seeds": [2**70]}, "runs[1].seeds.0: Input should be less than 9223372036854775"),
+        ({"networks.small.attention_at": [7]},
+         "networks.small.attention_at: expected heights that the images of its runs have at its l"),
         # samplers and their steps
         ({"samplers.euler": "midpoint"}, "samplers.euler: unknown solver 'midpoint'; expected one"),
         ({"samplers.euler": {"euler": {"grid": "odd"}}}, "unknown grid 'odd'; expected one of ['"),

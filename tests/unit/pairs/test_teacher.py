@@ -11,18 +11,16 @@ from torch import nn
 from dansm.couplings.registry import Pick
 from dansm.data.pair_store import open_pairs
 from dansm.errors import InputError
-from dansm.io.files import sha256, write_json
+from dansm.io.files import sha256
 from dansm.io.run_folder import MODEL
-from dansm.models.networks import make_network
-from dansm.models.trained import snapshot_description
-from dansm.models.weights import save_weights
+from dansm.models.trained import load_model
 from dansm.pairs import teacher
 from dansm.pairs.teacher import make_pairs, pair_noises
 from dansm.processes.rectified_flow import TIME_SCALE
 from dansm.processes.samplers import Sampler
 from dansm.randomness import generator, image_noises
 
-from ..factories import make_settings
+from ..factories import make_settings, write_run
 
 SHAPE = (1, 4, 4)
 EULER, HEUN, RK45 = Pick("euler"), Pick("heun"), Pick("rk45")
@@ -200,21 +198,11 @@ def test_pair_k_is_the_same_whatever_was_interrupted(tmp_path, gaussian, monkeyp
     assert gaussian.calls == pytest.approx(2 * whole.meta["nfe"], rel=0.2)
 
 
-def finished(folder, settings):
-    network = make_network(settings.network, settings.shape, seed=0)
-    description = snapshot_description(settings, settings.steps * settings.batch_size)
-    save_weights(folder / MODEL, network.state_dict(), description)
-    snapshots = [{"file": MODEL, "images_seen": 0, "sha256": ""}]
-    run = {"name": "vanilla", "settings": settings.plain(), "snapshots": snapshots}
-    write_json(folder / "run.json", run | {"model_sha256": sha256(folder / MODEL)})
-    return network.eval()
-
-
 def test_the_teacher_is_the_run_that_the_settings_say(tmp_path):
     settings = make_settings()
     with pytest.raises(InputError, match=r"model\.safetensors: expected network weights, found no"):
         pairs_of(tmp_path)
-    network = finished(tmp_path, settings)
+    network = load_model(write_run(tmp_path, "vanilla", settings), settings)
     pairs = pairs_of(tmp_path, count=3)
     # The last batch is whole too.
     noise = pair_noises(0, range(8), SHAPE)

@@ -6,11 +6,14 @@ import re
 import subprocess
 import sys
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 import torch
 
+from dansm.errors import InputError
 from dansm.io.records import Records
+from dansm.workflow.jobs import check_checkout
 
 SCRIPT = """
 import os, sys, types
@@ -175,3 +178,19 @@ def test_interrupted_training_without_slurm_only_fails(tmp_path):
     command = [sys.executable, "-c", SCRIPT, str(log), "raise InterruptedTraining('saved')"]
     assert subprocess.run(command, env=environment).returncode == os.EX_TEMPFAIL
     assert log.read_text().endswith("saved\n")
+
+
+@pytest.mark.parametrize("name", ["{a}", "a:b", "{wildcards.dataset}", "new\nline", "caf\udce9"])
+def test_a_checkout_that_snakemake_cannot_use_is_refused_in_one_line(name):
+    with pytest.raises(
+        InputError, match=r"/me/.*: expected a checkout whose path .* elsewhere$"
+    ) as caught:
+        check_checkout(Path("/me", name))
+    assert "\n" not in str(caught.value) and str(caught.value).encode()
+
+
+@pytest.mark.parametrize(
+    "name", ["my project", 'it\'s "a" #b? & ; $HOME', "Zoë's", "results", "%s", "~"]
+)
+def test_any_other_path_of_a_checkout_will_do(name):
+    check_checkout(Path("/me", name))

@@ -127,6 +127,18 @@ def test_images_whose_notes_were_lost_are_told_by_names_and_sizes(build):
     assert own.identity() == before
 
 
+def test_what_cannot_be_read_is_left_to_the_job(build, monkeypatch):
+    own = build()
+    before = own.identity()
+    os.utime(own.folder / "0.png")
+
+    def refuse(path):
+        raise PermissionError(path)
+
+    monkeypatch.setattr("dansm.workflow.own_images.sha256", refuse)
+    assert own.identity() != before
+
+
 def test_names_need_not_be_utf8(build):
     own = build()
     open(os.path.join(os.fsencode(own.folder), b"caf\xe9.png"), "w").close()
