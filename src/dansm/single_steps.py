@@ -1,6 +1,5 @@
 """Single steps of the workflow on files of one's own, for the command line."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from dansm.data.sources import image_folder
 from dansm.data.store import Store
 from dansm.errors import InputError
 from dansm.io.arrays import read_arrays, write_arrays
+from dansm.io.files import atomic_path
 from dansm.io.records import is_proven
 from dansm.io.run_folder import read_run
 from dansm.metrics.distances import Measurement, measure
@@ -81,11 +81,11 @@ def save_images(batches: Iterator[Images], store: Store, path: Path) -> None:
         If the folder is not empty, or the images don't fit into PNG files.
     """
     if path.suffix == ".npz":
-        _check_no_result(path)
+        target = output_file(path)
         parts = list(batches)
         images = torch.cat([part.images for part in parts]).cpu().numpy()
         nfe = np.concatenate([np.full(len(part.images), part.nfe) for part in parts])
-        write_arrays(path, {"images": images, "nfe": nfe, "value_range": store.value_range})
+        write_arrays(target, {"images": images, "nfe": nfe, "value_range": store.value_range})
         return
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{path}: expected a name ending in .npz, or a new or empty folder")
@@ -152,40 +152,61 @@ def match_file(path: Path, output: Path, *, coupling: Pick, seed: int, batch_siz
     Raises
     ------
     InputError
-        If the file holds no such samples, or they don't suit the coupling.
+        If the file holds no such samples, they don't suit the coupling, or the output is the input
+        or no file.
     """
-    if os.path.exists(output) and os.path.samefile(output, path):
-        raise InputError(f"{output}: expected an output beside the input, found the same file")
-    _check_no_result(output)
+    target = output_file(output, path)
     samples = _samples(path)
     rows = torch.arange(len(samples))
     batches = (
         Batch(part, {"index": index})
         for part, index in zip(samples.split(batch_size), rows.split(batch_size), strict=True)
     )
+    with atomic_path(target) as partial, open(partial, "wb") as file:
+        try:
+            pairs = list(make_coupling(coupling.name, seed=seed, **coupling.options).pairs(batches))
+        except ValueError as error:
+            raise InputError(f"{path}: {error}") from error
+        np.savez_compressed(
+            file,
+            noise=torch.cat([part.noise for part in pairs]).numpy(),
+            samples=torch.cat([part.samples for part in pairs]).numpy(),
+            index=torch.cat([part.extras["index"] for part in pairs]).numpy(),
+        )
+    return len(samples)
+
+
+def output_file(path: Path, *inputs: Path) -> Path:
+    """Return the file that an output is written to, the target where the path is a link.
+
+    Raises
+    ------
+    InputError
+        If it is one of the inputs, on whatever way, a result of a job, or a folder, a device or the
+        like.
+    """
     try:
-        pairs = list(make_coupling(coupling.name, seed=seed, **coupling.options).pairs(batches))
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from error
-    content = {
-        "noise": torch.cat([part.noise for part in pairs]).numpy(),
-        "samples": torch.cat([part.samples for part in pairs]).numpy(),
-        "index": torch.cat([part.extras["index"] for part in pairs]).numpy(),
-    }
-    write_arrays(output, content)
-    return len(content["index"])
-
-
-def _check_no_result(output: Path) -> None:
-    if os.path.exists(output) and is_proven(output):
-        raise InputError(f"{output}: expected an output of its own, found a result of a job")
+        target = path.resolve()
+        if not target.exists():
+            return target
+        if not target.is_file():
+            kind = "folder" if target.is_dir() else "device or pipe"
+            raise InputError(f"{path}: expected the name of a file, found a {kind}")
+        for one in inputs:
+            if one.exists() and target.samefile(one):
+                raise InputError(f"{path}: expected another file than the input, found {one}")
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        raise InputError(f"{path}: expected the name of a file, found: {error}") from error
+    if is_proven(target):
+        raise InputError(f"{path}: expected an output of its own, found a result of a job")
+    return target
 
 
 def _samples(path: Path) -> Tensor:
     array = read_arrays(path, ("samples",))["samples"]
-    if array.ndim < 2 or array.size == 0 or array.dtype not in (np.float32, np.float64):
+    if array.ndim < 2 or array.size == 0 or array.dtype.newbyteorder("=") not in ("f4", "f8"):
         raise InputError(
             f"{path}: expected float32 or float64 samples of shape (n, ...), no side of it 0, "
             f"found {array.dtype} of shape {array.shape}"
         )
-    return torch.from_numpy(array)
+    return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C", copy=False))

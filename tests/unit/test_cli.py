@@ -1,6 +1,8 @@
 """The command line."""
 
 import json
+import os
+import zipfile
 from io import StringIO
 from pathlib import Path
 
@@ -168,6 +170,14 @@ def test_match_pairs_the_samples_of_a_file(folder, coupling, match_size):
         (np.zeros((4, 2)), ["--coupling", "loom", "--match-size", "0"], "expected the options"),
         (np.zeros((4, 2)), ["--match-size", "0"], "greedy"),
         (None, [], "x.npy: expected arrays, found"),
+        (np.zeros((4, 0), np.float32), [], "found float32 of shape (4, 0)"),
+        (np.float32(1), [], "found float32 of shape ()"),
+        (np.zeros((4, 2)), ["--match-size", "1000000000000"], "needs 14901.2 GiB, found"),
+        (
+            np.zeros((60, 4)),
+            ["--coupling", "hungarian", "--match-size", "1000000000000"],
+            "x.npy: match_size 1000000000000: a set of shape (4,) needs",
+        ),
     ],
 )
 def test_match_names_what_is_wrong(folder, array, options, message):
@@ -177,6 +187,96 @@ def test_match_names_what_is_wrong(folder, array, options, message):
     assert done.exit_code == 1
     assert message in done.output
     assert not (folder / "pairs.npz").exists()
+
+
+def write_arrays(name, **arrays):
+    samples = np.arange(60, dtype=np.float32).reshape(20, 3)
+    np.savez_compressed(name, **({"samples": samples, "labels": np.arange(20)} | arrays))
+    return Path(name).read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["itself", "link", "link to a link", "hard link", "another way"])
+def test_match_never_writes_over_its_input(folder, kind):
+    content = write_arrays("a.npz")
+    (folder / "below").mkdir()
+    output = {"itself": "a.npz", "another way": "below/../a.npz"}.get(kind, "b.npz")
+    if kind == "hard link":
+        Path("b.npz").hardlink_to("a.npz")
+    elif output == "b.npz":
+        Path("c.npz").symlink_to(folder / "a.npz")
+        Path("b.npz").symlink_to("c.npz" if kind == "link to a link" else "a.npz")
+    done = run(app, ["match", "a.npz", output, "--match-size", "10"])
+    assert done.exit_code == 1
+    assert f"{output}: expected another file than the input, found a.npz" in done.output
+    assert Path("a.npz").read_bytes() == content
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_match_writes_through_a_link_to_its_target(folder, there):
+    write_arrays("a.npz")
+    (folder / "below").mkdir()
+    if there:
+        (folder / "below/t.npz").write_text("old")
+    Path("l.npz").symlink_to("below/t.npz")
+    done = run(app, ["match", "a.npz", "l.npz", "--match-size", "10"])
+    assert done.exit_code == 0, done.output
+    assert Path("l.npz").is_symlink() and len(np.load("below/t.npz")["noise"]) == 20
+    assert sorted(p.name for p in folder.rglob("*.npz")) == ["a.npz", "l.npz", "t.npz"]
+
+
+@pytest.mark.parametrize(
+    ("output", "found"),
+    [
+        (".", ".: expected the name of a file, found a folder"),
+        ("config", "config: expected the name of a file, found a folder"),
+        ("/dev/null", "/dev/null: expected the name of a file, found a device or pipe"),
+        ("pipe.npz", "pipe.npz: expected the name of a file, found a device or pipe"),
+        ("circle.npz", "circle.npz: expected the name of a file, found: "),
+        ("n" * 300, "File name too long"),
+        ("a.npz/b.npz", "a.npz"),
+    ],
+)
+def test_match_refuses_outputs_that_are_no_files_before_it_works(
+    folder, output, found, monkeypatch
+):
+    monkeypatch.setattr("dansm.single_steps.make_coupling", lambda *_, **__: 1 / 0)
+    write_arrays("a.npz")
+    os.mkfifo("pipe.npz")
+    Path("circle.npz").symlink_to("circle.npz")
+    done = run(app, ["match", "a.npz", output])
+    assert done.exit_code == 1 and done.output.count("\n") == 1, done.output
+    assert found in done.output
+    assert sorted(p.name for p in folder.iterdir()) == ["a.npz", "circle.npz", "config", "pipe.npz"]
+
+
+@pytest.mark.parametrize("kind", ["cut", "short", "flipped", "bytes", "empty", "folder", "pipe"])
+def test_match_refuses_damaged_inputs_in_one_line(folder, kind):
+    content = write_arrays("a.npz", samples=np.random.default_rng(0).random((20, 30), np.float32))
+    if kind in ("folder", "pipe"):
+        Path("a.npz").unlink()
+        os.mkfifo("a.npz") if kind == "pipe" else Path("a.npz").mkdir()
+    elif kind == "bytes":
+        with zipfile.ZipFile("a.npz", "w") as archive:
+            archive.writestr("samples.npy", b"no array")
+    else:
+        flipped = bytearray(content)
+        flipped[len(content) // 2] ^= 1
+        damaged = {"cut": content[:500], "short": content[:-1], "flipped": flipped, "empty": b""}
+        Path("a.npz").write_bytes(damaged[kind])
+    done = run(app, ["match", "a.npz", "b.npz"])
+    assert done.exit_code == 1 and "a.npz: expected " in done.output, done.output
+    assert done.output.count("\n") == 1 and not Path("b.npz").exists()
+
+
+def test_match_takes_arrays_of_any_order_of_bytes_and_axes(folder):
+    samples = np.random.default_rng(0).random((20, 3, 2), np.float32)
+    found = []
+    for one in (samples, samples.astype(">f4"), np.asfortranarray(samples)):
+        np.save("x.npy", one)
+        done = run(app, ["match", "x.npy", "y.npz", "--match-size", "10"])
+        assert done.exit_code == 0, done.output
+        found.append(np.load("y.npz")["noise"])
+    np.testing.assert_array_equal(found[1:], [found[0]] * 2)
 
 
 def test_archive_and_pages(folder):

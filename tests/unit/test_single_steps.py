@@ -67,7 +67,7 @@ def test_a_file_is_not_matched_into_itself(tmp_path, link):
         output = tmp_path / "l.npz"
         output.symlink_to(path)
     options = {"coupling": Pick("greedy", {"match_size": 10}), "seed": 0, "batch_size": 20}
-    with pytest.raises(InputError, match=f"^{output}: expected an output beside the input"):
+    with pytest.raises(InputError, match=f"^{output}: expected another file than the input"):
         match_file(path, output, **options)
     assert sorted(np.load(path)) == ["labels", "samples"]
 

@@ -205,12 +205,12 @@ def _misfits(config: "Config", run: Run) -> Problems:
     entry = COUPLINGS[run.coupling.name]
     drawn_anew = getattr(dataset.source, "posterior", "mean") == "sample"
     if (
-        entry.chooses_samples
-        and "noise" not in entry.needs
+        entry.fixed_samples
+        and "noise" not in entry.needs  # whose pairs replace the dataset
         and (dataset.horizontal_flips or drawn_anew)
     ):
         yield (
-            f"{run.coupling.name} chooses among the stored samples, so it does not go with the "
+            f"{run.coupling.name} pairs noises with the stored samples, so it does not go with the "
             f"{'horizontal_flips' if dataset.horizontal_flips else 'posterior sample'} of dataset "
             f"{run.dataset!r}"
         )

@@ -108,6 +108,20 @@ _STANDINS = {entry.standin for entry in EXTRACTORS.values()}
 Extractor = name_of("extractor", [name for name in EXTRACTORS if name not in _STANDINS])
 
 
+class PotentialsFit(Model):
+    """How the potentials of the coupling ``semidiscrete`` are fitted to a dataset."""
+
+    steps: Count
+    batch_size: Count = Field(description="Noises a step")
+    learning_rate: LearningRate
+    seed: Seed
+    largest_unevenness: Positive | None = Field(
+        default=2.0,
+        description="A fit is refused if the chi-square divergence of usage from uniform is a "
+        "larger multiple of what uniform draws show; none: never",
+    )
+
+
 class Dataset(Model):
     """A dataset: where it comes from and how generated images are compared with it."""
 
@@ -117,6 +131,9 @@ class Dataset(Model):
     horizontal_flips: StrictBool = False
     features: Annotated[list[Extractor], AfterValidator(distinct)] = Field(
         default=[], description="Feature extractors of its distances"
+    )
+    potentials: PotentialsFit | None = Field(
+        default=None, description="In place of the section potentials, for this dataset"
     )
 
 
@@ -167,13 +184,4 @@ class Classifier(Model):
     batch_size: Count
     learning_rate: LearningRate
     held_out: Annotated[Number, Field(gt=0, lt=1)]
-    seed: Seed
-
-
-class PotentialsFit(Model):
-    """How the potentials of the coupling ``semidiscrete`` are fitted to a dataset."""
-
-    steps: Count
-    batch_size: Count = Field(description="Noises a step")
-    learning_rate: LearningRate
     seed: Seed

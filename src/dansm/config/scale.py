@@ -123,6 +123,8 @@ def _what_follows(less: Model, scale: Scale) -> dict[str, Any]:
             # Inception has random weights then, which is in the name: nothing is taken for a FID.
             standins = [EXTRACTORS[name].standin or name for name in features]
             return {"source": source, "features": standins}
+        case PotentialsFit() if less.steps == scale.batches:
+            return {"largest_unevenness": None}  # so few steps make nothing even
         case Network():
             channels = [min(c, scale.channels) for c in less.channels]
             return {"channels": channels, "norm_groups": gcd(less.norm_groups, *channels)}

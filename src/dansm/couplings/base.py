@@ -1,20 +1,26 @@
 """What every coupling is."""
 
+import operator
 import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
 from dansm.randomness import generator
 
+_SMALL = 2**26  # bytes that need no look at the free memory
+_PROC, _CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
+_FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 # On AMD processors with AVX-512, MKL's product (torch's own) takes twice as long as oneDNN's.
 _ONEDNN = (
@@ -38,6 +44,24 @@ class Pairs(NamedTuple):
     samples: Tensor
     noise: Tensor
     extras: Mapping[str, Tensor] = MappingProxyType({})
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Shut out what a caller may have switched on: autocast, inference mode, a default device.
+
+    So the same is drawn and matched everywhere. Another default type cannot be shut out without
+    disturbing other threads: whatever is drawn states its own.
+    """
+    with ExitStack() as stack:
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        for kind in ("cpu", "cuda", "mps", "xpu"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 class Coupling(ABC):
@@ -67,14 +91,13 @@ class Coupling(ABC):
     sized = False
 
     def __init__(self, match_size: int = 0, seed: int = 0) -> None:
-        if self.sized and (not isinstance(match_size, int) or match_size < 2):
-            raise ValueError(
-                f"match_size {match_size}: {self.name} takes a whole number, at least 2"
-            )
-        if not self.sized and match_size != 0:
+        if self.sized:
+            match_size = whole_number("match_size", match_size, 2, f"{self.name} takes")
+        elif match_size != 0:
             raise ValueError(f"match_size {match_size}: {self.name} takes 0, it has no pool")
-        self.match_size = match_size
-        self.seed = seed
+        self.match_size = int(match_size)
+        self.seed = whole_number("seed", seed)
+        self._process = os.getpid()
         self._shape: tuple[int, ...] | None = None  # of one sample
         self._progress: dict[str, Any] = {}
 
@@ -90,8 +113,10 @@ class Coupling(ABC):
             labels, or ``extras["row"]``, each sample's row in the dataset.
         """
         for batch in batches:
-            check_extras(batch)
-            yield self.pair(batch)
+            with self._undisturbed():
+                check_batch(batch)
+                pairs = self.pair(batch)
+            yield pairs
 
     def pair(self, batch: Batch) -> Pairs:
         """Return as many pairs as the batch has samples; see `pairs`."""
@@ -105,10 +130,12 @@ class Coupling(ABC):
         """Take up what `progress` returned."""
         self._progress = deepcopy(progress)
 
+    @undisturbed()
     def state_dict(self) -> dict[str, Any]:
         """Return the state as numbers, strings and tensors: what the coupling is, and progress."""
-        return {**self._identity(), "progress": self.progress()}
+        return {**_plain(self._identity()), "progress": self.progress()}
 
+    @undisturbed()
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state of the same kind of coupling.
 
@@ -118,11 +145,23 @@ class Coupling(ABC):
             If the state belongs to a coupling of another name, match size, seed or options.
         """
         found = {key: value for key, value in state.items() if key != "progress"}
-        if found != self._identity():
+        if found != _plain(self._identity()):
             raise ValueError(
                 f"state of another coupling: expected {self._identity()}, found {found}"
             )
         self.load_progress(state["progress"])
+
+    @contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        """Match as `undisturbed`, and in the process that made the coupling."""
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                f"{self.name}: made in another process, so that each of its copies, as in the "
+                "workers of a data loader, would hand out the same noises; match in the process "
+                "that made it, or make one in each with a seed of its own"
+            )
+        with undisturbed():
+            yield
 
     def _identity(self) -> dict[str, Any]:
         return {"name": self.name, "match_size": self.match_size, "seed": self.seed}
@@ -150,10 +189,11 @@ class OnlineCoupling(Coupling):
             If the samples are empty, not finite, of another shape than those before, or too large
             for their distances to be finite; or if memory is too small for what is matched.
         """
-        shape = check_samples(samples, self._shape)
-        noise = self.matched(flattened(samples))
-        self._shape = shape
-        return noise.reshape(samples.shape).to(samples.dtype)
+        with self._undisturbed():
+            shape = check_samples(samples, self._shape)
+            noise = self.matched(flattened(samples))
+            self._shape = shape
+            return noise.reshape(samples.shape).to(samples.dtype)
 
     @abstractmethod
     def matched(self, flat: Tensor) -> Tensor:
@@ -191,6 +231,8 @@ class FreshNoiseCoupling(OnlineCoupling):
     all the progress there is, beside the samples' shape.
     """
 
+    _squares = 0  # numbers held for every two samples of a batch
+
     def __init__(self, match_size: int = 0, seed: int = 0) -> None:
         super().__init__(match_size, seed)
         self._progress = {"batches": 0}
@@ -199,11 +241,14 @@ class FreshNoiseCoupling(OnlineCoupling):
     def choose(self, flat: Tensor, stream: torch.Generator) -> Tensor:
         """Return the noise for each sample of a batch, as `matched` does.
 
-        ``stream`` is the generator to draw from, on the CPU.
+        ``stream`` is the generator to draw from, on the CPU: `dansm.randomness.normal` does.
         """
 
     def matched(self, flat: Tensor) -> Tensor:
         """Return the chosen noise."""
+        n, dimensions = flat.shape
+        needed = flat.element_size() * n * (3 * dimensions + self._squares * n)
+        check_memory(f"a batch of {n} samples of {dimensions} dimensions", needed, flat.device)
         k = self._progress["batches"]
         noise = self.choose(flat, generator(self.seed, "noise", k))
         self._progress["batches"] = k + 1
@@ -246,20 +291,60 @@ def products(rows: Tensor, columns: Tensor, bias: Tensor) -> Tensor:
     return result
 
 
+def check_memory(what: str, needed: int, device: torch.device, hint: str = "") -> None:
+    """Raise ``ValueError`` if so many bytes, on a device, are more than its free memory."""
+    if needed < _SMALL:
+        return
+    free = free_memory(device)
+    if needed > free:
+        raise ValueError(
+            f"{what} needs {needed / 2**30:.1f} GiB, found {free / 2**30:.1f} GiB of free memory"
+            + hint
+        )
+
+
 def free_memory(device: torch.device) -> int:
-    """Return the bytes that a tensor on this device may still take."""
+    """Return the bytes that a tensor on this device may still take.
+
+    On the CPU that is what the machine has left, or less where the job or container of this process
+    has a limit of its own (Linux's control groups).
+    """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         # Torch reserves memory for later use.
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    try:
-        # Unlike the number of free pages this counts what files' caches would give back.
-        found = re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())
-    except OSError:
-        found = None
+    # Unlike the number of free pages this counts what files' caches would give back.
+    found = re.search(r"MemAvailable: +(\d+) kB", _text(_PROC / "meminfo"))
     if found is None:  # not Linux: all there is
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return 1024 * int(found[1])
+    return max(0, min([1024 * int(found[1]), *_left_in_groups()]))
+
+
+def _left_in_groups() -> Iterator[int]:
+    """Yield what each control group of this process, and those above, leave of their memory."""
+    for line in _text(_PROC / "self/cgroup").splitlines():
+        _, controllers, own = line.split(":", 2)
+        if not controllers:
+            root, names = _CGROUPS, ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            root = _CGROUPS / "memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        folder = root / own.lstrip("/")
+        # Inside a container its own group is the root, whatever the line says.
+        for group in (folder, *folder.parents[: len(folder.parts) - len(root.parts)]):
+            limit, used = (_text(group / name).strip() for name in names[:2])
+            if limit.isdecimal() and used.isdecimal():  # there is such a file, and not "max" in it
+                cached = re.search(rf"^{names[2]} (\d+)$", _text(group / "memory.stat"), re.M)
+                yield int(limit) - int(used) + int(cached[1] if cached else 0)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
 
 
 def check_samples(
@@ -281,7 +366,8 @@ def check_samples(
     ValueError
         If they are not, or have another shape.
     """
-    if samples.ndim < 2 or samples.shape[0] == 0 or not samples.is_floating_point():
+    expect_tensor("samples", samples)
+    if samples.ndim < 2 or samples.numel() == 0 or samples.dtype not in _FLOATS:
         raise ValueError(
             "samples: expected a non-empty batch of shape (n, ...) of floats, "
             f"found shape {tuple(samples.shape)} of {samples.dtype}"
@@ -303,13 +389,52 @@ def _has_finite_sum(values: Tensor) -> bool:
     return bool(values.sum(dtype=compute_dtype(values)).isfinite())
 
 
-def check_extras(batch: Batch) -> None:
-    """Raise ``ValueError`` unless each extra of the batch has one row a sample."""
+def check_batch(batch: Batch) -> None:
+    """Raise ``ValueError`` unless it is a batch whose extras have one row a sample."""
+    if not (hasattr(batch, "samples") and hasattr(batch, "extras")):
+        raise ValueError(f"batches: expected dansm.couplings.Batch, found {_kind(batch)}")
+    expect_tensor("samples", batch.samples)
     for key, rows in batch.extras.items():
-        if len(rows) != len(batch.samples):
+        expect_tensor(f"extras[{key!r}]", rows)
+        if rows.shape[:1] != batch.samples.shape[:1]:
             raise ValueError(
-                f"extras: expected {len(batch.samples)} rows of {key!r}, found {len(rows)}"
+                f"extras: expected {len(batch.samples)} rows of {key!r}, found "
+                f"{len(rows) if rows.ndim else 'none'}"
             )
+
+
+def expect_tensor(name: str, found: Any) -> None:
+    """Raise ``ValueError`` unless it is a tensor with values that can be read one by one."""
+    if not isinstance(found, Tensor):
+        raise ValueError(f"{name}: expected a tensor, found {_kind(found)}")
+    if found.layout != torch.strided or found.is_nested or found.is_meta:
+        kind = "meta" if found.is_meta else "nested" if found.is_nested else found.layout
+        raise ValueError(f"{name}: expected a dense tensor with values, found a {kind} one")
+
+
+def _kind(found: Any) -> str:
+    return f"{type(found).__module__}.{type(found).__qualname__}".removeprefix("builtins.")
+
+
+def whole_number(name: str, value: Any, least: int | None = None, who: str = "expected") -> int:
+    """Return a whole number of any type as an int; raise ``ValueError`` unless it is one."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or (least is not None and number < least):
+        at_least = "" if least is None else f", at least {least}"
+        raise ValueError(f"{name} {value}: {who} a whole number{at_least}")
+    return number
+
+
+def _plain(value: Any) -> Any:
+    """Return values as Python's own types, so that any reader of states knows them."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return tuple(_plain(item) for item in value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def check_costs(costs: Tensor, flat: Tensor) -> None:
@@ -323,6 +448,7 @@ def check_costs(costs: Tensor, flat: Tensor) -> None:
 
 def check_integers(name: str, values: Tensor, count: int) -> Tensor:
     """Return values as int64 on the CPU; raise ``ValueError`` unless ``count`` integers."""
+    expect_tensor(name, values)
     if values.shape != (count,) or values.dtype not in _INTEGERS:
         raise ValueError(
             f"{name}: expected shape ({count},) of integers, found {tuple(values.shape)} of "

@@ -17,10 +17,12 @@ from torch import Tensor
 from dansm.couplings.base import (
     OnlineCoupling,
     check_costs,
-    free_memory,
+    check_memory,
     products,
+    undisturbed,
+    whole_number,
 )
-from dansm.randomness import generator
+from dansm.randomness import generator, normal
 
 _STREAM_VALUES = 2**20  # of a pool that one stream gives, at most; another value makes other pools
 _DRAWN_STREAMS = 16  # whose noises are held at a time when the pool is not
@@ -148,6 +150,7 @@ class Greedy(OnlineCoupling):
     name = "greedy"
     sized = True
 
+    @undisturbed()
     def __init__(
         self,
         match_size: int,
@@ -156,8 +159,8 @@ class Greedy(OnlineCoupling):
         pool_bytes: int | None = None,
     ) -> None:
         super().__init__(match_size, seed)
-        self._block_elements = block_elements
-        self._pool_bytes = pool_bytes
+        self._block_elements = whole_number("block_elements", block_elements, 1)
+        self._pool_bytes = None if pool_bytes is None else whole_number("pool_bytes", pool_bytes)
         self._pools = 0  # pools drawn so far
         self._ids = torch.empty(0, dtype=torch.int64)  # of the noises left: places in the pool
         self._pool: Tensor | None = None  # the noises left, (left, dimensions), float32 or wider
@@ -185,14 +188,9 @@ class Greedy(OnlineCoupling):
         left, bytes_each = len(self._ids) or self.match_size, like.shape[1] * like.element_size()
         held = self._pool_bytes is None or left * bytes_each <= self._pool_bytes
         needed = left * (bytes_each if held else self._ids.element_size())
-        free = free_memory(like.device)
-        if needed > free:
-            kind = f"a pool of {like.shape[1]} dimensions" if held else "the list of noises left"
-            raise ValueError(
-                f"match_size {self.match_size}: {kind} needs {needed / 2**30:.1f} GiB, found "
-                f"{free / 2**30:.1f} GiB of free memory"
-                + ("; the option pool_bytes says which pools are not held" if held else "")
-            )
+        kind = f"a pool of {like.shape[1]} dimensions" if held else "the list of noises left"
+        hint = "; the option pool_bytes says which pools are not held" if held else ""
+        check_memory(f"match_size {self.match_size}: {kind}", needed, like.device, hint)
         if len(self._ids) == 0:
             self._pools += 1
             self._ids = torch.arange(self.match_size)
@@ -228,7 +226,7 @@ class Greedy(OnlineCoupling):
         def draw(stream: int, ordered: Tensor, rows: Tensor) -> None:
             first = stream * size
             shape = min(size, self.match_size - first), like.shape[1]
-            block = torch.randn(shape, generator=generator(self.seed, "pool", self._pools, stream))
+            block = normal(shape, generator(self.seed, "pool", self._pools, stream))
             if len(ordered) < len(block):
                 block = block.index_select(0, ordered - first)
             noise[rows] = block.to(noise)

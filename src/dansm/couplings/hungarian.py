@@ -19,12 +19,13 @@ from dansm.couplings.base import (
     Coupling,
     Pairs,
     batch_labels,
+    check_batch,
     check_costs,
-    check_extras,
+    check_memory,
     check_samples,
     flattened,
 )
-from dansm.randomness import generator, stream_seed
+from dansm.randomness import generator, normal, stream_seed
 
 
 def assign_optimally(costs: Tensor) -> Tensor:
@@ -107,11 +108,13 @@ class Hungarian(Coupling):
         """Yield the batches in order, taking as many as the first needs; see `Coupling.pairs`."""
         yield from self._matched()
         for batch in batches:
-            self._take(batch)
+            with self._undisturbed():
+                self._take(batch)
             yield from self._matched()
-        for label, waiting in self._waiting.items():
-            if waiting.count:
-                self._match(label, waiting)
+        with self._undisturbed():
+            for label, waiting in self._waiting.items():
+                if waiting.count:
+                    self._match(label, waiting)
         yield from self._matched()
 
     def _matched(self) -> Iterator[Pairs]:
@@ -120,8 +123,12 @@ class Hungarian(Coupling):
             yield Pairs(held.batch.samples, held.noise, held.batch.extras)
 
     def _take(self, batch: Batch) -> None:
-        check_extras(batch)
+        check_batch(batch)
         shape, labels = check_samples(batch.samples, self._shape), batch_labels(batch, self.labels)
+        if self._shape is None:
+            needed = 2 * self.match_size * batch.samples[0].nbytes  # samples and noises
+            what = f"match_size {self.match_size}: a set of shape {shape}"
+            check_memory(what, needed, torch.device("cpu"))
         self._shape = shape
         noise, origin = torch.empty_like(batch.samples), torch.full((len(labels), 2), -1)
         held = _Held(batch, labels, noise, origin)
@@ -146,6 +153,9 @@ class Hungarian(Coupling):
         flat = torch.cat(
             [flattened(held.batch.samples[rows]).to(device) for held, rows in waiting.parts]
         )
+        # In float32 or wider, and as scipy takes them.
+        needed = len(flat) ** 2 * (flat.element_size() + 8)
+        check_memory(f"match_size {self.match_size}: a set of {len(flat)}", needed, flat.device)
         noise = self._drawn(label, waiting.sets)[: len(flat)]
         # ‖x‖² and ‖n‖² add the same to every assignment.
         costs = -(flat @ noise.flatten(1).to(flat).T)
@@ -160,7 +170,7 @@ class Hungarian(Coupling):
     def _drawn(self, label: int, k: int) -> Tensor:
         """Return all noises of a class's set, shape (match_size, ...), float32, on the CPU."""
         seed = self.seed if self.labels is None else stream_seed(self.seed, "class", label)
-        return torch.randn(self.match_size, *self._shape, generator=generator(seed, "set", k))
+        return normal((self.match_size, *self._shape), generator(seed, "set", k))
 
     def progress(self) -> dict[str, Any]:
         """Return the number of sets matched and the batches held, with their noises' origins."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dansm.couplings.base import FreshNoiseCoupling, check_costs
 from dansm.couplings.hungarian import assign_optimally
+from dansm.randomness import normal
 
 # Both sides shrink by this factor before they are rounded, as in the authors' code: it keeps
 # distances of long vectors within half precision and leaves their order unchanged.
@@ -33,6 +34,7 @@ class Immiscible(FreshNoiseCoupling):
     """
 
     name = "immiscible"
+    _squares = 4
 
     def __init__(self, match_size: int = 0, seed: int = 0, quantized: bool = False) -> None:
         super().__init__(match_size, seed)
@@ -40,7 +42,7 @@ class Immiscible(FreshNoiseCoupling):
 
     def choose(self, flat: Tensor, stream: torch.Generator) -> Tensor:
         """Return the assigned noise; see `FreshNoiseCoupling.choose`."""
-        noise = torch.randn(flat.shape, generator=stream).to(flat)
+        noise = normal(flat.shape, stream).to(flat)
         if self.quantized:
             rounded = [(_SCALE * side).half().float() for side in (flat, noise)]
             costs = torch.cdist(*rounded).half()

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from dansm.couplings.base import FreshNoiseCoupling
+from dansm.randomness import normal
 
 
 class Independent(FreshNoiseCoupling):
@@ -16,4 +17,4 @@ class Independent(FreshNoiseCoupling):
 
     def choose(self, flat: Tensor, stream: torch.Generator) -> Tensor:
         """Return the noise as it is drawn; see `FreshNoiseCoupling.choose`."""
-        return torch.randn(flat.shape, generator=stream).to(flat)
+        return normal(flat.shape, stream).to(flat)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dansm.couplings.base import FreshNoiseCoupling, check_costs
+from dansm.randomness import normal
 
 
 class Knn(FreshNoiseCoupling):
@@ -26,7 +27,7 @@ class Knn(FreshNoiseCoupling):
         nearest = torch.empty_like(flat)
         least = torch.full_like(flat[:, 0], torch.inf)
         for _ in range(self.match_size):
-            noise = torch.randn(flat.shape, generator=stream).to(flat)
+            noise = normal(flat.shape, stream).to(flat)
             # ‖n‖² − 2 x·n, which ranks a sample's noises as ‖x − n‖² does.
             costs = (noise * (noise - 2 * flat)).sum(dim=1)
             nearer = costs < least

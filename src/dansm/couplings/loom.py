@@ -20,11 +20,14 @@ from dansm.couplings.base import (
     batch_labels,
     batch_rows,
     check_costs,
+    check_memory,
     check_samples,
     flattened,
+    undisturbed,
+    whole_number,
 )
 from dansm.couplings.hungarian import assign_optimally
-from dansm.randomness import generator
+from dansm.randomness import generator, normal
 
 
 class Loom(Coupling):
@@ -61,6 +64,7 @@ class Loom(Coupling):
 
     name = "loom"
 
+    @undisturbed()
     def __init__(
         self,
         match_size: int = 0,
@@ -71,14 +75,12 @@ class Loom(Coupling):
         stored: int = 1,
         labels: str | None = None,
     ) -> None:
-        if count < 1 or stored < 1:
-            raise ValueError(
-                "loom: expected at least 1 sample and 1 noise stored for each, found count "
-                f"{count}, stored {stored}"
-            )
+        count = whole_number("count", count, 1, "loom expects")
+        stored = whole_number("stored", stored, 1, "loom expects")
+        check_memory(f"loom: {count}×{stored} noises", 8 * count * stored, torch.device("cpu"))
         super().__init__(match_size, seed)
         self.labels = labels
-        self._shape = tuple(shape)
+        self._shape = tuple(whole_number("shape", side, 1, "loom expects") for side in shape)
         ids = torch.arange(count * stored).reshape(count, stored)  # noises of each sample
         self._progress = {"ids": ids, "batches": 0}
 
@@ -105,7 +107,7 @@ class Loom(Coupling):
         stored = self._progress["ids"]
         ids = stored[rows, slots]
         streams = [generator(self.seed, "loom", i) for i in ids.tolist()]
-        noise = torch.stack([torch.randn(self._shape, generator=stream) for stream in streams])
+        noise = torch.stack([normal(self._shape, stream) for stream in streams])
         flat = flattened(samples)
         costs = -flat @ noise.flatten(1).to(flat).T
         check_costs(costs, flat)

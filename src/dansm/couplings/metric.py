@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dansm.couplings.base import compute_dtype, free_memory
+from dansm.couplings.base import check_memory, compute_dtype
 
 METRICS = ("euclidean", "covariance")
 Weigh = Callable[[Tensor], Tensor]
@@ -67,13 +67,7 @@ def covariance(flat: Tensor) -> Tensor:
         If a matrix of that size does not fit the memory, or all samples are equal.
     """
     d = flat.shape[1]
-    needed = 2 * 8 * d * d
-    free = free_memory(flat.device)
-    if needed > free:
-        raise ValueError(
-            f"metric covariance: {d} dimensions need {needed / 2**30:.1f} GiB, found "
-            f"{free / 2**30:.1f} GiB of free memory"
-        )
+    check_memory(f"metric covariance: a matrix of {d}×{d}", 2 * 8 * d * d, flat.device)
     mean = flat.mean(dim=0, dtype=torch.float64)
     total = torch.zeros(d, d, dtype=torch.float64, device=flat.device)
     for block in flat.split(_BLOCK):

@@ -15,7 +15,7 @@ from torch import Tensor
 from dansm.couplings.base import FreshNoiseCoupling, check_costs
 from dansm.couplings.hungarian import assign_optimally
 from dansm.couplings.registry import MinibatchOptions
-from dansm.randomness import generator
+from dansm.randomness import generator, normal
 
 
 class MinibatchOT(FreshNoiseCoupling):
@@ -52,6 +52,7 @@ class MinibatchOT(FreshNoiseCoupling):
     """
 
     name = "minibatch_ot"
+    _squares = 12  # Sinkhorn's iteration holds several copies in double precision
 
     def __init__(
         self,
@@ -70,7 +71,7 @@ class MinibatchOT(FreshNoiseCoupling):
 
     def choose(self, flat: Tensor, stream: torch.Generator) -> Tensor:
         """Return the transported noise; see `FreshNoiseCoupling.choose`."""
-        noise = torch.randn(flat.shape, generator=stream).to(flat)
+        noise = normal(flat.shape, stream).to(flat)
         costs = torch.cdist(flat, noise).square()
         check_costs(costs, flat)
         if self.method == "exact":

@@ -10,6 +10,7 @@ from dansm.couplings.base import (
     Pairs,
     batch_rows,
     check_samples,
+    expect_tensor,
 )
 
 _BLOCK = 4096  # rows that are checked at a time: the arrays may be memory-mapped
@@ -41,13 +42,15 @@ class Paired(Coupling):
     def __init__(
         self, match_size: int = 0, seed: int = 0, *, noise: Tensor, samples: Tensor
     ) -> None:
+        expect_tensor("noise", noise)
+        expect_tensor("samples", samples)
         if noise.shape != samples.shape:
             raise ValueError(
                 "pairs: expected noise and samples of one shape, found noise "
                 f"{tuple(noise.shape)} and samples {tuple(samples.shape)}"
             )
         for kind, rows in (("noise", noise), ("samples", samples)):
-            if rows.ndim < 2 or len(rows) == 0 or not rows.is_floating_point():
+            if rows.ndim < 2 or rows.numel() == 0 or not rows.is_floating_point():
                 raise ValueError(
                     f"{kind}: expected a non-empty array of shape (N, ...) of floats, found shape "
                     f"{tuple(rows.shape)} of {rows.dtype}"

@@ -22,12 +22,15 @@ from tqdm import tqdm
 from dansm.couplings.base import (
     check_costs,
     check_integers,
+    check_memory,
     check_samples,
     compute_dtype,
     products,
+    undisturbed,
+    whole_number,
 )
 from dansm.couplings.metric import Weigh, weigh
-from dansm.randomness import generator
+from dansm.randomness import generator, normal
 
 _BLOCK = 16384  # samples of the dataset in one product: a batch of 1 024 needs 64 MiB of scores
 _MEASURED_BATCH = 1024
@@ -259,6 +262,8 @@ def assign(
         If the largest scores are not finite.
     """
     best = chosen = None
+    held = min(len(flat), block) * (len(noise) + flat.shape[1])
+    check_memory(f"a batch of {len(noise)}", held * noise.element_size(), noise.device)
     for first in range(0, len(flat) if rows is None else len(rows), block):
         own = slice(first, first + block)
         if rows is not None:
@@ -286,6 +291,7 @@ def assign_within(
     return chosen
 
 
+@undisturbed()
 def measure_evenness(
     samples: Tensor,
     potentials: Tensor,
@@ -325,7 +331,7 @@ def measure_evenness(
     for first in range(0, noises, _MEASURED_BATCH):
         stream = generator(seed, "evenness", first)
         size = min(_MEASURED_BATCH, noises - first)
-        noise = torch.randn(size, flat.shape[1], generator=stream).to(potentials)
+        noise = normal((size, flat.shape[1]), stream).to(potentials)
         wanted = ordered[torch.arange(first, first + size, device=flat.device) // per_sample]
         rows = assign_within(flat, potentials, weighed(noise), wanted, known)
         used += torch.bincount(rows, minlength=count)
@@ -342,6 +348,7 @@ def measure_evenness(
     )
 
 
+@undisturbed()
 def fit_potentials(
     samples: Tensor,
     *,
@@ -399,11 +406,9 @@ def fit_potentials(
     check_samples(samples)
     if len(samples) < 2:
         raise ValueError(f"samples: expected at least 2, found {len(samples)}")
-    if steps < 1 or batch_size < 1 or not 0 < learning_rate < math.inf:
-        raise ValueError(
-            "expected at least 1 step, a batch of at least 1 and a positive learning rate, found "
-            f"steps {steps}, batch_size {batch_size}, learning_rate {learning_rate}"
-        )
+    steps, batch_size = whole_number("steps", steps, 1), whole_number("batch_size", batch_size, 1)
+    if not 0 < learning_rate < math.inf:
+        raise ValueError(f"learning_rate {learning_rate}: expected a finite number above 0")
     flat, count, known = samples.flatten(1), len(samples), sort_by_class(samples, classes)
     current = torch.zeros(count, dtype=compute_dtype(flat), device=flat.device)
     average = current.clone()
@@ -411,9 +416,10 @@ def fit_potentials(
     scale = current.new_tensor([_gap(flat, rows, weighed) for rows in known.rows])[known.of]
     for k in tqdm(range(steps), desc="potentials", mininterval=1, disable=not progress):
         stream = generator(seed, "potentials", k)
-        noise = torch.randn(batch_size, flat.shape[1], generator=stream).to(current)
+        noise = normal((batch_size, flat.shape[1]), stream).to(current)
         wanted = known.of[torch.randint(count, (batch_size,), generator=stream).to(flat.device)]
-        fair = (torch.bincount(wanted, minlength=len(known.rows)) / known.sizes)[known.of]
+        wishes = torch.bincount(wanted, minlength=len(known.rows)).float()
+        fair = (wishes / known.sizes)[known.of]
         chosen = assign_within(flat, current, weighed(noise), wanted, known)
         used = torch.bincount(chosen, minlength=count)
         seen = k * batch_size / count

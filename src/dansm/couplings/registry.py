@@ -125,8 +125,9 @@ class CouplingEntry(Entry):
     needs
         Arguments of the implementation that describe the dataset: ``count``, ``shape``,
         ``samples``, ``potentials``, ``noise``.
-    chooses_samples
-        Whether it picks stored samples itself, so that these cannot be augmented on the way.
+    fixed_samples
+        Whether it pairs noises with the stored samples themselves, which it picks or remembers a
+        noise for, so that these cannot be augmented on the way.
     configurable
         Whether a run can name it; otherwise it is for loops of one's own.
     """
@@ -135,7 +136,7 @@ class CouplingEntry(Entry):
     gaussian: Literal["batch", "pool", "set", "fixed set", "none"] = "batch"
     not_gaussian_with: Mapping[str, Any] = field(default_factory=dict)
     needs: frozenset[str] = frozenset()
-    chooses_samples: bool = False
+    fixed_samples: bool = False
     configurable: bool = True
 
     def gaussian_over(self, options: Mapping[str, Any]) -> str:
@@ -278,7 +279,7 @@ COUPLINGS: Mapping[str, CouplingEntry] = by_name(
             SemidiscreteOptions,
             noise="Gaussian in every batch",
             needs=frozenset({"samples", "potentials"}),
-            chooses_samples=True,
+            fixed_samples=True,
         ),
         CouplingEntry(
             "loom",
@@ -289,6 +290,7 @@ COUPLINGS: Mapping[str, CouplingEntry] = by_name(
             noise="a fixed set of Gaussian noises",
             gaussian="fixed set",
             needs=frozenset({"count", "shape"}),
+            fixed_samples=True,
         ),
         CouplingEntry(
             "teacher_pairs",
@@ -299,7 +301,7 @@ COUPLINGS: Mapping[str, CouplingEntry] = by_name(
             noise="a fixed set of Gaussian noises",
             gaussian="fixed set",
             needs=frozenset({"samples", "noise"}),
-            chooses_samples=True,
+            fixed_samples=True,
         ),
         CouplingEntry(
             "paired",
@@ -309,7 +311,7 @@ COUPLINGS: Mapping[str, CouplingEntry] = by_name(
             noise="as given",
             gaussian="none",
             needs=frozenset({"samples", "noise"}),
-            chooses_samples=True,
+            fixed_samples=True,
             configurable=False,
         ),
     ]

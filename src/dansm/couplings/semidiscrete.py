@@ -24,6 +24,7 @@ from dansm.couplings.base import (
     batch_labels,
     check_samples,
     compute_dtype,
+    undisturbed,
 )
 from dansm.couplings.metric import weigh
 from dansm.couplings.potentials import (
@@ -31,7 +32,7 @@ from dansm.couplings.potentials import (
     assign_within,
     sort_by_class,
 )
-from dansm.randomness import generator
+from dansm.randomness import generator, normal
 
 
 class Semidiscrete(Coupling):
@@ -71,6 +72,7 @@ class Semidiscrete(Coupling):
 
     name = "semidiscrete"
 
+    @undisturbed()
     def __init__(
         self,
         match_size: int = 0,
@@ -122,7 +124,7 @@ class Semidiscrete(Coupling):
             )
         stream = generator(self.seed, "noise", self._progress["batches"])
         self._progress["batches"] += 1
-        noise = torch.randn(like.shape, generator=stream)
+        noise = normal(like.shape, stream)
         weighed = self._weighed(noise.flatten(1).to(self._potentials))
         places = places.to(weighed.device)
         rows = assign_within(self._flat, self._potentials, weighed, places, known)

@@ -34,7 +34,7 @@ class Trajectories(NamedTuple):
     """
 
     points: Tensor
-    nfe: int
+    nfe: float
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ def read_arrays(
     InputError
         If the file is missing or damaged, an array is, or a number is not finite.
     """
+    if Path(path).exists() and not Path(path).is_file():  # a pipe would be waited for
+        raise InputError(f"{path}: expected {what}, found no regular file")
     is_proven(Path(path))
     try:
         loaded = np.load(path, allow_pickle=False)
@@ -41,6 +43,8 @@ def read_arrays(
             if not set(wanted) <= set(file):
                 raise InputError(f"{path}: expected {what} with {wanted}, found {sorted(file)}")
             arrays = {name: file[name] for name in wanted}
+        if bad := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
+            raise InputError(f"{path}: expected {what}, found other content in {bad}")
     except FileNotFoundError as error:
         raise InputError(f"{path}: expected {what}, found no file") from error
     except InputError:

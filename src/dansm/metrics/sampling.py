@@ -24,7 +24,7 @@ class Images(NamedTuple):
     """
 
     images: Tensor
-    nfe: int
+    nfe: float
 
 
 def generate(

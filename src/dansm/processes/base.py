@@ -5,6 +5,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,8 +13,10 @@ from dansm.processes.times import TimeDistribution
 
 # A network: (points (n, ...), conditions (n,)) -> prediction of the points' shape.
 Network = Callable[[Tensor, Tensor], Tensor]
-# The same with one condition for the whole batch.
-Conditioned = Callable[[Tensor, float], Tensor]
+# A number for the whole batch, or one for each point, shape (n,).
+Numbers = float | np.ndarray
+# The same with such conditions.
+Conditioned = Callable[[Tensor, Numbers], Tensor]
 
 
 class Point(NamedTuple):
@@ -86,7 +89,7 @@ class Process(ABC):
         return noise
 
     @abstractmethod
-    def velocity(self, network: Conditioned, points: Tensor, coordinate: float) -> Tensor:
+    def velocity(self, network: Conditioned, points: Tensor, coordinate: Numbers) -> Tensor:
         """Return dy/du, at the price of one evaluation of the network."""
 
     def finish(self, points: Tensor) -> Tensor:
@@ -101,13 +104,21 @@ class Process(ABC):
 
 
 class Counted:
-    """A network that counts its evaluations and takes one condition for the whole batch."""
+    """A network that counts the points it was evaluated on, and takes conditions of either form."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self.calls = 0
+        self.evaluations = 0
 
-    def __call__(self, points: Tensor, condition: float) -> Tensor:
+    def __call__(self, points: Tensor, condition: Numbers) -> Tensor:
         """Evaluate the network."""
-        self.calls += 1
-        return self._network(points, torch.full((len(points),), condition, device=points.device))
+        self.evaluations += len(points)
+        conditions = torch.as_tensor(condition, dtype=torch.float32, device=points.device)
+        return self._network(points, conditions.expand(len(points)).contiguous())
+
+
+def beside(numbers: Numbers, points: Tensor) -> float | Tensor:
+    """Return numbers in a form that can be multiplied with points (n, ...), each with its own."""
+    if np.ndim(numbers) == 0:
+        return numbers
+    return torch.from_numpy(numbers).to(points).reshape(-1, *[1] * (points.ndim - 1))

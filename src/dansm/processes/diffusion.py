@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dansm.processes.base import Conditioned, Point, Process
+from dansm.processes.base import Conditioned, Numbers, Point, Process, beside
 from dansm.processes.grids import time_index
 from dansm.processes.registry import PROCESSES
 from dansm.processes.times import TimeDistribution
@@ -53,12 +53,12 @@ class Diffusion(Process):
         """Return noise over √ᾱ."""
         return noise * (1 + self.coordinate(time) ** 2) ** 0.5
 
-    def velocity(self, network: Conditioned, points: Tensor, coordinate: float) -> Tensor:
+    def velocity(self, network: Conditioned, points: Tensor, coordinate: Numbers) -> Tensor:
         """Return the noise that the network predicts at σ."""
-        condition = float(
-            np.interp(np.log(coordinate), self._log_sigmas, np.arange(self.times, dtype=float))
+        condition = np.interp(
+            np.log(coordinate), self._log_sigmas, np.arange(self.times, dtype=float)
         )
-        return network(points / (1 + coordinate**2) ** 0.5, condition)
+        return network(points / beside((1 + coordinate**2) ** 0.5, points), condition)
 
     def euler(
         self, network: Conditioned, points: Tensor, time: Fraction, following: Fraction

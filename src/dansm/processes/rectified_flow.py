@@ -9,7 +9,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from dansm.processes.base import Conditioned, Point, Process
+from dansm.processes.base import Conditioned, Numbers, Point, Process
 from dansm.processes.times import TimeDistribution
 
 TIME_SCALE = 999.0
@@ -45,7 +45,7 @@ class RectifiedFlow(Process):
         """Return t, which runs from ε."""
         return self.epsilon + (1 - self.epsilon) * time.numerator / time.denominator
 
-    def velocity(self, network: Conditioned, points: Tensor, coordinate: float) -> Tensor:
+    def velocity(self, network: Conditioned, points: Tensor, coordinate: Numbers) -> Tensor:
         """Return the network's answer at t."""
         return network(points, TIME_SCALE * coordinate)
 

@@ -12,10 +12,10 @@ from dansm.processes.registry import PROCESSES, SOLVERS
 
 
 class Sampled(NamedTuple):
-    """Samples and the number of network evaluations each of them took."""
+    """Samples and the number of network evaluations that each of them took, on average."""
 
     samples: Tensor
-    nfe: int
+    nfe: float
 
 
 class Sampler:
@@ -60,4 +60,6 @@ class Sampler:
         times = sampling_times(self._entry, self.solver, steps)
         counted = Counted(network)
         solve = SOLVERS[self.solver.name].load()
-        return Sampled(solve(self.process, counted, noise, times, **self._options), counted.calls)
+        samples = solve(self.process, counted, noise, times, **self._options)
+        nfe = counted.evaluations / len(noise)
+        return Sampled(samples, int(nfe) if nfe.is_integer() else nfe)

@@ -1,4 +1,4 @@
-"""What a run's coupling is told of its dataset."""
+"""What a run's coupling is told of its dataset, and the potentials that it may need of it."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from dansm.catalogue import COUPLINGS, Pick
-from dansm.couplings import Coupling, Potentials, make_coupling
+from dansm.couplings import Coupling, Potentials, fit_potentials, make_coupling
 from dansm.data.pair_store import PairStore
 from dansm.data.store import Store
 from dansm.errors import InputError
@@ -47,6 +47,40 @@ def coupling_inputs(
         except ValueError as error:
             raise InputError(str(error)) from error
     return {name: found[name] for name in needs}
+
+
+def fit_dataset_potentials(
+    store: Store, path: Path, *, largest_unevenness: float | None = 2.0, **options: Any
+) -> None:
+    """Fit potentials to a dataset, and write them if they use its samples evenly.
+
+    Parameters
+    ----------
+    store
+        The dataset.
+    path
+        The file.
+    largest_unevenness
+        The chi-square divergence of usage from uniform that is accepted, in multiples of what
+        uniform draws show; None: any.
+    **options
+        Of `dansm.couplings.fit_potentials`.
+
+    Raises
+    ------
+    InputError
+        If usage is less even.
+    """
+    fitted = fit_potentials(store.batch(np.arange(len(store))), **options)
+    print(fitted.evenness)
+    found, floor = fitted.evenness.chi_square, fitted.evenness.chi_square_floor
+    if largest_unevenness is not None and found > largest_unevenness * floor:
+        raise InputError(
+            f"{path}: expected samples used evenly, with a chi-square divergence up to "
+            f"{largest_unevenness:g} times that of uniform draws, {floor:.3g}; found {found:.3g}: "
+            "fit with more steps or a larger batch_size"
+        )
+    fitted.save(path)
 
 
 def make_run_coupling(pick: Pick, seed: int, inputs: dict[str, Any]) -> Coupling:

@@ -276,8 +276,9 @@ class _Loads:
         return Load((decoding, *[_inception(count)] * large), seconds=large * _METRICS_SECONDS)
 
     def fit_potentials(self, wildcards: Any) -> Load:
-        fit, shape = self._config.potentials, self._config.dataset(wildcards.dataset).shape
-        flops = 2 * self._image_count(wildcards.dataset) * math.prod(shape)
+        dataset = self._config.dataset(wildcards.dataset)
+        fit = dataset.potentials or self._config.potentials
+        flops = 2 * self._image_count(wildcards.dataset) * math.prod(dataset.shape)
         return Load((Work("evaluate", fit.steps * fit.batch_size, flops),))
 
     def make_pairs(self, wildcards: Any) -> Load:

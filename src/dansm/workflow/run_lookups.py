@@ -113,7 +113,8 @@ class RunLookups(DataLookups):
                 f"{wildcards.dataset}: no run needs potentials {wildcards.potentials!r}; expected "
                 f"one of {sorted(fitted)}"
             )
-        return self.config.potentials.plain() | dict(fitted[wildcards.potentials].options)
+        fit = self.config.dataset(wildcards.dataset).potentials or self.config.potentials
+        return fit.plain() | dict(fitted[wildcards.potentials].options)
 
     def teacher(self, wildcards: Wildcards) -> Run:
         """Return the run whose model makes pairs."""

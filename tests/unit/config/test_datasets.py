@@ -63,10 +63,12 @@ LATENT = "datasets.toy_latent"
         ({"autoencoders.sd.revision": "main"}, "sd.pretrained.revision: String should match patte"),
         ({f"{LATENT}.source.posterior": "sample", "runs.1.dataset": "toy_latent",
           "runs.1.coupling": "semidiscrete"},
-         "toy_latent short: semidiscrete chooses among the stored samples, so it does not go with "
-         "the posterior sample of dataset 'toy_latent'"),
+         "toy_latent short: semidiscrete pairs noises with the stored samples, so it does not go "
+         "with the posterior sample of dataset 'toy_latent'"),
         ({"datasets.toy.horizontal_flips": True, "runs.1.coupling": "semidiscrete"},
          "the horizontal_flips of dataset 'toy'"),
+        ({"datasets.toy.horizontal_flips": True},
+         "toy short: loom pairs noises with the stored samples, so it does not go with the horizo"),
         # mirrors
         ({"mirrors": {"moon": ["file:/x"]}}, "mirrors: unknown 'moon'; expected one of ['rooms']"),
         ({"mirrors": {"toy": ["file:/x"]}}, "mirrors: unknown 'toy'; expected one of ['rooms']"),

@@ -188,7 +188,7 @@ def test_numbers_may_be_written_as_yaml_does_not_know_them(valid, parsed):
 
 @pytest.mark.parametrize(("needs_flips", "run"), [(True, "vanilla"), (False, "student")])
 def test_pairs_of_a_teacher_are_not_flipped(parsed, needs_flips, run):
-    config = parsed({"datasets.toy.horizontal_flips": True})
+    config = parsed({"datasets.toy.horizontal_flips": True, "runs.1.coupling": "independent"})
     assert config.run_settings(config.run("toy", run), 2).horizontal_flips is needs_flips
 
 

@@ -17,6 +17,8 @@ def test_a_scale_shrinks_every_budget(parsed):
     assert config.sampling(vanilla).n_samples == 50
     assert config.recipes["flow"].hardware.threads == 1
     assert config.classifiers["toy"].epochs == 1 and config.potentials.steps == 4
+    assert config.potentials.largest_unevenness is None
+    assert parsed().potentials.largest_unevenness == 2
     kl = config.autoencoders["kl"]
     assert (kl.batch_size, kl.budget_images) == (16, 64)
     assert config.autoencoders["sd"] == parsed().autoencoders["sd"]

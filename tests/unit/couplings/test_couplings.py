@@ -24,6 +24,7 @@ NEEDED = {
 }
 GIVEN = {"paired", "teacher_pairs"}  # whose pairs are not matched
 ROWS = torch.randperm(24, generator=torch.Generator().manual_seed(1))
+ZEROS = torch.zeros(24)
 LABELS = torch.tensor([0, 0, 0, 7, 7, 2]).repeat(4)
 KINDS = {name: (name, {}) for name in COUPLINGS}
 KINDS |= {
@@ -37,7 +38,9 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 def data(shape=(2, 3)):
-    return torch.randn((24, *shape), generator=torch.Generator().manual_seed(0))
+    # On the CPU, whatever torch's default is.
+    stream = torch.Generator().manual_seed(0)
+    return torch.randn((24, *shape), generator=stream, dtype=torch.float32, device="cpu")
 
 
 def made(kind, shape=(2, 3), seed=3):
@@ -47,7 +50,7 @@ def made(kind, shape=(2, 3), seed=3):
         classes = LABELS if options else None
         of = None if classes is None else classes_sha256(classes)
         even = Evenness(1, 0.0, 0.0, 0.0, 0.0)
-        potentials = Potentials(torch.zeros(24), dataset_sha256(x), 0, even, of)
+        potentials = Potentials(ZEROS, dataset_sha256(x), 0, even, of)
         options = {**options, "samples": x, "potentials": potentials, "classes": classes}
     if name == "loom":
         options = {**options, "count": 24, "shape": shape}

@@ -184,7 +184,7 @@ def test_unsuitable_batches_are_refused_and_change_nothing(batch, found):
     ("options", "found"),
     [
         ({"match_size": 3}, "match_size 3: loom"),
-        ({"count": 0}, "found count 0"),
+        ({"count": 0}, "count 0: loom expects a whole number, at least 1"),
         ({"stored": 0}, "stored 0"),
     ],
 )

@@ -33,7 +33,6 @@ class Toy:
     def __call__(self, x, time):
         assert time.shape == (len(x),)
         self.times.append(time[0].item())
-        assert (time == time[0]).all()
         return self.field(x, time.reshape(-1, *[1] * (x.ndim - 1)))
 
 
@@ -111,7 +110,7 @@ def test_rk45_is_close_to_the_exact_solution_and_counts_its_calls():
     found, nfe = flow("rk45", network, noise=START.double())
     exact = START.double() * math.exp(EPSILON**2 - 1)
     torch.testing.assert_close(found, exact, rtol=0, atol=1e-4)
-    assert nfe == len(network.times) > 6
+    assert 6 < nfe <= len(network.times)
     assert all(999 * EPSILON * 0.999 <= t <= 999.1 for t in network.times)
 
 
@@ -207,13 +206,16 @@ def test_sampling_keeps_shape_and_dtype_and_the_noise_itself(process, solver):
 
 
 @pytest.mark.parametrize("process", [FLOW, DIFFUSION], ids=str)
-@pytest.mark.parametrize("solver", ["euler", "heun"])
+@pytest.mark.parametrize("solver", ["euler", "heun", "rk45"])
 def test_a_sample_does_not_depend_on_its_batch(process, solver):
-    sampler = Sampler(process, Pick(solver))
-    whole = sampler.sample(Toy(), START, 4).samples
-    for i in range(len(START)):
-        alone = sampler.sample(Toy(), START[i : i + 1], 4).samples
-        torch.testing.assert_close(alone, whole[i : i + 1])
+    sampler, steps = Sampler(process, Pick(solver)), 0 if solver == "rk45" else 4
+    noise = START * torch.tensor([0.01, 1, 100]).reshape(3, 1, 1, 1)  # not alike for any solver
+    whole, nfe = sampler.sample(Toy(), noise, steps)
+    alone = [sampler.sample(Toy(), noise[i : i + 1], steps) for i in range(3)]
+    torch.testing.assert_close(torch.cat([one.samples for one in alone]), whole)
+    evaluations = [one.nfe for one in alone]
+    assert nfe == pytest.approx(np.mean(evaluations))
+    assert (len(set(evaluations)) > 1) == (solver == "rk45")
 
 
 @pytest.mark.parametrize(

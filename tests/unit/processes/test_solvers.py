@@ -7,7 +7,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import solve_ivp
 
+from dansm.processes.base import beside
 from dansm.processes.solvers import euler, heun, rk45
 
 X0 = torch.tensor([[1.0, -0.5], [0.25, 2.0]], dtype=torch.float64)
@@ -43,7 +45,7 @@ def solve(solver, field, points, variables, last=Fraction(1), **options):
 
 def oscillator(x, t):
     """dx/dt = x cos t, so x(t) = x(0) exp(sin t)."""
-    return x * math.cos(t)
+    return x * beside(np.cos(t), x)
 
 
 EXACT = X0 * math.exp(math.sin(1.0))
@@ -127,3 +129,29 @@ def test_rk45_ends_when_the_field_is_not_finite():
 
     with pytest.raises(RuntimeError, match="RK45"):
         solve(rk45, field, X0, (0.0, 1.0))
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.0, 1.0), (1.0, 0.0), (0.0, 30.0)])
+def test_rk45_takes_the_steps_of_scipy(start, end):
+    """Of each sample alone: as many evaluations, and the same values."""
+    points = torch.tensor([[1.0, -0.5], [1e-6, 0.0], [30.0, 4.0]], dtype=torch.float64)
+
+    def field(x, t):
+        seen.append(len(x))
+        return torch.sin(x) - 2 * x + beside(np.cos(5 * t), x)
+
+    for tolerance in (1e-3, 1e-6):
+        seen = []
+        found = solve(rk45, field, points, (start, end), tolerance=tolerance)
+        evaluations = 0
+        for point, own in zip(points, found, strict=True):
+            expected = solve_ivp(
+                lambda t, y: np.sin(y) - 2 * y + np.cos(5 * t),
+                (start, end),
+                point.numpy(),
+                rtol=tolerance,
+                atol=tolerance,
+            )
+            evaluations += expected.nfev
+            np.testing.assert_allclose(own, expected.y[:, -1], rtol=1e-9, atol=1e-9)
+        assert sum(seen) == evaluations

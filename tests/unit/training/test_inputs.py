@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from dansm.catalogue import COUPLINGS, Pick
-from dansm.couplings import Batch, Greedy, Paired, Semidiscrete, fit_potentials
+from dansm.couplings import Batch, Greedy, Paired, Potentials, Semidiscrete, fit_potentials
 from dansm.errors import InputError
-from dansm.training.inputs import coupling_inputs, make_run_coupling
+from dansm.training.inputs import coupling_inputs, fit_dataset_potentials, make_run_coupling
 
 COVARIANCE = Pick("semidiscrete", {"metric": "covariance"})
 TEACHER = Pick("teacher_pairs", {"teacher": "vanilla", "sampler": "heun", "count": 3, "steps": 5})
@@ -51,6 +51,22 @@ def test_runs_have_the_coupling_they_pick(store, pairs, potentials):
     (found,) = paired.pairs([Batch(torch.zeros(2, 1, 2, 2), {"row": torch.tensor([2, 0])})])
     assert torch.equal(found.noise, pairs.noise[[2, 0]])
     assert torch.equal(found.samples, pairs.samples[[2, 0]])
+
+
+def test_potentials_that_use_samples_unevenly_are_refused(store, tmp_path, capsys):
+    path = tmp_path / "potentials.npz"
+    few = {"seed": 0, "steps": 1, "batch_size": 2, "progress": False}
+    with pytest.raises(
+        InputError,
+        match=r"potentials\.npz: expected samples used evenly, .* up to 2 times that of uniform "
+        r"draws, 0\.04.*; found .*: fit with more steps",
+    ):
+        fit_dataset_potentials(store, path, **few)
+    assert not path.exists() and "chi_square=" in capsys.readouterr().out
+    fit_dataset_potentials(store, path, **few, largest_unevenness=None)
+    assert Potentials.load(path, store.batch(np.arange(6))).steps == 1
+    fit_dataset_potentials(store, path, **few | {"steps": 2000})
+    assert Potentials.load(path).steps == 2000
 
 
 def test_missing_and_foreign_inputs_are_named(store, potentials, tmp_path):

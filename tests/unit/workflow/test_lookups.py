@@ -67,6 +67,11 @@ def test_pairs_and_potentials_are_made_as_the_runs_say_that_need_them(look):
         Wildcards(dataset="digits", potentials="semidiscrete-covariance")
     )
     assert found == look.config.potentials.plain() | {"metric": "covariance"}
+    datasets = read_yaml(ROOT / "config/config.yaml")["datasets"]
+    own = {"steps": 9, "batch_size": 8, "learning_rate": 0.5, "seed": 1, "largest_unevenness": 3}
+    datasets["digits"]["potentials"] = own
+    asked = Wildcards(dataset="digits", potentials="semidiscrete")
+    assert look_up(datasets=datasets).potentials_settings(asked) == own
 
 
 @pytest.mark.parametrize(
