@@ -22,6 +22,7 @@ from torch import nn
 from dansm.catalogue import Entry, Options, Pick
 from dansm.config import Network, RunSettings
 from dansm.couplings import fit_potentials
+from dansm.data.pair_store import PairStore
 from dansm.data.store import open_store, write_store
 from dansm.errors import InputError, InterruptedTraining, TrainingError
 from dansm.io.files import read_json, sha256
@@ -439,6 +440,8 @@ class FakePairs:
     """Pairs of a teacher, as `dansm.data.pair_store.PairStore` has them."""
 
     sha256 = "0" * 64
+    has_posterior = False
+    draw = PairStore.draw
     samples, noise = torch.randn(2, 30, 1, 8, 8, generator=torch.Generator().manual_seed(2))
 
     def __len__(self):
