@@ -77,7 +77,7 @@ def test_a_download_that_fails_is_one_line_of_its_log(project, attics, file_serv
     output = project.fails(RECORD, "--configfile", "site.yaml")
     (line,) = {line for line in output.splitlines() if line.startswith("error: ")}
     assert line.startswith(f"error: resources/lsun/{NAME}.zip: cannot be downloaded; ")
-    assert f"file:/nowhere/{NAME}.zip: no such file; " in line
+    assert f"file:/nowhere/{NAME}.zip: No such file or directory; " in line
     assert f"expected sha256 {'0' * 64}, found " in line
     assert f"lsun/scenes/{NAME}.zip: HTTP 404 Not Found" in line
     assert not (project.folder / "resources" / "lsun" / f"{NAME}.zip").exists()

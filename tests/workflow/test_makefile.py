@@ -29,8 +29,6 @@ def test_an_environment_is_made_where_there_is_none_or_one_from_elsewhere(tmp_pa
 
 PIP = """
 [global]
-no-index = true
-find-links = {folder}
 require-hashes = true
 no-binary = :all:
 [install]
@@ -56,7 +54,8 @@ def test_settings_of_the_users_pip_for_other_folders_do_not_reach_the_environmen
         wheel.writestr(f"{info}/RECORD", "")
     (tmp_path / "pip.conf").write_text(PIP.format(folder=tmp_path))
     own = {"PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "PYTHON": sys.executable}
-    own |= {"PIP_USER": "1", "PIP_TARGET": str(tmp_path / "elsewhere"), "PIP_PYTHON": "/dev/null"}
+    own |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PIP_USER": "1"}
+    own |= {"PIP_TARGET": str(tmp_path / "elsewhere"), "PIP_PYTHON": "/dev/null"}
     done = subprocess.run(
         ["make", ".venv/installed"],
         cwd=project,

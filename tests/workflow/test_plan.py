@@ -228,6 +228,16 @@ def test_a_wrong_config_is_refused_before_any_job(project, old, new, message):
     assert not (project.folder / "results").exists()
 
 
+@pytest.mark.parametrize(
+    "content", [b"a: " + b"[" * 3000, b"b: &b {c: *b}", b"a: \xff"], ids=["deep", "itself", "bytes"]
+)
+def test_a_config_that_is_no_yaml_is_told_without_a_traceback(project, content):
+    project.config.write_bytes(content)
+    output = project.fails("--dry-run")
+    assert "config/config.yaml: expected" in output
+    assert not re.search("Traceback|RecursionError|UnicodeDecodeError", output)
+
+
 @pytest.mark.parametrize("name", ["fid_digits.csv", "fid_imagenet.csv", "runs/x/model.safetensors"])
 def test_a_result_placed_by_hand_is_refused(project, name):
     path = project.folder / "results" / name

@@ -52,10 +52,20 @@ def in_one_line(value):
     return function
 
 
+MAIN = "config/config.yaml"
+# Before Snakemake does, which shows a traceback of what is no YAML.
+MAIN_CONTENT = in_one_line(read_yaml)(Path(MAIN))
+
+
+configfile: MAIN
+
+
 def read_configuration():
     check_checkout(PROJECT)
-    files = {os.path.relpath(path): read_yaml(Path(path)) for path in workflow.configfiles}
-    found = parse_config(config, "config/config.yaml", files)
+    files = {MAIN: MAIN_CONTENT}
+    for path in map(os.path.relpath, workflow.configfiles):
+        files[path] = files.get(path) or read_yaml(Path(path))
+    found = parse_config(config, MAIN, files)
     # Not again in each job of a cluster, two of whose processes come here.
     if workflow.is_main_process:
         settle_dates(check_results_folder(Path(found.results)))
@@ -83,7 +93,7 @@ def archived_file(wildcards):
 
 def plan_options():
     """The configuration of this call, for the command that it makes."""
-    base = Path("config/config.yaml").resolve()
+    base = Path(MAIN).resolve()
     more = [path for path in workflow.configfiles if Path(path).resolve() != base]
     options = [f"--configfile={path}" for path in more]
     return options + ([f"--scale={CONFIG.scale}"] if CONFIG.scale else [])

@@ -38,8 +38,7 @@ def parse_config(
         Naming every wrong key with its value and what was expected instead.
     """
     try:
-        if _size(content, {}) > _MOST_VALUES:
-            raise InputError(f"{name}: expected at most {_MOST_VALUES:,} values, found more")
+        _check_size(content, name)
         return at_scale(Config.model_validate(content))
     except RecursionError:
         raise InputError(f"{name}: expected a configuration, found too deep a nesting") from None
@@ -70,10 +69,14 @@ def read_yaml(path: Path) -> Any:
     Raises
     ------
     InputError
-        If the file is missing, is not YAML or repeats a key.
+        If the file is missing, is not YAML, repeats a key or unfolds to too much.
     """
     try:
-        return yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+        _check_size(content, str(path))
+        return content
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"{path}: expected a configuration file, found none ({error})") from error
     except RecursionError:
@@ -101,6 +104,11 @@ def _depth(keys: list[str], content: Any) -> int:
             break
         content, depth = content[key], depth + 1
     return depth
+
+
+def _check_size(content: Any, name: str) -> None:
+    if _size(content, {}) > _MOST_VALUES:
+        raise InputError(f"{name}: expected at most {_MOST_VALUES:,} values, found more")
 
 
 def _size(content: Any, known: dict[int, int]) -> int:

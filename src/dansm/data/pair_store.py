@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import BaseModel, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 from tqdm import tqdm
 
@@ -111,7 +111,7 @@ class PairStore:
 class _Teacher(BaseModel, extra="allow"):
     dataset: str
     seed: int
-    shape: tuple[int, int, int]
+    shape: Annotated[list[PositiveInt], Field(min_length=3, max_length=3)]
 
 
 class _Pairs(BaseModel, extra="allow"):

@@ -39,9 +39,11 @@ def load_model(
     InputError
         If its weights are missing, altered or those of another run.
     """
-    path, expected_sha256 = Path(folder) / MODEL, read_run(Path(folder)).model_sha256
-    if path.is_file() and (found := sha256(path)) != expected_sha256:
-        raise InputError(f"{path}: expected sha256 {expected_sha256} as in {RUN}, found {found}")
+    path = Path(folder) / MODEL
+    if path.is_file():
+        stated, found = read_run(path.parent).model_sha256, sha256(path)
+        if found != stated:
+            raise InputError(f"{path}: expected sha256 {stated} as in {RUN}, found {found}")
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = make_network(settings.network, settings.shape).to(device).eval()
     expected = snapshot_description(settings, settings.steps * settings.batch_size)

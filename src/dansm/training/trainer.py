@@ -440,19 +440,25 @@ class Trainer:
             for kept in (self.work, earlier):
                 if not done and (run := self._kept(kept)) is not None:
                     self._publish_from(kept, run)
-                    print(f"{self.folder}: finished before, and kept in {kept}; delete that folder "
-                          "to train anew", flush=True)  # fmt: skip
+                    anew = f"delete {self.work} to train anew"
+                    print(f"{self.folder}: finished before, kept in {kept}; {anew}", flush=True)
                     done = True
                     if kept == self.work:
                         self.state.path.unlink(missing_ok=True)
-            if not done and (self.work / RUN).exists():
-                if (earlier / RUN).exists():
-                    shutil.rmtree(earlier)
-                earlier.mkdir(exist_ok=True)
-                for name in (SNAPSHOTS, STATS, RUN):  # the last says that all are there
-                    if (self.work / name).exists():
-                        (self.work / name).replace(earlier / name)
+            if not done:
+                self._set_aside(earlier)
         return broadcast_object_list([done])[0]
+
+    def _set_aside(self, earlier: Path) -> None:
+        """Move what a run of other settings was finished with, if this is there, to a folder."""
+        parts = [n for n in (SNAPSHOTS, STATS, RUN) if (self.work / n).exists()]  # RUN: all are
+        if RUN in parts and SNAPSHOTS in parts:
+            shutil.rmtree(earlier, ignore_errors=True)
+        # Those that were finished before there was a RUN have no state any more.
+        if RUN in parts or (parts and not self.state.path.exists() and not earlier.exists()):
+            earlier.mkdir(exist_ok=True)
+            for name in parts:
+                (self.work / name).replace(earlier / name)
 
     def _kept(self, folder: Path) -> dict[str, Any] | None:
         """Return the description of this very run, finished, if its results are in a folder."""

@@ -86,10 +86,13 @@ class _Dates:
 
     def _redate(self, record: Record, name: str, date: int) -> None:
         path = self._path(name)
-        if os.path.isdir(path):
-            path = f"{path}/{_OF_FOLDER}"
-            open(path, "a").close()
-        os.utime(path, ns=(date, date))
+        try:
+            if os.path.isdir(path):
+                path = f"{path}/{_OF_FOLDER}"
+                open(path, "a").close()
+            os.utime(path, ns=(date, date))
+        except OSError:  # such as a file of another user, who alone may date it
+            return
         if name in record.files:
             self.records.note_date(name, record, os.stat(path).st_mtime_ns)
 

@@ -46,6 +46,7 @@ def test_keys_of_the_old_shape_are_unknown(problems, key):
         ("a: " + "[" * 3000 + "]" * 3000, "found too deep a nesting"),
         ("a: &a {<<: *a}", "expected"),
         ("a: &a [*a]", "expected at most 1,000,000 values, found more"),
+        ("a: &a {b: *a}", "expected at most 1,000,000 values, found more"),
         ("a: 1\na: 2", "the key 'a' twice"),
         ("", "found None"),
         ("- a", "found ['a']"),

@@ -96,7 +96,7 @@ def test_pairs_are_noises_and_what_the_teacher_makes_of_them(tmp_path, gaussian)
     assert pairs.meta == {
         "teacher": make_settings().plain(),
         "run": tmp_path.parent.name,
-        "folder": "pairs",
+        "folder": pairs.path.name,
         "model_sha256": sha256(tmp_path / MODEL),
         "sampler": "euler",
         "steps": 4,
@@ -200,7 +200,7 @@ def test_pair_k_is_the_same_whatever_was_interrupted(tmp_path, gaussian, monkeyp
 
 def test_the_teacher_is_the_run_that_the_settings_say(tmp_path):
     settings = make_settings()
-    with pytest.raises(InputError, match=r"run\.json: expected a JSON file, found none"):
+    with pytest.raises(InputError, match=r"model\.safetensors: expected network weights, found no"):
         pairs_of(tmp_path)
     network = load_model(write_run(tmp_path, "vanilla", settings), settings)
     pairs = pairs_of(tmp_path, count=3)

@@ -616,6 +616,13 @@ def test_what_a_run_was_finished_with_is_given_back_and_kept_until_it_is_replace
     for name in results:
         assert sha256(folder / name) == sha256(finished / name)
     assert science(folder) == science(finished)
+    # Of a run that was finished before there were such notes, the weights are kept.
+    old = tmp_path / "old"
+    shutil.copytree(finished, old)
+    (old / "training" / "run.json").unlink()
+    with pytest.raises(InterruptedTraining):
+        train(SETTINGS.model_copy(update={"learning_rate": 1.0}), store, old)
+    assert len(list((old / "training" / "earlier" / "snapshots").iterdir())) == 3
     # What is damaged is not given back.
     weights = next((folder / "training" / "earlier" / "snapshots").iterdir())
     weights.write_bytes(weights.read_bytes()[:-1])
