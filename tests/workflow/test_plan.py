@@ -204,7 +204,7 @@ def test_an_unknown_download_names_what_is_known(shipped):
         (
             "count: 8192",
             "count: 8192, steps: 4",
-            r"sampler 'rk45' takes no step counts, found \[4\]",
+            r"rk45: expected no steps, as it chooses its own, found 4",
         ),
         (GREEDY, GREEDY.replace("greedy: {", "gready: {", 1), r"unknown coupling 'gready'"),
         (

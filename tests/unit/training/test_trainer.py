@@ -96,8 +96,12 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(finished, store,
     moments = random.Random(0)
     folder = tmp_path / "killed"
     continued = 0
+
+    def begin():
+        Trainer(SETTINGS, store, folder, state_seconds=0.01).run()
+
     for _ in range(5):
-        child = fork.Process(target=Trainer(SETTINGS, store, folder, state_seconds=0.01).run)
+        child = fork.Process(target=begin)
         child.start()
         time.sleep(moments.uniform(0.1, 0.5) * duration)
         os.kill(child.pid, signal.SIGKILL)
