@@ -143,4 +143,9 @@ def beside(numbers: Numbers, points: Tensor) -> float | Tensor:
     """Return numbers in a form that can be multiplied with points (n, ...), each with its own."""
     if np.ndim(numbers) == 0:
         return numbers
-    return torch.from_numpy(numbers).to(points).reshape(-1, *[1] * (points.ndim - 1))
+    return column(torch.from_numpy(numbers).to(points), points)
+
+
+def column(numbers: Tensor, points: Tensor) -> Tensor:
+    """Return a number for each point, shape (n,), as broadcasting over points (n, ...) wants it."""
+    return numbers.reshape(-1, *[1] * (points.ndim - 1))

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dansm.processes.base import Conditioned, Numbers, Point, Process, beside
+from dansm.processes.base import Conditioned, Numbers, Point, Process, beside, column
 from dansm.processes.grids import time_index
 from dansm.processes.registry import PROCESSES
 from dansm.processes.times import TimeDistribution
@@ -40,7 +40,7 @@ class Diffusion(Process):
 
     def point(self, samples: Tensor, noise: Tensor, times: Tensor) -> Point:
         """Return ``x_t``, t and the noise."""
-        alpha = self.alphas_bar[times].to(samples).reshape(-1, *[1] * (samples.ndim - 1))
+        alpha = column(self.alphas_bar[times].to(samples), samples)
         points = alpha.sqrt() * samples + (1 - alpha).sqrt() * noise
         return Point(points, times.to(samples), noise)
 

@@ -11,7 +11,7 @@ import torch
 from scipy.special import betaincinv, gammainc, gammaincc
 from torch import Tensor
 
-from dansm.processes.base import Conditioned, Network, Numbers, Point, Process, beside
+from dansm.processes.base import Conditioned, Network, Numbers, Point, Process, beside, column
 from dansm.processes.grids import HIGHEST_NOISE, LOWEST_NOISE, noise_level, noise_time
 from dansm.processes.rectified_flow import TIME_SCALE
 from dansm.processes.times import TimeDistribution
@@ -61,7 +61,7 @@ class EDM(Process):
 
         The paper's weight of ``|D − x|²``, ``1/c_out²``, makes it the error of F itself.
         """
-        sigma = times.reshape(-1, *[1] * (samples.ndim - 1))
+        sigma = column(times, samples)
         scale = (sigma**2 + self.sigma_data**2).sqrt()
         noise = self.noise(noise)
         # (x − c_skip y)/c_out without a difference of nearly equal numbers where σ is small.
@@ -75,7 +75,7 @@ class EDM(Process):
         lengths = noise.flatten(1).norm(dim=1)
         longer = _augmented_length(lengths.double().cpu().numpy(), noise[0].numel(), self.augmented)
         factor = torch.from_numpy(longer).to(noise) / lengths
-        return noise * factor.reshape(-1, *[1] * (noise.ndim - 1))
+        return noise * column(factor, noise)
 
     def coordinate(self, time: Fraction) -> float:
         """Return σ, from 80 to 0."""
@@ -118,7 +118,7 @@ def flow_of_edm(process: EDM, network: Network) -> Network:
     """
 
     def velocity(points: Tensor, condition: Tensor) -> Tensor:
-        t = _column(condition / TIME_SCALE, points)
+        t = column((condition / TIME_SCALE).to(points), points)
         sigma, y = (1 - t) / t, points / t
         scale = (sigma**2 + process.sigma_data**2).sqrt()
         levels = CONDITION_SCALE * sigma.flatten().log().to(condition)
@@ -133,7 +133,7 @@ def edm_of_flow(process: EDM, network: Network) -> Network:
     """Return the network F of EDM of a rectified flow's velocity, the inverse of `flow_of_edm`."""
 
     def predicted(inputs: Tensor, condition: Tensor) -> Tensor:
-        sigma = _column((condition / CONDITION_SCALE).exp(), inputs)
+        sigma = column((condition / CONDITION_SCALE).exp().to(inputs), inputs)
         scale, t = (sigma**2 + process.sigma_data**2).sqrt(), 1 / (1 + sigma)
         y = inputs * scale
         velocity = network(t * y, (TIME_SCALE * t.flatten()).to(condition))
@@ -141,8 +141,3 @@ def edm_of_flow(process: EDM, network: Network) -> Network:
         return (sigma / scale**2 * y - noise) * scale / process.sigma_data
 
     return predicted
-
-
-def _column(values: Tensor, points: Tensor) -> Tensor:
-    """Return a number for each point in the points' dtype, broadcast over their dimensions."""
-    return values.to(points).reshape(-1, *[1] * (points.ndim - 1))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from dansm.processes.base import Point
+from dansm.processes.base import Point, column
 from dansm.processes.rectified_flow import RectifiedFlow
 
 
@@ -33,7 +33,7 @@ class Interpolant(RectifiedFlow):
         """Return ``x_t``, ``999 t`` and ``x − z + γ' w``."""
         times = times.clamp(max=1 - self.epsilon)
         line = self.point(samples, noise, times)
-        t = times.reshape(-1, *[1] * (samples.ndim - 1))
+        t = column(times, samples)
         spread = (t * (1 - t)).sqrt()
         between = self.gamma * torch.randn(samples.shape, generator=stream).to(samples)
         return Point(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dansm.couplings.registry import Pick
-from dansm.processes.base import Network, Process
+from dansm.processes.base import Network, Process, column
 from dansm.processes.registry import LOSSES, PROCESSES, entry_of, options_of
 from dansm.processes.times import TimeDistribution, make_times
 
@@ -64,7 +64,7 @@ class Objective:
         point = self.process.draw_point(samples, noise, times, stream)
         errors = self.error(network(point.input, point.condition), point.target)
         if point.weight is not None:
-            errors = errors * point.weight.reshape(-1, *[1] * (errors.ndim - 1))
+            errors = errors * column(point.weight, errors)
         return errors.mean()
 
     def step(self, backward: Callable[[Tensor], None]) -> None:

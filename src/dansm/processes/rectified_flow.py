@@ -9,7 +9,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from dansm.processes.base import Conditioned, Numbers, Point, Process
+from dansm.processes.base import Conditioned, Numbers, Point, Process, column
 from dansm.processes.times import TimeDistribution
 
 TIME_SCALE = 999.0
@@ -38,7 +38,7 @@ class RectifiedFlow(Process):
 
     def point(self, samples: Tensor, noise: Tensor, times: Tensor) -> Point:
         """Return ``x_t``, ``999 t`` and ``x − z``."""
-        t = times.reshape(-1, *[1] * (samples.ndim - 1))
+        t = column(times, samples)
         return Point(t * samples + (1 - t) * noise, TIME_SCALE * times, samples - noise)
 
     def coordinate(self, time: Fraction) -> float:
