@@ -121,6 +121,10 @@ class Config(Model):
         source = self.dataset(name).source
         return source.of if isinstance(source, LatentSource) else name
 
+    def reference(self, name: str) -> Literal["training", "held_out"]:
+        """Return to which real images the distances are by which a dataset's runs are judged."""
+        return "training"
+
     def least_images(self, name: str) -> int:
         """Return how many images a dataset needs for the distances of itself or its latents."""
         of_images = [one for key, one in self.datasets.items() if self.pixels(key) == name]

@@ -182,6 +182,7 @@ class RunEvaluator:
                 "nfe": float(np.mean(evaluations)),
                 "image_set": task.image_set,
                 "feature_extractor": extractor.name,
+                "reference": "training",
                 **measurement._asdict(),
             }
             for parts, (extractor, reference) in zip(found, self.metrics, strict=True)

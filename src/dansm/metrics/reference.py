@@ -101,6 +101,7 @@ def _rows(
             "process": process,
             "image_set": image_set,
             "feature_extractor": extractor.name,
+            "reference": "training",
             **measurement._asdict(),
         }
         for measurement in measure(found, reference, extractor, everything=True)
