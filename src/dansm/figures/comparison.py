@@ -54,7 +54,7 @@ def comparison(
     subject
         Of the title.
     reference
-        With which real images is compared: one of `dansm.catalogue.REFERENCES`.
+        With which real images is compared: one of `dansm.config.PARTS`.
     metric
         Any of `dansm.catalogue.METRICS`.
 

@@ -97,7 +97,7 @@ def distance_table(
     subject
         Of the title.
     reference
-        With which real images is compared: one of `dansm.catalogue.REFERENCES`.
+        With which real images is compared: one of `dansm.config.PARTS`.
     metric
         Any of `dansm.catalogue.METRICS`.
 

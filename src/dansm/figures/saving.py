@@ -46,7 +46,7 @@ def saving(speed: pd.DataFrame, subject: str, reference: str) -> Figure:
     subject
         Of the title.
     reference
-        With which real images is compared: one of `dansm.catalogue.REFERENCES`.
+        With which real images is compared: one of `dansm.config.PARTS`.
 
     Raises
     ------

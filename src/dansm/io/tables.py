@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from dansm.catalogue import COUPLINGS, METRICS, PROCESSES, REFERENCES
-from dansm.config import RunSettings
+from dansm.catalogue import COUPLINGS, METRICS, PROCESSES
+from dansm.config import PARTS, RunSettings
 from dansm.couplings.registry import Pick, options_text
 from dansm.errors import InputError
 from dansm.io.files import atomic_path
@@ -29,7 +29,7 @@ _NAMES = {
     "process": {*PROCESSES, "real_halves", "real_images", "reconstruction"},
     "coupling": {*COUPLINGS},
     "metric": {*METRICS},
-    "reference": {*REFERENCES},
+    "reference": {*PARTS},
 }
 _TYPE_OF = {name: kind for kind, names in _TYPES.items() for name in names.split()}
 
@@ -173,6 +173,6 @@ def compared_with(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     table
         With the column ``reference``.
     reference
-        One of `dansm.catalogue.REFERENCES`.
+        One of `dansm.config.PARTS`.
     """
     return table[table["reference"].isna() | (table["reference"] == reference)]
