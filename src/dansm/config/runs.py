@@ -3,7 +3,15 @@
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictBool, StrictInt, ValidationError, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from dansm.catalogue import SOLVERS, Pick
 from dansm.config.base import (
@@ -55,6 +63,29 @@ class Hardware(Model):
     mem_mb: Count
     runtime: Count = Field(description="Minutes")
     gpu: Annotated[StrictInt, Field(ge=0, description="Training processes, each with a GPU")]
+
+
+class Snapshots(Model):
+    """When snapshots are taken: evenly, or at equal ratios from the first on, where curves fall."""
+
+    count: Count
+    first: Count | None = Field(
+        default=None, description="Training images before the first; none: evenly spaced"
+    )
+
+    @model_serializer
+    def _plain(self) -> int | dict[str, int]:
+        """Return what the configuration says: evenly spaced ones are a plain count."""
+        return self.count if self.first is None else dict(self)
+
+
+def _as_snapshots(value: Any) -> Any:
+    return {"count": value} if isinstance(value, int) else value
+
+
+_Snapshots = Annotated[
+    Snapshots, BeforeValidator(_as_snapshots, json_schema_input_type=Count | Snapshots)
+]
 
 
 class Sampling(Model):
@@ -118,7 +149,9 @@ class Training(Model):
         default=False, description="Train a network compiled by torch.compile; full scale only"
     )
     budget_images: Count = Field(description="Training images seen in all")
-    snapshots: Count = Field(description="EMA snapshots, evenly spaced, the last at the end")
+    snapshots: _Snapshots = Field(
+        description="EMA snapshots, the last at the end; a plain count is evenly spaced"
+    )
 
 
 class Recipe(Training):
@@ -130,10 +163,12 @@ class Recipe(Training):
 
     @model_validator(mode="after")
     def _numbers_fit(self) -> "Recipe":
-        if self.budget_images < self.batch_size * self.snapshots:
+        count, first = self.snapshots.count, self.snapshots.first or 0
+        if self.budget_images < max(first, self.batch_size) + self.batch_size * (count - 1):
+            after = f" after the first {first} images" if first > self.batch_size else ""
             raise ValueError(
-                f"budget_images {self.budget_images} must cover {self.snapshots} snapshots of at "
-                f"least one batch of {self.batch_size}"
+                f"budget_images {self.budget_images} must cover {count} snapshots of at "
+                f"least one batch of {self.batch_size}{after}"
             )
         if self.hardware.gpu and self.batch_size % self.hardware.gpu:
             raise ValueError(
@@ -167,7 +202,7 @@ class Run(Method):
     recipe: Name
     seeds: Seeds
     budget_images: Count | None = None
-    snapshots: Count | None = None
+    snapshots: _Snapshots | None = None
     n_samples: Count | None = None
     each_snapshot: Plan | None = None
     final: Plan | None = None
@@ -266,7 +301,15 @@ class RunSettings(Method, Training):
 
     def snapshot_steps(self) -> list[int]:
         """Return the optimiser steps after which a snapshot is taken; the last is the final one."""
-        return [round(self.steps * k / self.snapshots) for k in range(1, self.snapshots + 1)]
+        count = self.snapshots.count
+        if self.snapshots.first is None:
+            return [round(self.steps * k / count) for k in range(1, count + 1)]
+        first = max(1, round(self.snapshots.first / self.batch_size))
+        steps = [self.steps if count == 1 else first]
+        for k in range(1, count):
+            exact = first * (self.steps / first) ** (k / (count - 1))
+            steps.append(max(steps[-1] + 1, round(exact)))
+        return steps
 
     def canonical_json(self) -> str:
         """Return the plain settings as JSON with sorted keys: equal settings give equal text."""

@@ -251,12 +251,12 @@ class _Loads:
         settings = self._config.run_settings(self._look.run(wildcards), int(wildcards.seed))
         _, parameters = network_size(settings.network, settings.shape)
         # The last snapshot and the model are one file.
-        return Load((_training(settings),), disk=4 * parameters * settings.snapshots)
+        return Load((_training(settings),), disk=4 * parameters * settings.snapshots.count)
 
     def evaluate_run(self, wildcards: Any) -> Load:
         run = self._look.run(wildcards)
         config, sampling = self._config, self._config.sampling(run)
-        snapshots = config.run_settings(run, int(wildcards.seed)).snapshots
+        snapshots = config.run_settings(run, int(wildcards.seed)).snapshots.count
         each = [(*key, (snapshots - 1) * sets) for *key, sets in sampling.sets(last=False)]
         last = sampling.sets(last=True)
         seen = sum(
