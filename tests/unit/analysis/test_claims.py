@@ -1,12 +1,14 @@
 """Claims: what is measured of them, recomputed here, and verdicts that never say too much."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from pydantic import TypeAdapter
 from scipy import stats
 
 from dansm.analysis import claims as module
-from dansm.analysis.claims import SUPPORTED, measure_claims, verdict
+from dansm.analysis.claims import SUPPORTED, Against, measure_claims, verdict
+from dansm.analysis.distances import summarise
 from dansm.config import Claim, Measure
 from dansm.errors import InputError
 from dansm.io.tables import (
@@ -17,6 +19,7 @@ from dansm.io.tables import (
     PATH_COLUMNS,
     REPRODUCIBILITY_COLUMNS,
     SPEED_COLUMNS,
+    SUMMARY_COLUMNS,
     read_table,
     write_table,
 )
@@ -40,9 +43,9 @@ def claim(measure, direction="below", threshold=1.0, name="one"):
     )
 
 
-def judge(one, sources, extractor):
+def judge(one, sources, extractor, reference="held_out"):
     """Judge a claim by itself."""
-    return module.judge([one], sources, extractor)[0]
+    return module.judge([one], sources, Against(extractor, reference))[0]
 
 
 def interval(values):
@@ -74,9 +77,16 @@ def distance(run, match_size, seed, value, **changes):
         "image_set": 0,
         "metric": "frechet_distance",
         "feature_extractor": "e",
+        "reference": "held_out",
         "value": value,
         **changes,
     }
+
+
+def summary(write, rows):
+    """Write the summary of distances."""
+    table = pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS)).astype(COMPARISON_COLUMNS)
+    return write(SUMMARY_COLUMNS, summarise(table))
 
 
 def found(row):
@@ -114,9 +124,11 @@ def test_distances_are_compared_seed_by_seed_at_the_last_snapshot(write):
                 rows.append(distance(name, size, seed, values[seed] + shift, image_set=k))
             rows.append(distance(name, size, seed, 1e6, images_seen=40))
             rows.append(distance(name, size, seed, 1e6, feature_extractor="other"))
+            rows.append(distance(name, size, seed, 1e6, reference="training"))
             rows.append(distance(name, size, seed, 1e6, metric="kernel_distance"))
-    rows.append(distance("dansm_100", 100, 3, 1e-6))  # without a vanilla run
-    row = judge(claim(RATIO), {"distances": write(COMPARISON_COLUMNS, rows)}, "e")
+    for k in range(2):  # without a vanilla run
+        rows.append(distance("dansm_100", 100, 3, 1e-6, image_set=k))
+    row = judge(claim(RATIO), {"summary": summary(write, rows)}, "e")
     assert found(row) == pytest.approx(np.exp(interval(np.log(greedy / vanilla))))
     assert (row["n"], row["verdict"]) == (3, "supported")
     assert "3 seeds" in row["why"]
@@ -124,7 +136,7 @@ def test_distances_are_compared_seed_by_seed_at_the_last_snapshot(write):
 
 def test_runs_that_are_not_there_are_named(write):
     rows = [distance("dansm_100", 100, 0, 4.0), distance("vanilla", 0, 1, 8.0)]
-    sources = {"distances": write(COMPARISON_COLUMNS, rows)}
+    sources = {"summary": summary(write, rows)}
     assert judge(claim(RATIO), sources, "e")["why"] == "no seed of both dansm_100 and vanilla"
     assert judge(claim(RATIO | {"than": "loom"}), sources, "e")["why"] == "no value of loom"
 
@@ -137,13 +149,13 @@ def test_any_metric_and_any_sampler_can_carry_a_claim(write):
         for seed, value in enumerate(of_run)
     ]
     rows += [distance("vanilla", 0, 0, 1e6), distance("dansm_100", 0, 0, 1.0)]
-    sources = {"distances": write(COMPARISON_COLUMNS, rows)}
+    sources = {"summary": summary(write, rows)}
     precision = RATIO | {"metric": "precision", "sampler": "rk45", "steps": None}
     row = judge(claim(precision, "above"), sources, "e")
     assert found(row) == pytest.approx(np.exp(interval(np.log([0.6 / 0.4, 0.66 / 0.5, 0.7 / 0.5]))))
     assert row["measure"] == "value of dansm_100 / of vanilla (Precision, rk45)"
     rows[0]["value"] = 0.0
-    sources = {"distances": write(COMPARISON_COLUMNS, rows)}
+    sources = {"summary": summary(write, rows)}
     why = judge(claim(precision, "above"), sources, "e")["why"]
     assert why == "values that are not positive have no ratios"
 
@@ -158,7 +170,7 @@ def test_the_factor_by_match_size_is_the_slope_within_seeds(write):
     rows += [distance("vanilla", 0, 0, 1e6), distance("hungarian_500", 500, 0, 1e6)]
     sizes = ["dansm_100", "dansm_1000", "dansm_10000"]
     measure = {"kind": "distance_factor", **FLOW, "runs": sizes}
-    row = judge(claim(measure), {"distances": write(COMPARISON_COLUMNS, rows)}, "e")
+    row = judge(claim(measure), {"summary": summary(write, rows)}, "e")
     assert found(row) == pytest.approx(np.exp(interval(np.log([0.5, 0.8]))))
     assert row["verdict"] == "undecided"  # two seeds have a wide interval
 
@@ -169,6 +181,7 @@ SPEED = {
     "baseline": "vanilla",
     "metric": "frechet_distance",
     "feature_extractor": "e",
+    "reference": "held_out",
     "seeds": 3,
     "seeds_at_least": 0,
     "seeds_at_most": 0,
@@ -185,7 +198,12 @@ def test_savings_are_judged_by_their_interval(write):
     sources = {
         "speed": write(
             SPEED_COLUMNS,
-            [SPEED, SPEED | {"feature_extractor": "f"}, SPEED | {"metric": "kernel_distance"}],
+            [
+                SPEED,
+                SPEED | {"feature_extractor": "f", "saving_percent": 1},
+                SPEED | {"reference": "training", "saving_percent": 1},
+                SPEED | {"metric": "kernel_distance", "saving_percent": 1},
+            ],
         )
     }
     row = judge(claim(SAVING, "above", 30), sources, "e")
@@ -227,7 +245,9 @@ def test_claims_of_a_table_are_judged_together(write):
     alone = judge(claim(SAVING, "above", 25), sources, "e")
     assert (alone["corrected_low"], alone["corrected_high"]) == pytest.approx((29, 65))
     missing = claim(RATIO, name="not_counted")
-    rows = module.judge([claim(SAVING, "above", 25)] * 4 + [missing], sources, "e")
+    rows = module.judge(
+        [claim(SAVING, "above", 25)] * 4 + [missing], sources, Against("e", "held_out")
+    )
     # By hand: the interval is Student's, with two degrees of freedom, of log(1 - saving).
     logs, wider = np.log([0.5, 0.71]), stats.t.ppf(1 - 0.05 / 8, 2) / stats.t.ppf(0.975, 2)
     expected = 100 * (1 - np.exp(logs[0] + (logs[1] - logs[0]) * wider))
@@ -321,7 +341,7 @@ def test_similarities_must_be_apart_from_shuffled_ones_for_all_models(write):
 @pytest.mark.parametrize("measure", [RATIO, SAVING, SHARE, SHORTER, CROSSING])
 @pytest.mark.parametrize("direction", ["above", "below"])
 def test_missing_results_leave_a_claim_undecided(tmp_path, measure, direction):
-    kinds = ("distances", "speed", "matching_share", "paths", "crossings")
+    kinds = ("summary", "speed", "matching_share", "paths", "crossings")
     for sources in ({}, {kind: [tmp_path / "none.csv"] for kind in kinds}):
         row = judge(claim(measure, direction), sources, "e")
         assert row["verdict"] == "undecided"
@@ -338,11 +358,12 @@ def test_the_table_has_a_row_for_each_claim(write, tmp_path):
     sources = {"speed": write(SPEED_COLUMNS, [SPEED])}
     claims = [claim(SAVING, "above", 25, "first"), claim(RATIO, name="second")]
     path = tmp_path / "claims.csv"
-    measure_claims(claims, sources, dataset="toy", extractor="e", path=path)
+    measure_claims(claims, sources, dataset="toy", extractor="e", reference="held_out", path=path)
     table = read_table(path, CLAIM_COLUMNS)
     assert table["name"].tolist() == ["first", "second"]
     assert table["verdict"].tolist() == [SUPPORTED, "undecided"]
     assert set(table["dataset"]) == {"toy"}
+    assert table["reference"].tolist() == ["held_out"] * 2
     said = "saving in images, %, of dansm_100 (Fréchet distance, euler, 3 steps)"
     assert table["measure"][0] == said
     assert table["value"].isna().tolist() == [False, True]
