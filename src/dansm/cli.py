@@ -319,7 +319,7 @@ def _sampler(config: Config, name: str) -> Pick:
     return config.samplers[name]
 
 
-def _recorded(results: Path, folder: Path) -> AbstractContextManager[None]:
+def _recorded(results: Path, folder: Path) -> AbstractContextManager[bool]:
     """Return the record of a training beside Snakemake, which the first of its processes keeps."""
     from dansm.io.records import recorded
     from dansm.io.run_folder import MODEL, RUN, SNAPSHOTS, STATS
