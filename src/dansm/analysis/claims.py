@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from dansm.analysis.shares import matching_shares
-from dansm.catalogue import METRICS
+from dansm.catalogue import METRICS, SPACES
 from dansm.config import (
     Claim,
     CrossingRatio,
@@ -176,7 +176,8 @@ def describe(measure: Measure) -> str:
     at = ""
     if isinstance(measure, DistanceMeasure):
         steps = "" if measure.steps is None else f", {measure.steps} steps"
-        at = f" ({METRICS[measure.metric].title}, {measure.sampler}{steps})"
+        space = "" if measure.features is None else f", {SPACES[measure.features].title}"
+        at = f" ({METRICS[measure.metric].title}{space}, {measure.sampler}{steps})"
     match measure:
         case Saving():
             return f"saving in {measure.of}, %, of {measure.run}{at}"
@@ -337,7 +338,7 @@ def _measured(table: pd.DataFrame, measure: DistanceMeasure, extractor: str) -> 
         (table["metric"] == measure.metric)
         & (table["sampler"] == measure.sampler)
         & steps.fillna(False)
-        & (table["feature_extractor"] == extractor)
+        & (table["feature_extractor"] == (measure.features or extractor))
     ]
 
 

@@ -13,7 +13,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from dansm.catalogue import COUPLINGS, EXTRACTORS, GRIDS, LOSSES, METRICS, SOLVERS, TIMES, Entry
+from dansm.catalogue import COUPLINGS, GRIDS, LOSSES, METRICS, SOLVERS, SPACES, TIMES, Entry
 from dansm.errors import InputError
 from dansm.io.files import atomic_path
 
@@ -134,7 +134,7 @@ def sampler_title(sampler: str) -> str:
 
 def metric_title(metric: str, extractor: str) -> str:
     """Name a metric and the features that it is over; only over Inception's it is an FID."""
-    entry, features = METRICS[metric], EXTRACTORS[extractor]
+    entry, features = METRICS[metric], SPACES[extractor]
     name = entry.inception_title if features.fid and entry.inception_title else entry.title
     return f"{name}, {features.title}"
 
