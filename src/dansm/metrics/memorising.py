@@ -239,7 +239,6 @@ def pixels(images: Tensor) -> Tensor:
 
 def real_pixels(store: Store, held_out: Store) -> RealImages:
     """Return the images of two pixel stores, of each at most 50 000, chosen by a fixed stream."""
-
     chosen = [chosen_rows(len(images), SEARCHED, "memorising") for images in (store, held_out)]
     points = []
     for images, rows in zip((store, held_out), chosen, strict=True):
