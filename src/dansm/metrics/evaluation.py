@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from dansm.config import RunSettings, Sampling
+from dansm.config import Part, RunSettings, Sampling
 from dansm.data.store import Store
 from dansm.errors import InputError
 from dansm.io.arrays import write_arrays
@@ -73,7 +73,8 @@ class RunEvaluator:
     decode
         From the network's space to images in [-1, 1].
     metrics
-        Feature extractors, each with the real images' features.
+        Feature extractors, each with the real images' features by part: of training images, and
+        of held-out ones.
     memorising
         What the last snapshot's images are compared with to see which are remembered; None where
         no images are held out.
@@ -92,7 +93,7 @@ class RunEvaluator:
         folder: Path,
         store: Store,
         decode: Decode,
-        metrics: Sequence[tuple[Extractor, ReferenceFeatures]],
+        metrics: Sequence[tuple[Extractor, Mapping[Part, ReferenceFeatures]]],
         memorising: Memorising | None = None,
     ) -> None:
         self.settings, self.sampling, self.folder = settings, sampling, Path(folder)
@@ -156,15 +157,17 @@ class RunEvaluator:
             "features": {
                 extractor.name: {
                     "weights_sha256": extractor.weights,
-                    "real_images": reference.count,
-                    "real_images_kept": len(reference.features),
+                    "real_images": {part: one.count for part, one in references.items()},
+                    "real_images_kept": {
+                        part: len(one.features) for part, one in references.items()
+                    },
                 }
-                for extractor, reference in self.metrics
+                for extractor, references in self.metrics
             },
         }
 
     def measure(self, task: Task, progress: tqdm) -> list[dict[str, Any]]:
-        """Return one row per metric and feature extractor, advancing the progress by images.
+        """Return a row per metric, feature extractor and reference, advancing the progress.
 
         Images go from the network to the extractors on their device; only features leave it, and
         the images themselves where PNG files are to be kept.
@@ -180,18 +183,21 @@ class RunEvaluator:
                 parts.append(extractor(images))
             first.add(images)
             progress.update(len(images))
-        features = [Features.joined(parts) for parts in found]
+        by_name = {
+            extractor.name: Features.joined(parts)
+            for parts, (extractor, _) in zip(found, self.metrics, strict=True)
+        }
         rows = [
-            {"feature_extractor": extractor.name, **measurement._asdict()}
-            for of_images, (extractor, reference) in zip(features, self.metrics, strict=True)
-            for measurement in measure(of_images, reference, extractor, everything=task.last)
+            {"feature_extractor": extractor.name, "reference": part, **measurement._asdict()}
+            for extractor, references in self.metrics
+            for part, reference in references.items()
+            for measurement in measure(
+                by_name[extractor.name], reference, extractor, everything=task.last
+            )
         ]
         if self.memorising is not None and task.last:
-            by_name = {
-                extractor.name: of_images.features
-                for of_images, (extractor, _) in zip(features, self.metrics, strict=True)
-            }
-            rows += self.memorising.measure(first.images(), by_name)
+            features = {name: of_images.features for name, of_images in by_name.items()}
+            rows += self.memorising.measure(first.images(), features)
             if task == self._remembered():
                 self._nearest = self.memorising.nearest_images(first.images())
         about = {

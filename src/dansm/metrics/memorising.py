@@ -12,6 +12,7 @@ images and each other, stands beside every value, and not just one half.
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from dansm.catalogue import METRICS
 from dansm.data.store import Store
+from dansm.io.tables import DISTANCE_COLUMNS, write_table
 from dansm.metrics.distances import Measurement
 from dansm.metrics.statistics import chosen_rows
 from dansm.randomness import generator
@@ -319,3 +321,9 @@ def _rows(real: RealImages, found: Compared) -> list[dict[str, Any]]:
         {"feature_extractor": real.name, **measurement._asdict()}
         for measurement in measure_memorising(found, real)
     ]
+
+
+def compare_held_out(memorising: Memorising, *, dataset: str, path: Path) -> None:
+    """Write a table with `DISTANCE_COLUMNS`: what held-out images themselves are."""
+    about = {"dataset": dataset, "process": "real_held_out", "image_set": 0}
+    write_table(path, [about | row for row in memorising.of_held_out()], DISTANCE_COLUMNS)
