@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dansm.catalogue import COUPLINGS, EXTRACTORS, METRICS, PROCESSES
+from dansm.catalogue import COUPLINGS, METRICS, PROCESSES, SPACES
 from dansm.config import PARTS, RunSettings
 from dansm.couplings.registry import Pick, options_text
 from dansm.errors import InputError
@@ -27,10 +27,10 @@ _TYPES = {
 }
 # What columns of names may hold: entries of the catalogue, and what stands beside the runs.
 _NAMES = {
-    "process": {*PROCESSES, "real_halves", "real_images", "reconstruction"},
+    "process": {*PROCESSES, "real_halves", "real_images", "real_held_out", "reconstruction"},
     "coupling": {*COUPLINGS},
     "metric": {*METRICS},
-    "feature_extractor": {*EXTRACTORS},
+    "feature_extractor": {*SPACES},
     "reference": {*PARTS},
 }
 _ENDS = ("low", "high")  # of intervals, which may be open: other numbers are finite

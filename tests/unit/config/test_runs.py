@@ -109,7 +109,7 @@ TEACHER = f"{GRID}.student.coupling.teacher_pairs"
         ({"recipes.flow.sampling.final": {}}, "recipes.flow.sampling.final: Dictionary should hav"),
         # recipes and networks
         ({"runs.1.snapshots": 31}, "budget_images 3000 must cover 31 snapshots of at least one"),
-        ({"recipes.flow.first_snapshot": 99}, "first_snapshot 99: expected a batch of 100 at least"),
+        ({"recipes.flow.first_snapshot": 99}, "first_snapshot 99: expected a batch of 100 at lea"),
         ({"recipes.flow.first_snapshot": 9900}, "up to 10050 images, found them after the steps ["),
         ({"recipes.flow.snapshots": 101}, "recipes.flow: budget_images 10050 must cover 101 snaps"),
         ({"recipes.flow.hardware.gpu": 3}, "batch_size 100 must be a multiple of the 3 GPUs"),
