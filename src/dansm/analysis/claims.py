@@ -16,7 +16,7 @@ import pandas as pd
 
 from dansm.analysis.distances import seed_values
 from dansm.analysis.shares import matching_shares
-from dansm.catalogue import METRICS
+from dansm.catalogue import METRICS, SPACES
 from dansm.config import (
     Claim,
     CrossingRatio,
@@ -195,7 +195,8 @@ def describe(measure: Measure) -> str:
     at = ""
     if isinstance(measure, DistanceMeasure):
         steps = "" if measure.steps is None else f", {measure.steps} steps"
-        at = f" ({METRICS[measure.metric].title}, {measure.sampler}{steps})"
+        space = "" if measure.features is None else f", {SPACES[measure.features].title}"
+        at = f" ({METRICS[measure.metric].title}{space}, {measure.sampler}{steps})"
     match measure:
         case Saving():
             return f"saving in {measure.of}, %, of {measure.run}{at}"
@@ -358,7 +359,7 @@ def _measured(table: pd.DataFrame, measure: DistanceMeasure, against: Against) -
         (table["metric"] == measure.metric)
         & (table["sampler"] == measure.sampler)
         & steps.fillna(False)
-        & (table["feature_extractor"] == against.extractor)
+        & (table["feature_extractor"] == (measure.features or against.extractor))
     ]
     return compared_with(table, against.reference)
 

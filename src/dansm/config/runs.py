@@ -3,15 +3,7 @@
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    StrictBool,
-    StrictInt,
-    ValidationError,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, StrictBool, StrictInt, ValidationError, model_validator
 
 from dansm.catalogue import SOLVERS, Pick
 from dansm.config.base import (
@@ -63,29 +55,6 @@ class Hardware(Model):
     mem_mb: Count
     runtime: Count = Field(description="Minutes")
     gpu: Annotated[StrictInt, Field(ge=0, description="Training processes, each with a GPU")]
-
-
-class Snapshots(Model):
-    """When snapshots are taken: evenly, or at equal ratios from the first on, where curves fall."""
-
-    count: Count
-    first: Count | None = Field(
-        default=None, description="Training images before the first; none: evenly spaced"
-    )
-
-    @model_serializer
-    def _plain(self) -> int | dict[str, int]:
-        """Return what the configuration says: evenly spaced ones are a plain count."""
-        return self.count if self.first is None else dict(self)
-
-
-def _as_snapshots(value: Any) -> Any:
-    return {"count": value} if isinstance(value, int) else value
-
-
-_Snapshots = Annotated[
-    Snapshots, BeforeValidator(_as_snapshots, json_schema_input_type=Count | Snapshots)
-]
 
 
 class Sampling(Model):
@@ -149,9 +118,24 @@ class Training(Model):
         default=False, description="Train a network compiled by torch.compile; full scale only"
     )
     budget_images: Count = Field(description="Training images seen in all")
-    snapshots: _Snapshots = Field(
-        description="EMA snapshots, the last at the end; a plain count is evenly spaced"
+    snapshots: Count = Field(description="EMA snapshots, evenly spaced, the last at the end")
+    first_snapshot: Count | None = Field(
+        default=None,
+        description="Images before the first: they are evenly spaced in their logarithm then",
     )
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps that see ``budget_images`` images (the last batch may overshoot)."""
+        return -(-self.budget_images // self.batch_size)
+
+    def snapshot_steps(self) -> list[int]:
+        """Return the optimiser steps after which a snapshot is taken; the last is the final one."""
+        if self.first_snapshot is None:
+            return [round(self.steps * k / self.snapshots) for k in range(1, self.snapshots + 1)]
+        first = self.first_snapshot / self.batch_size
+        ratio = (self.steps / first) ** (1 / max(1, self.snapshots - 1))
+        return [round(first * ratio**k) for k in range(self.snapshots)]
 
 
 class Recipe(Training):
@@ -163,13 +147,19 @@ class Recipe(Training):
 
     @model_validator(mode="after")
     def _numbers_fit(self) -> "Recipe":
-        count, first = self.snapshots.count, self.snapshots.first or 0
-        if self.budget_images < max(first, self.batch_size) + self.batch_size * (count - 1):
-            after = f" after the first {first} images" if first > self.batch_size else ""
+        if self.budget_images < self.batch_size * self.snapshots:
             raise ValueError(
-                f"budget_images {self.budget_images} must cover {count} snapshots of at "
-                f"least one batch of {self.batch_size}{after}"
+                f"budget_images {self.budget_images} must cover {self.snapshots} snapshots of at "
+                f"least one batch of {self.batch_size}"
             )
+        if self.first_snapshot is not None:
+            steps = self.snapshot_steps()
+            if self.first_snapshot < self.batch_size or steps != sorted({*steps}):
+                raise ValueError(
+                    f"first_snapshot {self.first_snapshot}: expected a batch of {self.batch_size} "
+                    f"at least, and room for {self.snapshots} snapshots up to {self.budget_images} "
+                    f"images, found them after the steps {steps}"
+                )
         if self.hardware.gpu and self.batch_size % self.hardware.gpu:
             raise ValueError(
                 f"batch_size {self.batch_size} must be a multiple of the {self.hardware.gpu} GPUs "
@@ -202,7 +192,7 @@ class Run(Method):
     recipe: Name
     seeds: Seeds
     budget_images: Count | None = None
-    snapshots: _Snapshots | None = None
+    snapshots: Count | None = None
     n_samples: Count | None = None
     each_snapshot: Plan | None = None
     final: Plan | None = None
@@ -293,23 +283,6 @@ class RunSettings(Method, Training):
     def match_size(self) -> int:
         """The coupling's match size; 0 without one."""
         return self.coupling.options.get("match_size", 0)
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps that see ``budget_images`` images (the last batch may overshoot)."""
-        return -(-self.budget_images // self.batch_size)
-
-    def snapshot_steps(self) -> list[int]:
-        """Return the optimiser steps after which a snapshot is taken; the last is the final one."""
-        count = self.snapshots.count
-        if self.snapshots.first is None:
-            return [round(self.steps * k / count) for k in range(1, count + 1)]
-        first = max(1, round(self.snapshots.first / self.batch_size))
-        steps = [self.steps if count == 1 else first]
-        for k in range(1, count):
-            exact = first * (self.steps / first) ** (k / (count - 1))
-            steps.append(max(steps[-1] + 1, round(exact)))
-        return steps
 
     def canonical_json(self) -> str:
         """Return the plain settings as JSON with sorted keys: equal settings give equal text."""

@@ -19,7 +19,7 @@ from dansm.config.measurements import (
     MatchingShare,
     NoiseSamplePairs,
 )
-from dansm.config.runs import Network, Recipe, Run, Sampling, Snapshots
+from dansm.config.runs import Network, Recipe, Run, Sampling
 
 if TYPE_CHECKING:
     from dansm.config.configuration import Config
@@ -137,9 +137,9 @@ def _what_follows(less: Model, scale: Scale) -> dict[str, Any]:
         case Recipe(hardware=hardware):
             # The networks are too small for more than one thread, and for compiling.
             gpu = hardware.gpu and gcd(hardware.gpu, less.batch_size)
-            most = min(scale.snapshots, scale.batches)
             return {
-                "snapshots": Snapshots(count=min(less.snapshots.count, most)),
+                "snapshots": min(less.snapshots, scale.snapshots, scale.batches),
+                "first_snapshot": None,
                 "hardware": hardware.model_copy(update={"threads": 1, "gpu": gpu}),
                 "compile": False,
                 "mixed_precision": "no",
@@ -150,7 +150,7 @@ def _what_follows(less: Model, scale: Scale) -> dict[str, Any]:
                 options["count"] = min(options["count"], scale.images)
             most = min(scale.snapshots, scale.batches)
             return {
-                "snapshots": less.snapshots and Snapshots(count=min(less.snapshots.count, most)),
+                "snapshots": _at_most(less.snapshots, most),
                 "coupling": Pick(less.coupling.name, options),
             }
         case NoiseSamplePairs():

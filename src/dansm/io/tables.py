@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from dansm.catalogue import COUPLINGS, METRICS, PROCESSES
+from dansm.catalogue import COUPLINGS, METRICS, PROCESSES, SPACES
 from dansm.config import PARTS, RunSettings
 from dansm.couplings.registry import Pick, options_text
 from dansm.errors import InputError
@@ -26,11 +27,13 @@ _TYPES = {
 }
 # What columns of names may hold: entries of the catalogue, and what stands beside the runs.
 _NAMES = {
-    "process": {*PROCESSES, "real_halves", "real_images", "reconstruction"},
+    "process": {*PROCESSES, "real_halves", "real_images", "real_held_out", "reconstruction"},
     "coupling": {*COUPLINGS},
     "metric": {*METRICS},
+    "feature_extractor": {*SPACES},
     "reference": {*PARTS},
 }
+_ENDS = ("low", "high")  # of intervals, which may be open: other numbers are finite
 _TYPE_OF = {name: kind for kind, names in _TYPES.items() for name in names.split()}
 
 
@@ -142,8 +145,8 @@ def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If the file is missing, has other columns, values that don't fit them or unknown names, or
-        is not as the job that made it left it.
+        If the file is missing, has other columns, values that don't fit them, unknown names or
+        infinite numbers that are no end of an interval, or is not as the job that made it left it.
     """
     is_proven(path)
     try:
@@ -162,6 +165,11 @@ def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
             raise InputError(
                 f"{path}: {column}: expected one of {sorted(known)}, found {min(unknown)!r}"
             )
+    for column in table.select_dtypes("Float64"):
+        infinite = np.isinf(table[column].to_numpy(float, na_value=np.nan))
+        if infinite.any() and not column.endswith(_ENDS):
+            found = f"{table[column][infinite.argmax()]} in row {infinite.argmax() + 1}"
+            raise InputError(f"{path}: {column}: expected finite numbers, found {found}")
     return table
 
 

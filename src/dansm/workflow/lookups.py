@@ -85,6 +85,8 @@ class Lookups(RunLookups):
         ]
         if dataset != pixels:
             tables += [f"{folder}/{dataset}/{name}.reconstruction.csv" for name in names]
+        if pixels in self.with_held_out:
+            tables.append(f"{folder}/{pixels}/held_out.csv")
         return tables
 
     def compared_dataset(self, wildcards: Wildcards) -> str:
@@ -158,12 +160,20 @@ class Lookups(RunLookups):
         features = {one.name: self.config.datasets[one.dataset].features for one in comparisons}
         return [n for n in features if any(EXTRACTORS[f].fid_or_standin for f in features[n])]
 
+    @cached_property
+    def with_memorising(self) -> list[str]:
+        """Comparisons whose images are compared with held-out ones."""
+        comparisons = self.config.all_comparisons.values()
+        pixels = {one.name: self.config.pixels(one.dataset) for one in comparisons}
+        return [name for name in pixels if pixels[name] in self.with_held_out]
+
     def tables_of_comparison(self, comparison: Comparison) -> list[str]:
         """Return the tables that are made of a comparison."""
         tables = {
             "distances": True,
             "summary": True,
             "fid": comparison.name in self.with_fid,
+            "memorising": comparison.name in self.with_memorising,
             "speed": len(comparison.runs) > len(comparison.baselines),
             "claims": bool(self.config.claims_of(comparison.name)),
             "reproducibility": len(self.runs_in(comparison)) > 1

@@ -109,12 +109,9 @@ TEACHER = f"{GRID}.student.coupling.teacher_pairs"
         ({"recipes.flow.sampling.final": {}}, "recipes.flow.sampling.final: Dictionary should hav"),
         # recipes and networks
         ({"runs.1.snapshots": 31}, "budget_images 3000 must cover 31 snapshots of at least one"),
+        ({"recipes.flow.first_snapshot": 99}, "first_snapshot 99: expected a batch of 100 at lea"),
+        ({"recipes.flow.first_snapshot": 9900}, "up to 10050 images, found them after the steps ["),
         ({"recipes.flow.snapshots": 101}, "recipes.flow: budget_images 10050 must cover 101 snaps"),
-        (
-            {"recipes.flow.snapshots": {"count": 2, "first": 10_000}},
-            "must cover 2 snapshots of at least one batch of 100 after the first 10000 images",
-        ),
-        ({"recipes.flow.snapshots": {"count": True}}, "snapshots.count: .* valid integer"),
         ({"recipes.flow.hardware.gpu": 3}, "batch_size 100 must be a multiple of the 3 GPUs"),
         ({"recipes.flow.hardware.gpu": 4}, None),
         ({"recipes.flow.learning_rate": True}, "recipes.flow.learning_rate: expected a number, fo"),
@@ -175,8 +172,8 @@ def test_a_run_takes_its_recipes_values_unless_it_replaces_them(parsed):
     config = parsed()
     vanilla, short = (config.run("toy", name) for name in ("vanilla", "short"))
     plain, own = (config.run_settings(run, 1) for run in (vanilla, short))
-    assert (plain.budget_images, plain.snapshots.count, plain.batch_size) == (10050, 5, 100)
-    assert (own.budget_images, own.snapshots.count, own.batch_size) == (3000, 3, 100)
+    assert (plain.budget_images, plain.snapshots, plain.batch_size) == (10050, 5, 100)
+    assert (own.budget_images, own.snapshots, own.batch_size) == (3000, 3, 100)
     assert (own.coupling, own.seed) == (Pick("loom"), 1)
     assert own.network == config.networks["small"] and own.shape == (1, 8, 8)
     full, less = (config.sampling(run) for run in (vanilla, short))
@@ -220,6 +217,13 @@ def test_the_longest_sampling_is_the_nearest_to_exact(parsed, final, one_set, lo
     assert config.sampling(config.run("toy", "vanilla")).longest == longest
 
 
+def test_snapshots_may_be_evenly_spaced_in_the_logarithm(parsed):
+    config = parsed({"recipes.flow.first_snapshot": 400, "recipes.flow.snapshots": 5})
+    settings = config.run_settings(config.run("toy", "vanilla"), 0)
+    # From 4 to 101 steps, each by 2.24 times more.
+    assert settings.snapshot_steps() == [4, 9, 20, 45, 101]
+
+
 @pytest.mark.parametrize("snapshots", [1, 2, 7, 50, 99, 100])
 def test_snapshots_are_all_different_and_end_with_the_run(parsed, snapshots):
     config = parsed({"recipes.flow.snapshots": snapshots})
@@ -228,20 +232,6 @@ def test_snapshots_are_all_different_and_end_with_the_run(parsed, snapshots):
     assert settings.steps == 101  # 10 050 images in batches of 100
     assert len(set(steps)) == snapshots and steps == sorted(steps)
     assert steps[0] >= 1 and steps[-1] == 101
-
-
-def test_snapshots_may_be_at_equal_ratios_from_the_first_on(parsed):
-    config = parsed({"recipes.flow.snapshots": {"count": 5, "first": 1_000}})
-    steps = config.run_settings(config.run("toy", "vanilla"), 1).snapshot_steps()
-    assert steps == [10, 18, 32, 57, 101]  # by 10.1 ** 0.25
-
-
-@pytest.mark.parametrize(("count", "first"), [(2, 1), (40, 1), (91, 1_000), (100, 30)])
-def test_ratios_that_are_too_near_to_1_are_made_of_single_steps(parsed, count, first):
-    config = parsed({"recipes.flow.snapshots": {"count": count, "first": first}})
-    steps = config.run_settings(config.run("toy", "vanilla"), 1).snapshot_steps()
-    assert len(set(steps)) == count and steps == sorted(steps)
-    assert (steps[0], steps[-1]) == (max(1, round(first / 100)), 101)
 
 
 def test_settings_are_equal_as_json_only_if_they_are_equal(parsed):

@@ -22,7 +22,6 @@ from torch import nn
 
 from dansm.catalogue import Entry, Options, Pick
 from dansm.config import Network, RunSettings
-from dansm.config.runs import Snapshots
 from dansm.couplings import fit_potentials
 from dansm.data.pair_store import PairStore
 from dansm.data.store import open_store, write_store
@@ -170,9 +169,7 @@ def science(run):
 
 def test_sigterm_saves_the_state_of_that_step(finished, store, tmp_path):
     # Ticks come every step of 120; a longer run has them further apart, and ends between two.
-    settings = SETTINGS.model_copy(
-        update={"budget_images": 8 * 300, "snapshots": Snapshots(count=1)}
-    )
+    settings = SETTINGS.model_copy(update={"budget_images": 8 * 300, "snapshots": 1})
     train(settings, store, tmp_path / "whole")
     handler = signal.getsignal(signal.SIGTERM)
     for step in (100, 200):
@@ -396,9 +393,7 @@ def test_latents_without_those_of_mirrored_images_are_refused(latents, tmp_path)
 
 def other_run(store, folder, **changes):
     """Train another run for a few steps; return its settings and weights."""
-    settings = SETTINGS.model_copy(
-        update={"budget_images": 40, "snapshots": Snapshots(count=1), **changes}
-    )
+    settings = SETTINGS.model_copy(update={"budget_images": 40, "snapshots": 1, **changes})
     train(settings, store, folder)
     return settings, folder / "model.safetensors"
 
