@@ -47,7 +47,10 @@ from dansm.metrics.intervals import Interval, corrected, student_interval
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
 VERDICTS = (SUPPORTED, NOT_SUPPORTED, UNDECIDED)
 _OVER_SEEDS = "Student's interval over {n} seeds"
+_OVER_MODELS = "Student's interval over {n} models, each the mean over its draws"
 _LEAST_SEEDS = 3
+# What is said of training, and so of more than one model.
+_OF_TRAINING = (DistanceMeasure, NearestShare, PathRatio, CrossingRatio)
 
 # Tables by what they hold, see `measure_claims`; of a kind there may be several, or none.
 Sources = Mapping[str, Sequence[Path]]
@@ -171,7 +174,7 @@ def _judged(
         return row | {"verdict": UNDECIDED, "why": "one measurement has no interval"}
     _, low, high = measured.corrected(tests)
     row |= {"corrected_low": low, "corrected_high": high}
-    if isinstance(claim.measure, DistanceMeasure) and measured.n < _LEAST_SEEDS:
+    if isinstance(claim.measure, _OF_TRAINING) and measured.n < _LEAST_SEEDS:
         why = f"{measured.n} seeds; a verdict on training takes {_LEAST_SEEDS}"
         return row | {"verdict": UNDECIDED, "why": why}
     found, reason = verdict(low, high, claim.direction, claim.threshold)
@@ -290,29 +293,25 @@ def _nearest_share(measure: NearestShare, sources: Sources, against: Against) ->
     rows = rows[rows["pairs"] == rows["pairs"].max()]
     # In a batch of n, one noise in n is the nearest by chance.
     times_chance = rows["value"].astype(float) * rows["pairs"].astype(float)
-    of_draw = times_chance.groupby(rows["draw"]).mean()
-    how = f"Student's interval over {{n}} draws, batches of {rows['pairs'].iloc[0]}"
-    return Measured(student_interval(of_draw), len(of_draw), how)
+    of_model = times_chance.groupby(rows["seed"]).mean()
+    how = f"{_OVER_MODELS}, batches of {rows['pairs'].iloc[0]}"
+    return Measured(student_interval(of_model), len(of_model), how)
 
 
 def _path_ratio(measure: PathRatio, sources: Sources, against: Against) -> Measured:
     table = _read(sources, "paths")
-    of_kind, of_random = _by_draw(table[table["quantity"] == measure.quantity], measure, "value")
-    ratios = (of_kind.map(np.log) - of_random.map(np.log)).dropna()
-    _some(ratios, "no draw of both kinds of pairs")
-    return _ratio(ratios, "Student's interval over {n} draws")
+    both = _of_pairs(table[table["quantity"] == measure.quantity], measure, "value")
+    return _ratio(np.log(both["kind"]) - np.log(both["random"]), _OVER_MODELS)
 
 
 def _crossing_ratio(measure: CrossingRatio, sources: Sources, against: Against) -> Measured:
-    table = _read(sources, "crossings")
-    both = pd.concat(_by_draw(table, measure, "crossings"), axis=1, keys=["kind", "random"])
-    both = both.dropna()
+    both = _of_pairs(_read(sources, "crossings"), measure, "crossings")
     random = float(both["random"].mean())
-    _some(both if random else [], "no draw of both kinds of pairs with crossings")
-    # A draw may have no crossing, so differences are taken, and divided by the random mean.
+    _some(both if random else [], "random pairs do not cross")
+    # A model's pairs may have no crossing, so differences are taken, over the random mean.
     gap = student_interval((both["kind"] - both["random"]) / random)
-    how = "Student's interval over the differences of {n} draws"
-    return Measured(Interval(*(1 + end for end in gap)), len(both), how)
+    found = Interval(*(1 + end for end in gap))
+    return Measured(found, len(both), f"{_OVER_MODELS}, of differences")
 
 
 def _similarity_gain(measure: SimilarityGain, sources: Sources, against: Against) -> Measured:
@@ -364,19 +363,19 @@ def _measured(table: pd.DataFrame, measure: DistanceMeasure, against: Against) -
     return compared_with(table, against.reference)
 
 
-def _by_draw(
-    table: pd.DataFrame, measure: PathRatio | CrossingRatio, column: str
-) -> tuple[pd.Series, pd.Series]:
-    """Return a column's means by draw of the pairs asked for and of random ones."""
+def _of_pairs(table: pd.DataFrame, measure: PathRatio | CrossingRatio, column: str) -> pd.DataFrame:
+    """Return, for each model, a column's means of the pairs asked for and of random ones."""
     chosen = table["kind"] == measure.pairs
     if measure.pairs == "matched":
         chosen &= table["match_size"] == measure.match_size
     _some(table[chosen], f"no {_pairs(measure)} pairs")
+    _some(table[table["seed"].notna()], "stored samples: no model made these pairs")
     values = table[column].astype(float)
-    return tuple(
-        values[rows].groupby(table.loc[rows, "draw"]).mean()
-        for rows in (chosen, table["kind"] == "random")
-    )
+    kinds = {"kind": chosen, "random": table["kind"] == "random"}
+    means = {
+        name: values[rows].groupby(table.loc[rows, "seed"]).mean() for name, rows in kinds.items()
+    }
+    return _some(pd.DataFrame(means).dropna(), "no model with both kinds of pairs")
 
 
 def _ratio(logarithms: Sequence[float] | pd.Series, how: str) -> Measured:

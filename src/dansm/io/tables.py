@@ -94,9 +94,9 @@ MATCHING_COST_COLUMNS = _columns(
     microseconds_per_sample low high peak_memory_mib times_matmul note"""
 )
 
-PATH_COLUMNS = _columns("dataset kind coupling match_size draw pairs quantity value")
+PATH_COLUMNS = _columns("dataset kind coupling match_size seed draw pairs quantity value")
 
-CROSSING_COLUMNS = _columns("dataset kind match_size draw pairs perplexity crossings")
+CROSSING_COLUMNS = _columns("dataset kind match_size seed draw pairs perplexity crossings")
 
 LOSS_COLUMNS = _columns(
     "dataset run coupling match_size seed kind t_low t_high pairs loss standard_error"

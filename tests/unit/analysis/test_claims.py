@@ -278,14 +278,16 @@ def test_shares_of_a_step_are_taken_within_rounds(write):
 
 
 def path_rows(kind, match_size, values, quantity="path_length", pairs=64):
+    """Two draws of each model, around its value."""
     return [
-        {"kind": kind, "match_size": match_size, "draw": k, "pairs": pairs}
-        | {"quantity": quantity, "value": value}
+        {"kind": kind, "match_size": match_size, "seed": k, "draw": 2 * k + of_model}
+        | {"pairs": pairs, "quantity": quantity, "value": value * (0.9 + 0.2 * of_model)}
         for k, value in enumerate(values)
+        for of_model in (0, 1)
     ]
 
 
-def test_paths_are_compared_with_random_ones_draw_by_draw(write):
+def test_paths_are_compared_with_random_ones_model_by_model(write):
     random, matched = np.array([10.0, 12.0, 11.0]), np.array([8.0, 9.5, 9.0])
     rows = path_rows("random", 0, random) + path_rows("matched", 10, matched)
     rows += path_rows("matched", 99, [1.0, 1.0, 1.0])
@@ -296,6 +298,16 @@ def test_paths_are_compared_with_random_ones_draw_by_draw(write):
     assert row["verdict"] == "supported"
     preferable = SHORTER | {"pairs": "preferable", "match_size": 0}
     assert judge(claim(preferable), sources, EXTRACTOR)["why"] == "no preferable pairs"
+
+
+def test_pairs_of_fewer_than_three_models_decide_nothing(write):
+    rows = path_rows("random", 0, [10.0, 12.0]) + path_rows("matched", 10, [8.0, 9.6])
+    row = judge(claim(SHORTER), {"paths": write(PATH_COLUMNS, rows)}, EXTRACTOR)
+    assert (row["n"], row["verdict"]) == (2, "undecided")
+    assert row["why"] == "2 seeds; a verdict on training takes 3"
+    stored = [row | {"seed": None} for row in rows]
+    row = judge(claim(SHORTER), {"paths": write(PATH_COLUMNS, stored)}, EXTRACTOR)
+    assert row["why"] == "stored samples: no model made these pairs"
 
 
 def test_nearest_noises_are_counted_against_chance_in_the_largest_batches(write):
@@ -309,15 +321,16 @@ def test_nearest_noises_are_counted_against_chance_in_the_largest_batches(write)
     assert row["verdict"] == "supported"
 
 
-def test_crossings_are_compared_by_differences_of_draws(write):
-    random, preferable = np.array([40, 50, 45, 60]), np.array([10, 0, 12, 20])
+def test_crossings_are_compared_by_differences_of_models(write):
+    random, preferable = np.array([40, 50, 45, 60, 50, 52]), np.array([10, 0, 12, 20, 8, 9])
     rows = [
-        {"kind": kind, "match_size": 0, "draw": k, "crossings": count}
+        {"kind": kind, "match_size": 0, "seed": k // 2, "draw": k, "crossings": count}
         for kind, counts in (("random", random), ("preferable", preferable))
         for k, count in enumerate(counts)
     ]
     sources = {"crossings": write(CROSSING_COLUMNS, rows)}
     row = judge(claim(CROSSING), sources, EXTRACTOR)
+    random, preferable = random.reshape(3, 2).mean(1), preferable.reshape(3, 2).mean(1)
     expected = 1 + np.array(interval((preferable - random) / random.mean()))
     assert found(row) == pytest.approx(expected)
     assert row["value"] == pytest.approx(preferable.mean() / random.mean())
