@@ -30,6 +30,7 @@ from dansm.config import (
     ShareOfStep,
     SimilarityGain,
 )
+from dansm.io.load import doubt
 from dansm.io.tables import (
     CLAIM_COLUMNS,
     CROSSING_COLUMNS,
@@ -85,7 +86,8 @@ _SPEED_UP = Scale(
 class Measured(NamedTuple):
     """A value with its 95 % interval, how many measurements it is of, and what the interval is.
 
-    ``degrees`` are those of freedom; none: one less than the measurements.
+    ``degrees`` are those of freedom; none: one less than the measurements. ``doubt`` says why it
+    cannot be judged by, if so.
     """
 
     interval: Interval
@@ -93,6 +95,7 @@ class Measured(NamedTuple):
     how: str
     scale: Scale = _LINEAR
     degrees: float | None = None
+    doubt: str | None = None
 
     def corrected(self, tests: int) -> Interval:
         """Return the interval at the level that many tests share."""
@@ -150,12 +153,32 @@ def judge(claims: Sequence[Claim], sources: Sources, against: Against) -> list[d
             found.append(_MEASURES[type(claim.measure)](claim.measure, sources, against))
         except MissingResultError as missing:
             found.append(missing)
-    tests = sum(isinstance(one, Measured) and not np.isnan(one.interval).any() for one in found)
-    return [_judged(claim, one, tests, against) for claim, one in zip(claims, found, strict=True)]
+    reasons = [_undecidable(claim, one) for claim, one in zip(claims, found, strict=True)]
+    tests = sum(reason is None for reason in reasons)
+    return [
+        _judged(claim, one, reason, tests, against)
+        for claim, one, reason in zip(claims, found, reasons, strict=True)
+    ]
+
+
+def _undecidable(claim: Claim, measured: Measured | MissingResultError) -> str | None:
+    """Return why a claim cannot be judged, whatever was found, if it cannot."""
+    if isinstance(measured, MissingResultError):
+        return str(measured)
+    if isinstance(claim.measure, _OF_TRAINING) and measured.n < _LEAST_SEEDS:
+        seeds = f"{measured.n} seed{'s' if measured.n > 1 else ''}"
+        return f"{seeds}; a verdict on training takes {_LEAST_SEEDS}"
+    if np.isnan(measured.interval).any():
+        return "one measurement has no interval"
+    return measured.doubt
 
 
 def _judged(
-    claim: Claim, measured: Measured | MissingResultError, tests: int, against: Against
+    claim: Claim,
+    measured: Measured | MissingResultError,
+    undecidable: str | None,
+    tests: int,
+    against: Against,
 ) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": claim.name,
@@ -166,20 +189,15 @@ def _judged(
         "direction": claim.direction,
         "threshold": claim.threshold,
     }
-    if isinstance(measured, MissingResultError):
-        return row | {"verdict": UNDECIDED, "why": str(measured)}
-    row |= measured.interval._asdict() | {"n": measured.n}
-    row["value"] = row.pop("mean")
-    if np.isnan(measured.interval).any():
-        return row | {"verdict": UNDECIDED, "why": "one measurement has no interval"}
+    if isinstance(measured, Measured):
+        row |= measured.interval._asdict() | {"n": measured.n}
+        row["value"] = row.pop("mean")
+    if undecidable is not None:
+        return row | {"verdict": UNDECIDED, "why": undecidable}
     _, low, high = measured.corrected(tests)
-    row |= {"corrected_low": low, "corrected_high": high}
-    if isinstance(claim.measure, _OF_TRAINING) and measured.n < _LEAST_SEEDS:
-        why = f"{measured.n} seeds; a verdict on training takes {_LEAST_SEEDS}"
-        return row | {"verdict": UNDECIDED, "why": why}
     found, reason = verdict(low, high, claim.direction, claim.threshold)
-    how = measured.how.format(n=measured.n)
-    return row | {"verdict": found, "why": f"{reason}; {how}, for {tests} claims together"}
+    why = f"{reason}; {measured.how.format(n=measured.n)}, for {tests} claims together"
+    return row | {"corrected_low": low, "corrected_high": high, "verdict": found, "why": why}
 
 
 def verdict(low: float, high: float, direction: str, threshold: float) -> tuple[str, str]:
@@ -249,7 +267,8 @@ def _saving(measure: Saving, sources: Sources, against: Against) -> Measured:
         how += f", at least so much in {row['seeds_at_least']}"
     if row["seeds_at_most"] > 0:
         how += f", at most so much in {row['seeds_at_most']}"
-    return Measured(Interval(*values), int(row["seeds"]), how, _SPEED_UP)
+    unsure = None if measure.of == "images" or pd.isna(row["doubt"]) else row["doubt"]
+    return Measured(Interval(*values), int(row["seeds"]), how, _SPEED_UP, doubt=unsure)
 
 
 def _distance_ratio(measure: DistanceRatio, sources: Sources, against: Against) -> Measured:
@@ -283,7 +302,8 @@ def _share_of_step(measure: ShareOfStep, sources: Sources, against: Against) -> 
     first = table.iloc[0]
     machine = first["processor"] if first["device"] == "cpu" else first["device"]
     how = f"Student's interval over {{n}} rounds on {machine}"
-    return Measured(student_interval(shares), len(shares), how)
+    unsure = doubt(table["busy_others"].astype(float).tolist())
+    return Measured(student_interval(shares), len(shares), how, doubt=unsure)
 
 
 def _nearest_share(measure: NearestShare, sources: Sources, against: Against) -> Measured:

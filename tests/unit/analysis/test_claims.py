@@ -221,7 +221,7 @@ def test_savings_are_judged_by_their_interval(write):
     [
         ({"saving_percent": None}, "has no images"),
         ({"run": "loom"}, "no curve of dansm_100 beside its baseline"),
-        ({"seeds": 1, "saving_low": None, "saving_high": None}, "one measurement has no interval"),
+        ({"seeds": 1, "saving_low": None, "saving_high": None}, "1 seed; a verdict on training"),
         ({"seeds": 2}, "2 seeds; a verdict on training takes 3"),
     ],
 )
@@ -230,6 +230,15 @@ def test_savings_that_cannot_be_judged(write, changes, why):
     row = judge(claim(SAVING, "above", 0), sources, EXTRACTOR)
     assert row["verdict"] == "undecided"
     assert why in row["why"]
+
+
+def test_times_are_judged_only_where_nothing_else_was_done(write):
+    disturbed = SPEED | {"doubt": "other processes kept up to 1.0 cores busy meanwhile"}
+    sources = {"speed": write(SPEED_COLUMNS, [disturbed])}
+    row = judge(claim(SAVING | {"of": "seconds"}, "above", 30), sources, EXTRACTOR)
+    assert (row["verdict"], row["why"]) == ("undecided", disturbed["doubt"])
+    assert found(row) == [20, 15, 25] and "corrected_low" not in row
+    assert judge(claim(SAVING, "above", 25), sources, EXTRACTOR)["verdict"] == "supported"
 
 
 def test_a_bound_below_the_threshold_refutes_nothing(write):
@@ -262,7 +271,7 @@ def test_shares_of_a_step_are_taken_within_rounds(write):
     steps, matches = np.array([50.0, 100.0, 40.0]), np.array([1.0, 3.0, 1.0])
     rows = [
         {"match_size": 10, "round": k, "step_ms": s, "match_ms": m, "ahead_step_ms": 1.5 * s}
-        | {"device": "cpu", "processor": "Toy 1"}
+        | {"device": "cpu", "processor": "Toy 1", "busy_others": 0.05}
         for k, (s, m) in enumerate(zip(steps, matches, strict=True))
     ]
     sources = {"matching_share": write(MATCHING_SHARE_COLUMNS, rows)}
@@ -273,6 +282,11 @@ def test_shares_of_a_step_are_taken_within_rounds(write):
     ahead = judge(claim(SHARE | {"how": "ahead"}, threshold=5), sources, EXTRACTOR)
     assert ahead["value"] == pytest.approx(50)
     assert ahead["verdict"] == "not supported"
+    for busy, why in ((0.4, "kept up to 0.4 cores busy"), (None, "was not recorded")):
+        rows[0]["busy_others"] = busy
+        disturbed = {"matching_share": write(MATCHING_SHARE_COLUMNS, rows, "other.csv")}
+        row = judge(claim(SHARE, threshold=5), disturbed, EXTRACTOR)
+        assert row["verdict"] == "undecided" and why in row["why"]
     other = judge(claim(SHARE | {"match_size": 99}), sources, EXTRACTOR)
     assert (other["verdict"], other["why"]) == ("undecided", "match size 99 was not timed")
 
