@@ -138,6 +138,9 @@ class MetricEntry(Entry):
     memorising: bool = False
 
 
+# The real images that generated ones are compared with, as titles call them.
+REFERENCES = {"training": "training images", "held_out": "held-out images"}
+
 METRICS: Mapping[str, MetricEntry] = by_name(
     [
         MetricEntry(

@@ -130,7 +130,7 @@ class Lookups(RunLookups):
     def claim_inputs(self, wildcards: Wildcards) -> dict[str, str]:
         """Return the tables by which they are judged: of a dataset by its own comparison only."""
         comparison = self.comparison(wildcards)
-        kinds = {kind: comparison.name for kind in ("distances", "speed", "reproducibility")}
+        kinds = {kind: comparison.name for kind in ("summary", "speed", "reproducibility")}
         if comparison.is_default:
             kinds |= dict.fromkeys(("paths", "crossings", "matching_share"), comparison.dataset)
         made = self._tables("comparison", comparison.name)
@@ -138,9 +138,11 @@ class Lookups(RunLookups):
         return {kind: table for kind, table in tables.items() if table in made}
 
     def claim_settings(self, wildcards: Wildcards) -> dict[str, str]:
-        """Return of which dataset, and over whose features, distances in claims are."""
+        """Return of which dataset, over whose features and to which images distances are."""
         dataset = self.comparison(wildcards).dataset
-        return {"dataset": dataset, "extractor": self.config.dataset(dataset).features[0]}
+        extractor = self.config.dataset(dataset).features[0]
+        reference = self.config.reference(dataset)
+        return {"dataset": dataset, "extractor": extractor, "reference": reference}
 
     # Tables.
 
@@ -253,6 +255,13 @@ class Lookups(RunLookups):
     ) -> dict[str, str]:
         names = {notebook.of: subject}
         return {key: f"{self.results}/{name.format(**names)}" for key, name in tables.items()}
+
+    def figure_reference(self, wildcards: Wildcards) -> str:
+        """Return to which real images the distances that a figure shows are, if it shows any."""
+        notebook, subject = self._figure(wildcards)
+        if not notebook.reference:
+            return ""
+        return self.config.reference(self.config.comparison(subject).dataset)
 
     def figure_runs(self, wildcards: Wildcards) -> list[dict[str, Any]]:
         """Return the runs whose images a figure shows, if it shows any, each of its first seed."""
