@@ -217,6 +217,7 @@ class Config(Model):
             },
             unequal=[condition for condition in CONDITIONS if condition in differences],
             figures=entry.figures,
+            in_all=entry.in_all,
         )
 
     def comparison(self, name: str) -> Comparison:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StrictBool
+from pydantic import AfterValidator, Field, StrictBool, model_validator
 
 from dansm.catalogue import EXTRACTORS
 from dansm.config.base import (
@@ -77,6 +77,15 @@ class ImageFolderSource(_FirstFiles):
     labels: StrictBool = Field(
         default=True, description="Whether the folders in it, where there are any, are classes"
     )
+    per_class: Count | None = Field(
+        default=None, description="The first so many images of each class; none: all"
+    )
+
+    @model_validator(mode="after")
+    def _can_choose(self) -> "ImageFolderSource":
+        if self.per_class is not None and (self.count is not None or not self.labels):
+            raise ValueError("per_class: expected classes, and no count beside it")
+        return self
 
 
 class ImageNet64Source(_FirstFiles):
@@ -176,9 +185,12 @@ Autoencoder = Annotated[TrainedAutoencoder | PretrainedAutoencoder, Field(discri
 
 
 class Classifier(Model):
-    """A small classifier of digits whose penultimate activations are a dataset's features."""
+    """A small classifier of labelled images whose penultimate activations are features of them."""
 
-    channels: Count
+    channels: Count = Field(description="Of the first convolution; each block doubles them")
+    blocks: Count = Field(
+        default=1, description="Of two convolutions each, after which the sides are halved"
+    )
     features: Count
     epochs: Count
     batch_size: Count
