@@ -24,7 +24,7 @@ from dansm.io.tables import (
     write_table,
 )
 
-EXTRACTOR = "digit_classifier"
+EXTRACTOR = "classifier"
 FLOW = {"sampler": "euler", "steps": 3}
 RATIO = {"kind": "distance_ratio", **FLOW, "run": "dansm_100", "than": "vanilla"}
 SAVING = {"kind": "saving", **FLOW, "run": "dansm_100"}
