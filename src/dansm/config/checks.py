@@ -33,7 +33,7 @@ def problems_of(config: "Config") -> list[str]:
 
     Comparisons are looked at once names, datasets and runs are right, which they take for granted.
     """
-    for checks in ((_names,), (_datasets, _classifiers, _runs, _claims), (_comparisons,)):
+    for checks in ((_names,), (_datasets, _classifiers, _runs, _claims, _pairs), (_comparisons,)):
         problems = [problem for check in checks for problem in check(config)]
         if problems:
             return problems
@@ -318,6 +318,14 @@ def _claims(config: "Config") -> Problems:
         for name in claim.comparisons or []:
             if missing[name]:
                 yield f"{where}.comparisons: {name!r} does not compare {missing[name]}"
+
+
+def _pairs(config: "Config") -> Problems:
+    for name, pairs in config.noise_sample_pairs.items():
+        known = config.run(name, pairs.run).seeds if pairs.run else []
+        if missing := sorted({*(pairs.seeds or [])} - {*known}):
+            of = f"those of run {pairs.run}, {known}" if pairs.run else "none without a run"
+            yield f"noise_sample_pairs.{name}.seeds: expected {of}, found {missing}"
 
 
 def _comparisons(config: "Config") -> Problems:
