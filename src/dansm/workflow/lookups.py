@@ -186,7 +186,7 @@ class Lookups(RunLookups):
 
     @cached_property
     def _datasets(self) -> list[str]:
-        """Datasets with runs, or with pairs of noise and sample."""
+        """Datasets with runs, or with pairs of noise and sample, and pipelines that make such."""
         return [*dict.fromkeys([*self._datasets_with_runs, *self.config.noise_sample_pairs])]
 
     def _tables(self, of: str, subject: str) -> list[str]:
@@ -208,7 +208,8 @@ class Lookups(RunLookups):
         if notebook.of == "comparison":
             self.config.comparison(subject)
         elif notebook.of == "dataset":
-            self.config.dataset(subject)
+            if subject not in self.pipelines:
+                self.config.dataset(subject)
         elif subject:
             raise InputError(
                 f"figure {notebook.name} is of no dataset and no comparison; expected "
@@ -324,7 +325,10 @@ class Lookups(RunLookups):
                 results = ("distances.csv", "samples.npz")
                 files |= {f"{self.folder(run, seed)}/{name}" for name in results}
         pairs = set(datasets) & set(self.config.noise_sample_pairs)
-        return sorted(files | set(self._paths(f"noise_sample_pairs/{d}.npz" for d in pairs)))
+        names = [f"noise_sample_pairs/{name}.npz" for name in pairs]
+        for name in pairs & set(self.pipelines):
+            names += [f"pairs/{name}", f"pipelines/{name}"]
+        return sorted(files | set(self._paths(names)))
 
     def _behind_run(self, run: Run, seed: int) -> set[str]:
         """Return the files of a run's training, of its teacher's and of that of its start."""
@@ -347,11 +351,13 @@ class Lookups(RunLookups):
 
     def staged(self) -> list[str]:
         """Return the downloads of everything that the target all needs, with its weights."""
-        pixels = sorted({self.config.pixels(name) for name in self._datasets})
+        datasets = [name for name in self._datasets if name not in self.pipelines]
+        pixels = sorted({self.config.pixels(name) for name in datasets})
         files = [file for name in pixels for file in self._downloads(name)]
         files += [
             f"{self.results}/autoencoders/{autoencoder}"
             for autoencoder in self.published_autoencoders
             if not set(self.config.latent_shapes(autoencoder)).isdisjoint(self._datasets)
         ]
+        files += self._paths(f"pipelines/{name}" for name in self.pipelines)
         return files + ([self.inception] if self.with_fid else [])

@@ -30,7 +30,7 @@ def stored(make_store):
 
 
 def test_preferable_noises_are_those_the_finished_model_makes_the_samples_of(run, tmp_path):
-    draw_pairs(tmp_path / "pairs.npz", run=run, store=None, **MANY)
+    draw_pairs(tmp_path / "pairs.npz", run=run, store=None, pairs=None, **MANY)
     pairs = read_pairs(tmp_path / "pairs.npz")
     assert pairs.samples.shape == (3, 5, 1, 4, 4)
     assert [kind.name for kind in pairs.kinds] == ["random", "matched", "matched", "preferable"]
@@ -47,7 +47,7 @@ def test_preferable_noises_are_those_the_finished_model_makes_the_samples_of(run
 
 
 def test_without_a_model_samples_are_stored_ones_and_none_is_preferable(stored, tmp_path):
-    draw_pairs(tmp_path / "pairs.npz", run=None, store=stored, **MANY)
+    draw_pairs(tmp_path / "pairs.npz", run=None, store=stored, pairs=None, **MANY)
     pairs = read_pairs(tmp_path / "pairs.npz")
     rows = {row.tobytes() for row in stored.array}
     found = [sample.numpy().tobytes() for sample in pairs.samples.flatten(0, 1)]
@@ -59,7 +59,7 @@ def test_without_a_model_samples_are_stored_ones_and_none_is_preferable(stored, 
 def test_a_store_too_small_is_named(make_store, tmp_path):
     store = make_store(np.zeros((4, 1, 2, 2), np.float32))
     with pytest.raises(InputError, match="expected 5 samples, found 4"):
-        draw_pairs(tmp_path / "pairs.npz", run=None, store=store, **MANY)
+        draw_pairs(tmp_path / "pairs.npz", run=None, store=store, pairs=None, **MANY)
 
 
 def test_a_model_of_another_run_is_refused(run):
