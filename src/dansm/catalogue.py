@@ -191,6 +191,8 @@ class SourceEntry(Entry):
         Published files by name, in which fields of the source may stand: what they unpack to, which
         makes them unnecessary, and their checksum, ``md5:…`` or ``sha256:…``; without one, the
         source's own ``sha256``.
+    test_files
+        The same of the test set, where that has files of its own.
     home
         Address of the folder that holds them.
     standin
@@ -201,6 +203,7 @@ class SourceEntry(Entry):
     """
 
     files: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
+    test_files: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
     home: str = ""
     standin: str = ""
     images: int | None = None
@@ -224,7 +227,7 @@ SOURCES: Mapping[str, SourceEntry] = by_name(
             "cifar10",
             "dansm.data.sources.cifar10:read",
             "CIFAR-10",
-            "its training images, from the published archive",
+            "its training or test images, from the published archive",
             files={
                 "cifar-10-python.tar.gz": (
                     "cifar-10-batches-py",
@@ -239,7 +242,7 @@ SOURCES: Mapping[str, SourceEntry] = by_name(
             "mnist",
             "dansm.data.sources.mnist:read",
             "MNIST",
-            "its training images, from idx files",
+            "its training or test images, from idx files",
             files={
                 "train-images-idx3-ubyte.gz": (
                     "train-images-idx3-ubyte",
@@ -250,6 +253,16 @@ SOURCES: Mapping[str, SourceEntry] = by_name(
                     "md5:d53e105ee54ea40749a09fcbcd1e9432",
                 ),
             },
+            test_files={
+                "t10k-images-idx3-ubyte.gz": (
+                    "t10k-images-idx3-ubyte",
+                    "md5:9fb629c4189551a2d022fa330f9573f3",
+                ),
+                "t10k-labels-idx1-ubyte.gz": (
+                    "t10k-labels-idx1-ubyte",
+                    "md5:ec29112dd5afa0611ce80d1b7f02629c",
+                ),
+            },
             home="https://ossci-datasets.s3.amazonaws.com/mnist",
             standin="dansm.data.sources.mnist:write_standin",
             images=60_000,
@@ -258,7 +271,7 @@ SOURCES: Mapping[str, SourceEntry] = by_name(
             "fashion_mnist",
             "dansm.data.sources.mnist:read",
             "Fashion-MNIST",
-            "its training images, from idx files",
+            "its training or test images, from idx files",
             files={
                 "train-images-idx3-ubyte.gz": (
                     "train-images-idx3-ubyte",
@@ -267,6 +280,16 @@ SOURCES: Mapping[str, SourceEntry] = by_name(
                 "train-labels-idx1-ubyte.gz": (
                     "train-labels-idx1-ubyte",
                     "md5:25c81989df183df01b3e8a0aad5dffbe",
+                ),
+            },
+            test_files={
+                "t10k-images-idx3-ubyte.gz": (
+                    "t10k-images-idx3-ubyte",
+                    "md5:bef4ecab320f06d8554ea6380940ec79",
+                ),
+                "t10k-labels-idx1-ubyte.gz": (
+                    "t10k-labels-idx1-ubyte",
+                    "md5:bb300cfdad3c16e7a12a480ee83cd310",
                 ),
             },
             home="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",

@@ -135,8 +135,8 @@ def evaluate(
 ) -> None:
     """Print the distances of images to a dataset's real ones, as CSV.
 
-    The real images' features are made by snakemake results/features/DATASET/EXTRACTOR.npz, where
-    DATASET is the one of pixels.
+    The real images' features are made by snakemake results/features/DATASET/PART/EXTRACTOR.npz,
+    where DATASET is the one of pixels, and PART training and, where it keeps some, held_out.
     """
     from dansm import single_steps
     from dansm.metrics.extractors import make_extractor
@@ -162,7 +162,10 @@ def evaluate(
             classifier_path=look.weights(asked).get("classifier"),
             **look.extractor_settings(asked),
         )
-        reference = ReferenceFeatures.load(Path(look.references(asked)[0]), network.identity)
+        references = {
+            part: ReferenceFeatures.load(Path(path), network.identity)
+            for part, path in zip(look.parts(asked), look.references(asked), strict=True)
+        }
         if of_run:
             sampled = single_steps.sample_run(
                 images,
@@ -176,10 +179,11 @@ def evaluate(
             batches = (batch.images for batch in sampled)
         else:
             batches = single_steps.read_images(images, store)
-        found = single_steps.evaluate_images(batches, network, reference)
-    typer.echo("metric,feature_extractor,n_samples,value")
-    for one in found:
-        typer.echo(f"{one.metric},{name},{one.n_samples},{one.value:.6g}")
+        found = single_steps.evaluate_images(batches, network, references)
+    typer.echo("metric,feature_extractor,reference,n_samples,value")
+    for part, measured in found.items():
+        for one in measured:
+            typer.echo(f"{one.metric},{name},{part},{one.n_samples},{one.value:.6g}")
 
 
 @app.command()

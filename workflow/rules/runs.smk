@@ -52,6 +52,7 @@ rule evaluate_run:
         settings=look.settings,
         sampling=look.sampling,
         features=look.extractors,
+        parts=look.parts,
         extractor=look.extractor_settings,
     script:
         "../scripts/evaluate_run.py"

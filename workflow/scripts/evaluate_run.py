@@ -12,15 +12,19 @@ from dansm.workflow.jobs import job
 
 with job(snakemake):
     store = open_store(snakemake.input.store)
-    metrics = []
-    for name, reference in zip(snakemake.params.features, snakemake.input.reference, strict=True):
+    metrics, files = [], iter(snakemake.input.reference)
+    for name in snakemake.params.features:
         extractor = make_extractor(
             name,
             store,
             classifier_path=snakemake.input.get("classifier"),
             **snakemake.params.extractor,
         )
-        metrics.append((extractor, ReferenceFeatures.load(reference, extractor.identity)))
+        references = {
+            part: ReferenceFeatures.load(next(files), extractor.identity)
+            for part in snakemake.params.parts
+        }
+        metrics.append((extractor, references))
     RunEvaluator(
         snakemake.wildcards.run,
         RunSettings.model_validate(snakemake.params.settings),

@@ -13,7 +13,15 @@ from dansm.config.checks import problems_of
 from dansm.config.claims import Claim, DistanceMeasure
 from dansm.config.cluster import Cluster
 from dansm.config.comparisons import CONDITIONS, Comparison, ComparisonEntry, Condition
-from dansm.config.datasets import Autoencoder, Classifier, Dataset, LatentSource, PotentialsFit
+from dansm.config.datasets import (
+    PARTS,
+    Autoencoder,
+    Classifier,
+    Dataset,
+    LatentSource,
+    Part,
+    PotentialsFit,
+)
 from dansm.config.measurements import (
     BestOfK,
     CouplingMarginals,
@@ -120,6 +128,14 @@ class Config(Model):
         """Return the dataset whose images are compared: of latents, what they were encoded from."""
         source = self.dataset(name).source
         return source.of if isinstance(source, LatentSource) else name
+
+    def parts(self, name: str) -> tuple[Part, ...]:
+        """Return the parts of a dataset's images, or of those its latents were encoded from."""
+        return PARTS if self.dataset(self.pixels(name)).held_out else PARTS[:1]
+
+    def reference(self, name: str) -> Part:
+        """Return with which of these verdicts compare generated images."""
+        return self.dataset(self.pixels(name)).reference or self.parts(name)[-1]
 
     def least_images(self, name: str) -> int:
         """Return how many images a dataset needs for the distances of itself or its latents."""

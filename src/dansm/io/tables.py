@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from dansm.catalogue import COUPLINGS, METRICS, PROCESSES
-from dansm.config import RunSettings
+from dansm.config import PARTS, RunSettings
 from dansm.couplings.registry import Pick, options_text
 from dansm.errors import InputError
 from dansm.io.files import atomic_path
@@ -17,7 +17,7 @@ from dansm.io.records import is_proven
 # fraction. `loss` is a name where runs are described, and a number in the table of it.
 _TYPES = {
     "string": """dataset run process coupling options times sampler metric feature_extractor
-        baseline unequal device processor torch claim window statistic name source measure
+        reference baseline unequal device processor torch claim window statistic name source measure
         direction verdict why method note kind quantity""",
     "Int64": """match_size seed images_seen steps image_set n_samples seeds seeds_at_least
         seeds_at_most dimensions batch_size threads round window_size n
@@ -29,6 +29,7 @@ _NAMES = {
     "process": {*PROCESSES, "real_halves", "reconstruction"},
     "coupling": {*COUPLINGS},
     "metric": {*METRICS},
+    "reference": {*PARTS},
 }
 _TYPE_OF = {name: kind for kind, names in _TYPES.items() for name in names.split()}
 
@@ -46,7 +47,7 @@ _RUN = "dataset run process coupling match_size options times loss seed"
 RUN_COLUMNS = _columns(_RUN) | {"loss": "string"}
 
 DISTANCE_COLUMNS = RUN_COLUMNS | _columns(
-    "images_seen sampler steps nfe image_set metric feature_extractor n_samples value"
+    "images_seen sampler steps nfe image_set metric feature_extractor reference n_samples value"
 )
 COMPARISON_COLUMNS = DISTANCE_COLUMNS | _columns("seconds baseline unequal")
 

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from dansm.config import RunSettings, Sampling
+from dansm.config import Part, RunSettings, Sampling
 from dansm.data.store import Store
 from dansm.errors import InputError
 from dansm.io.arrays import write_arrays
@@ -72,7 +72,8 @@ class RunEvaluator:
     decode
         From the network's space to images in [-1, 1].
     metrics
-        Feature extractors, each with the real images' features.
+        Feature extractors, each with the real images' features by part: of training images, and
+        of held-out ones.
 
     Raises
     ------
@@ -88,7 +89,7 @@ class RunEvaluator:
         folder: Path,
         store: Store,
         decode: Decode,
-        metrics: Sequence[tuple[Extractor, ReferenceFeatures]],
+        metrics: Sequence[tuple[Extractor, Mapping[Part, ReferenceFeatures]]],
     ) -> None:
         self.settings, self.sampling, self.folder = settings, sampling, Path(folder)
         self.store, self.decode, self.metrics = store, decode, metrics
@@ -149,15 +150,17 @@ class RunEvaluator:
             "features": {
                 extractor.name: {
                     "weights_sha256": extractor.weights,
-                    "real_images": reference.count,
-                    "real_images_kept": len(reference.features),
+                    "real_images": {part: one.count for part, one in references.items()},
+                    "real_images_kept": {
+                        part: len(one.features) for part, one in references.items()
+                    },
                 }
-                for extractor, reference in self.metrics
+                for extractor, references in self.metrics
             },
         }
 
     def measure(self, task: Task, progress: tqdm) -> list[dict[str, Any]]:
-        """Return one row per metric and feature extractor, advancing the progress by images.
+        """Return a row per metric, feature extractor and reference, advancing the progress.
 
         Images go from the network to the extractors on their device; only features leave it, and
         the images themselves where PNG files are to be kept.
@@ -182,12 +185,14 @@ class RunEvaluator:
                 "nfe": float(np.mean(evaluations)),
                 "image_set": task.image_set,
                 "feature_extractor": extractor.name,
+                "reference": part,
                 **measurement._asdict(),
             }
-            for parts, (extractor, reference) in zip(found, self.metrics, strict=True)
-            for measurement in measure(
-                Features.joined(parts), reference, extractor, everything=task.last
+            for (extractor, references), features in zip(
+                self.metrics, map(Features.joined, found), strict=True
             )
+            for part, reference in references.items()
+            for measurement in measure(features, reference, extractor, everything=task.last)
         ]
 
     def save_grids(self, path: Path) -> None:

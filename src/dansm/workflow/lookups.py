@@ -13,7 +13,7 @@ from dansm.catalogue import EXTRACTORS
 from dansm.config import Comparison, Config, LatentSource, Run
 from dansm.errors import InputError
 from dansm.figures.notebooks import FigureNotebook
-from dansm.workflow.data_lookups import Wildcards
+from dansm.workflow.data_lookups import FOLDERS, Wildcards
 from dansm.workflow.run_lookups import RunLookups
 
 
@@ -78,7 +78,11 @@ class Lookups(RunLookups):
         """Return the distances of halves of the real images, and of reconstructions."""
         dataset, folder = self.comparison(wildcards).dataset, f"{self.results}/features"
         names, pixels = self.config.datasets[dataset].features, self.config.pixels(dataset)
-        tables = [f"{folder}/{pixels}/{name}.floor.csv" for name in names]
+        tables = [
+            self._features(dataset, part, f"{name}.floor.csv")
+            for name in names
+            for part in self.config.parts(dataset)
+        ]
         if dataset != pixels:
             tables += [f"{folder}/{dataset}/{name}.reconstruction.csv" for name in names]
         return tables
@@ -341,8 +345,9 @@ class Lookups(RunLookups):
     def _behind_distances(self, dataset: str) -> set[str]:
         """Return the stores of a dataset, and what its images are compared by."""
         names, pixels = self.config.datasets[dataset].features, self.config.pixels(dataset)
-        files = {f"data/{pixels}", f"data/{dataset}"}
-        files |= {f"features/{pixels}/{name}.npz" for name in names}
+        parts = self.config.parts(dataset)
+        files = {f"data/{dataset}", *(f"{FOLDERS[part]}/{pixels}" for part in parts)}
+        files |= {f"features/{pixels}/{part}/{n}.npz" for n in names for part in parts}
         source = self.config.datasets[dataset].source
         if isinstance(source, LatentSource):
             files.add(f"autoencoders/{source.autoencoder}")
@@ -353,7 +358,8 @@ class Lookups(RunLookups):
         """Return the downloads of everything that the target all needs, with its weights."""
         datasets = [name for name in self._datasets if name not in self.pipelines]
         pixels = sorted({self.config.pixels(name) for name in datasets})
-        files = [file for name in pixels for file in self._downloads(name)]
+        parts = [(name, part) for name in pixels for part in self.config.parts(name)]
+        files = [*dict.fromkeys(file for one in parts for file in self._downloads(*one))]
         files += [
             f"{self.results}/autoencoders/{autoencoder}"
             for autoencoder in self.published_autoencoders

@@ -51,8 +51,9 @@ def run(tmp_path, make_store):
 
 def evaluator(run, settings=SETTINGS, sampling=SAMPLING, name="vanilla"):
     store, folder = run
-    reference = ReferenceFeatures.of(pixels(torch.tensor(store.array)).numpy())
-    metrics = [(EXTRACTOR, reference)]
+    features = pixels(torch.tensor(store.array)).numpy()
+    parts = {"training": features[:30], "held_out": features[30:]}
+    metrics = [(EXTRACTOR, {part: ReferenceFeatures.of(of) for part, of in parts.items()})]
     return RunEvaluator(name, settings, sampling, folder, store, lambda x: x, metrics)
 
 
@@ -79,24 +80,28 @@ def test_the_table_holds_what_sampling_by_hand_gives(run, tmp_path):
     for name, value in run_columns("vanilla", SETTINGS).items():
         assert (table[name].isna() if value is None else table[name] == value).all()
     frechet = table[table["metric"] == "frechet_distance"]
-    assert len(frechet) == 2 + 3 * 2 + 1
+    assert (
+        table.groupby("metric")["reference"].value_counts().groupby("metric").nunique() == 1
+    ).all()
+    assert len(frechet) == 2 * (2 + 3 * 2 + 1)
     for metric in ("kernel_distance", "precision", "recall", "classifier_score"):
         of_metric = table[table["metric"] == metric]
-        assert len(of_metric) == 3 * 2 + 1
+        assert len(of_metric) == 2 * (3 * 2 + 1)
         assert (of_metric["images_seen"] == 32).all()
     assert (frechet[frechet["steps"].notna()]["nfe"] == frechet["steps"].dropna()).all()
     assert (frechet[frechet["sampler"] == "rk45"]["nfe"] > 5).all()
     images = sampled_by_hand(run)
-    ((_, reference),) = ours.metrics
+    ((_, references),) = ours.metrics
     by_hand = Features(pixels(images).numpy(), shares(images).numpy())
-    expected = measure(by_hand, reference, EXTRACTOR, everything=True)
-    assert expected[0].value == frechet_distance(by_hand, reference)
     chosen = (table["steps"] == 3) & (table["image_set"] == 1) & (table["images_seen"] == 32)
-    found = table[chosen].set_index("metric")
-    assert len(found) == len(expected)
-    for metric, value, count in expected:
-        assert found.loc[metric, "value"] == pytest.approx(value, rel=1e-6)
-        assert found.loc[metric, "n_samples"] == count == 20
+    for part, reference in references.items():
+        expected = measure(by_hand, reference, EXTRACTOR, everything=True)
+        assert expected[0].value == frechet_distance(by_hand, reference)
+        found = table[chosen & (table["reference"] == part)].set_index("metric")
+        assert len(found) == len(expected)
+        for metric, value, count in expected:
+            assert found.loc[metric, "value"] == pytest.approx(value, rel=1e-6)
+            assert found.loc[metric, "n_samples"] == count <= 20
     with np.load(tmp_path / "samples.npz") as grids:
         assert set(grids) >= {"euler-2", "euler-3", "rk45-0", "euler-3-nfe", "value_range"}
         assert grids["euler-3"].shape == (20, 1, 4, 4)
@@ -111,8 +116,8 @@ def test_the_description_names_run_weights_and_references(run, tmp_path):
     assert found["features"] == {
         "digit_classifier": {
             "weights_sha256": "0123",
-            "real_images": 40,
-            "real_images_kept": 40,
+            "real_images": {"training": 30, "held_out": 10},
+            "real_images_kept": {"training": 30, "held_out": 10},
         }
     }
     assert set(found["provenance"]) >= {"commit", "versions", "hardware"}

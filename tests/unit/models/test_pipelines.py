@@ -163,7 +163,7 @@ def test_weights_that_are_missing_or_not_finite_are_named(copied, tmp_path):
         (
             "owner/name",
             "0" * 40,
-            f"owner/name at {'0' * 40}: expected a StableDiffusionPipeline on",
+            f"owner/name at {'0' * 40}: expected a StableDiffusionPipe",
         ),
     ],
 )
