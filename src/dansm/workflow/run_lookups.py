@@ -239,10 +239,8 @@ class RunLookups(DataLookups):
 
     def prompts(self, wildcards: Wildcards) -> list[str]:
         """Return its prompts, at least as many as samples of a draw, which has none twice."""
-        path, least = (
-            self._pipeline(wildcards.dataset).prompts,
-            self.noise_sample_pairs(wildcards.dataset).count,
-        )
+        path = self._pipeline(wildcards.dataset).prompts
+        least = self.noise_sample_pairs(wildcards.dataset).count
         try:
             lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
         except (OSError, UnicodeDecodeError) as error:

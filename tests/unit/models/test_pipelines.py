@@ -96,7 +96,7 @@ def test_the_pipelines_own_call_makes_the_same_of_a_noise(folder, noise):
     assert own(PROMPTS, latents=noise, output_type="np", **options).images.shape == (2, 64, 64, 3)
 
 
-def test_a_published_pipeline_is_copied_without_its_safety_checker(copied, noise, tmp_path):
+def test_a_published_pipeline_is_copied_without_its_safety_checker(folder, copied, noise, tmp_path):
     checker = copied / "safety_checker"
     checker.mkdir()
     (checker / "model.safetensors").write_bytes(b"large")
@@ -112,7 +112,7 @@ def test_a_published_pipeline_is_copied_without_its_safety_checker(copied, noise
     assert report["sha256"][UNET] == sha256(copied / UNET)
     found, expected = (
         sample_latents(load_pipeline(path, "cpu"), PROMPTS, noise, 2, 3.0)
-        for path in (tmp_path / "ours", copied)
+        for path in (tmp_path / "ours", folder)
     )
     assert torch.equal(found, expected)
 
