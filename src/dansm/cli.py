@@ -1,4 +1,9 @@
-"""The command line: ``dansm --help``."""
+"""The command line: ``dansm --help``.
+
+Commands import what they need, most of which takes seconds, when they are called.
+"""
+
+from __future__ import annotations
 
 import json
 import os
@@ -10,20 +15,24 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated
 
-import pandas as pd
 import typer
 
-from dansm.catalogue import COUPLINGS, Pick
-from dansm.config import Config, config_schema, parse_config, read_yaml
 from dansm.errors import InputError, InterruptedTraining, TrainingError
-from dansm.io.tables import COMPARISON_COLUMNS, SPEED_COLUMNS, SUMMARY_COLUMNS, read_table
-from dansm.workflow.run_lookups import RunLookups
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from dansm.catalogue import Pick
+    from dansm.config import Config
     from dansm.data.store import Store
     from dansm.models.autoencoders import Codec
+    from dansm.workflow.run_lookups import RunLookups
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Distance-aware noise-sample matching for rectified flow and diffusion models.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
 
 CONFIG = Path("config/config.yaml")
 SCHEMA = Path("config/config.schema.json")
@@ -44,17 +53,18 @@ def _one_line() -> Iterator[None]:
 @app.command()
 def summary(comparisons: list[str], configfile: Annotated[list[Path] | None, _MORE] = None) -> None:
     """Print what the workflow measured for comparisons, and where the pictures are."""
+    from dansm.io.tables import SPEED_COLUMNS, SUMMARY_COLUMNS, compared_with, read_table
+
     with _one_line():
         config = _config(configfile)
         results = Path(config.results)
         for name in comparisons:
-            config.comparison(name)
+            reference = config.reference(config.comparison(name).dataset)
             finals = read_table(results / f"summary_{name}.csv", SUMMARY_COLUMNS)
-            distances = read_table(results / f"distances_{name}.csv", COMPARISON_COLUMNS)
-            typer.echo(f"\n{_distances(finals, distances, name)}")
+            typer.echo(f"\n{_distances(compared_with(finals, reference), name, reference)}")
             if (results / f"speed_{name}.csv").exists():
                 speed = read_table(results / f"speed_{name}.csv", SPEED_COLUMNS)
-                typer.echo(f"\n{_savings(speed, name)}")
+                typer.echo(f"\n{_savings(compared_with(speed, reference), name, reference)}")
         subjects = {*comparisons, *(config.comparison(name).dataset for name in comparisons)}
     folder = results / "figures"
     typer.echo("\nPictures (PDF beside each):")
@@ -69,7 +79,6 @@ def train(folder: Path, configfile: Annotated[list[Path] | None, _MORE] = None) 
     For torchrun across nodes; docs/cluster.md shows how. FOLDER is
     results/runs/DATASET/RUN/seedSEED, its dataset is in results/data.
     """
-    # Here, since the other commands are quick without PyTorch.
     from dansm.data.store import open_store
     from dansm.training import trainer as training
 
@@ -197,6 +206,7 @@ def match(
 ) -> None:
     """Pair samples with noises by a coupling."""
     from dansm import single_steps
+    from dansm.catalogue import COUPLINGS, Pick
 
     with _one_line():
         if coupling not in COUPLINGS:
@@ -272,6 +282,8 @@ def schema(
     ] = False,
 ) -> None:
     """Write the JSON schema of the configuration, for completion in editors."""
+    from dansm.config import config_schema
+
     text = config_schema()
     if not check:
         SCHEMA.write_text(text, encoding="utf-8")
@@ -298,13 +310,13 @@ def plan(
     with _one_line():
         config = _config(configfile, **({} if scale is None else {"scale": scale}))
         jobs = planned_jobs(targets or ["all"], scale, configfile or [])
-        # Takes seconds, which a refused target need not wait for.
+        # Not before: a refused target need not wait for it.
         from dansm.workflow.planning import make_plan
 
         typer.echo(make_plan(config, jobs, gpu=gpu).text(every_rule))
 
 
-def _scene(look: RunLookups, dataset: str) -> tuple["Store", "Codec"]:
+def _scene(look: RunLookups, dataset: str) -> tuple[Store, Codec]:
     """Return what images of a dataset need: it may be one of latents, compared as pixels."""
     from dansm.data.store import open_store
     from dansm.models.autoencoders import Codec
@@ -320,7 +332,7 @@ def _sampler(config: Config, name: str) -> Pick:
     return config.samplers[name]
 
 
-def _recorded(results: Path, folder: Path) -> AbstractContextManager[None]:
+def _recorded(results: Path, folder: Path) -> AbstractContextManager[bool]:
     """Return the record of a training beside Snakemake, which the first of its processes keeps."""
     from dansm.io.records import recorded
     from dansm.io.run_folder import MODEL, RUN, SNAPSHOTS, STATS
@@ -334,6 +346,8 @@ def _recorded(results: Path, folder: Path) -> AbstractContextManager[None]:
 
 def _config(more: Sequence[Path] | None, **changes: str | None) -> Config:
     """Return the configuration, with what further files and the command say in place of it."""
+    from dansm.config import parse_config, read_yaml
+
     files = {str(path): read_yaml(path) for path in (CONFIG, *(more or []))}
     for path, one in files.items():
         if not isinstance(one, dict):
@@ -349,6 +363,8 @@ def _config(more: Sequence[Path] | None, **changes: str | None) -> Config:
 
 def _look(results: Path, more: Sequence[Path] | None = None) -> RunLookups:
     """Return look-ups in the configuration at the scale that a results folder is of."""
+    from dansm.workflow.run_lookups import RunLookups
+
     # A checkout may be called results, too.
     scaled = results.parent.name == "results" != results.name
     scale = results.name if scaled else None
@@ -366,29 +382,33 @@ def _parts(folder: Path, more: Sequence[Path] | None = None) -> tuple[RunLookups
     return _look(Path(results), more), dataset, name, int(seed)
 
 
-def _distances(finals: pd.DataFrame, distances: pd.DataFrame, comparison: str) -> str:
+def _distances(finals: pd.DataFrame, comparison: str, reference: str) -> str:
     """Return the Fréchet distances of finished models, mean over seeds, as text."""
+    from dansm.catalogue import REFERENCES
+
     shown = finals[finals["metric"] == "frechet_distance"]
-    shown = shown.assign(run=pd.Categorical(shown["run"], distances["run"].dropna().unique()))
     key = ["feature_extractor", "process", "sampler", "run"]
-    wide = shown.pivot_table(index=key, columns="steps", values="mean", observed=True)
+    wide = shown.pivot_table(index=key, columns="steps", values="mean", sort=False)
     wide.columns = [f"{steps} steps" for steps in wide.columns]
     lines = [
-        f"Fréchet distance in {comparison}, of the finished models; lower is better",
+        f"Fréchet distance to the {REFERENCES[reference]} in {comparison}, of the finished models; "
+        "lower is better",
         wide.astype(float).round(1).to_string(na_rep="–"),
     ]
-    of_real = distances["run"].isna() & (distances["metric"] == "frechet_distance")
-    for (process, extractor), rows in distances[of_real].groupby(["process", "feature_extractor"]):
-        lines.append(f"{process} ({extractor}): {rows['value'].mean():.1f}")
+    for row in shown[shown["run"].isna()].itertuples():
+        lines.append(f"{row.process} ({row.feature_extractor}): {row.mean:.1f}")
     return "\n".join(lines)
 
 
-def _savings(speed: pd.DataFrame, comparison: str) -> str:
+def _savings(speed: pd.DataFrame, comparison: str, reference: str) -> str:
+    from dansm.catalogue import REFERENCES
+
     columns = "process sampler steps run baseline seeds images_to_reach saving_percent"
     columns += " saving_low saving_high"
     shown = speed.loc[speed["run"] != speed["baseline"], columns.split()]
     title = (
-        f"Images seen by runs of {comparison} to be as good as their baseline, and the saving in %"
+        f"Images seen by runs of {comparison} to be as good as their baseline, by distance to the "
+        f"{REFERENCES[reference]}, and the saving in %"
     )
     return f"{title}\n{shown.round(0).to_string(index=False, na_rep='–')}"
 

@@ -48,6 +48,20 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_help_waits_for_nothing_that_takes_long():
+    code = """
+import atexit, sys
+slow = ["accelerate", "diffusers", "numpy", "pandas", "pydantic", "scipy", "torch", "yaml"]
+atexit.register(lambda: print("imported", [name for name in slow if name in sys.modules]))
+sys.argv = ["dansm", "--help"]
+from dansm.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and "match" in done.stdout
+    assert done.stdout.endswith("imported []\n"), done.stdout + done.stderr
+
+
 def test_schema_is_written_and_checked(folder):
     path = folder / "config" / "config.schema.json"
     assert run(app, ["schema", "--check"]).exit_code == 1
@@ -363,6 +377,7 @@ def test_summary_prints_means_savings_and_pictures(folder):
             "image_set": 0,
             "metric": "frechet_distance",
             "feature_extractor": "digit_classifier",
+            "reference": "training",
             "n_samples": 10,
             "value": (40.0 if match_size else 80.0) / images + seed,
             "seconds": images / 2,

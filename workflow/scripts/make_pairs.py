@@ -5,12 +5,13 @@ from pathlib import Path
 from dansm.pairs.teacher import make_pairs
 from dansm.workflow.jobs import call, job
 
-with job(snakemake):
-    call(
-        make_pairs,
-        snakemake.params.run,
-        Path(snakemake.input.model).parent,
-        **snakemake.params.settings,
-        work=snakemake.params.work,
-        path=snakemake.output[0],
-    )
+with job(snakemake, keeps=True) as made:
+    if not made:
+        call(
+            make_pairs,
+            snakemake.params.run,
+            Path(snakemake.input.model).parent,
+            **snakemake.params.settings,
+            work=snakemake.params.work,
+            path=snakemake.output[0],
+        )

@@ -141,6 +141,7 @@ def _what_follows(less: Model, scale: Scale) -> dict[str, Any]:
             gpu = hardware.gpu and gcd(hardware.gpu, less.batch_size)
             return {
                 "snapshots": min(less.snapshots, scale.snapshots, scale.batches),
+                "first_snapshot": None,
                 "hardware": hardware.model_copy(update={"threads": 1, "gpu": gpu}),
                 "compile": False,
                 "mixed_precision": "no",

@@ -1,5 +1,6 @@
 """Look-ups about datasets, their downloads, autoencoders and features; see `Lookups`."""
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -8,20 +9,22 @@ from dansm.catalogue import EXTRACTORS
 from dansm.config import INCEPTION_FILE, INCEPTION_SHA256, Config, LatentSource, Part, Source
 from dansm.data.published import PublishedFile, files_are_there, published_files
 from dansm.errors import InputError
+from dansm.io.files import sha256
 from dansm.io.records import JOBS
-from dansm.workflow.own_images import OwnImages
+from dansm.workflow.own_images import OwnImages, sampled_sha256
 
 # Snakemake's; attributes are strings.
 Wildcards = Any
 # Records of downloads, not below results/, since all scales share the files.
 DOWNLOADS = "resources/downloads"
-# Sources whose files nobody publishes, or not to everyone, and how these may end; those of images
-# are here, since `dansm.data.sources` takes seconds to import.
+# Sources whose files nobody publishes, or not to everyone, or that may be had unpacked, and how
+# their names may end; those of images are here, since `dansm.data.sources` takes seconds to import.
 _IMAGES = """apng avif avifs bmp dib gif j2c j2k jfif jp2 jpc jpe jpeg jpf jpg jpx mpo pbm pfm pgm
     png pnm ppm tif tiff webp"""
 _ENDINGS = {
-    "image_folder": frozenset(f".{ending}" for ending in _IMAGES.split()),
-    "imagenet64": frozenset({".npz"}),
+    "image_folder": tuple(f".{ending}" for ending in _IMAGES.split()),
+    "imagenet64": (".npz",),
+    "lsun": ("data.mdb",),
 }
 
 # By part of a dataset: the folder of its stores, and the rule that builds them.
@@ -153,17 +156,26 @@ class DataLookups:
         return None if own is None else own.identity()
 
     def own_images(self, dataset: str, part: Part = "training") -> OwnImages | None:
-        """Return the images of a dataset whose files nobody publishes; None of others."""
+        """Return the images of a dataset whose files nobody publishes; None of others.
+
+        An LMDB of LSUN's is one's own unless the workflow unpacks it from its zip.
+        """
         source = self.source(dataset, part)
-        if source.kind not in _ENDINGS:
+        if source.kind not in _ENDINGS or self.has_standin(dataset):
             return None
-        results = Path(self.results)
+        results, folder, digest = Path(self.results), source.folder, sha256
+        record = results / JOBS / _BUILT_BY[part] / f"{dataset}.json"
+        if source.kind == "lsun":
+            if not record.exists() and not all(map(_is_unpacked, self.published(dataset).values())):
+                return None
+            folder, digest = folder / f"{source.category}_lmdb", sampled_sha256
         return OwnImages(
-            source.folder,
+            folder,
             _ENDINGS[source.kind],
             (source.count or source.at_most) if source.kind == "image_folder" else None,
-            results / JOBS / _BUILT_BY[part] / f"{dataset}.json",
+            record,
             results / FOLDERS[part] / f".{dataset}.images.json",
+            digest,
         )
 
     # Stores and autoencoders.
@@ -286,3 +298,7 @@ class DataLookups:
     def extractor_gpus(self, wildcards: Wildcards) -> int:
         """Return a GPU for these."""
         return int(EXTRACTORS[wildcards.extractor].large)
+
+
+def _is_unpacked(file: PublishedFile) -> bool:
+    return os.path.exists(file.unpacked) and not os.path.exists(file.path)

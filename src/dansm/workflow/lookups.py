@@ -85,6 +85,8 @@ class Lookups(RunLookups):
         ]
         if dataset != pixels:
             tables += [f"{folder}/{dataset}/{name}.reconstruction.csv" for name in names]
+        if pixels in self.with_held_out:
+            tables.append(f"{folder}/{pixels}/held_out.csv")
         return tables
 
     def compared_dataset(self, wildcards: Wildcards) -> str:
@@ -128,7 +130,7 @@ class Lookups(RunLookups):
     def claim_inputs(self, wildcards: Wildcards) -> dict[str, str]:
         """Return the tables by which they are judged: of a dataset by its own comparison only."""
         comparison = self.comparison(wildcards)
-        kinds = {kind: comparison.name for kind in ("distances", "speed", "reproducibility")}
+        kinds = {kind: comparison.name for kind in ("summary", "speed", "reproducibility")}
         if comparison.is_default:
             kinds |= dict.fromkeys(("paths", "crossings", "matching_share"), comparison.dataset)
         made = self._tables("comparison", comparison.name)
@@ -136,9 +138,11 @@ class Lookups(RunLookups):
         return {kind: table for kind, table in tables.items() if table in made}
 
     def claim_settings(self, wildcards: Wildcards) -> dict[str, str]:
-        """Return of which dataset, and over whose features, distances in claims are."""
+        """Return of which dataset, over whose features and to which images distances are."""
         dataset = self.comparison(wildcards).dataset
-        return {"dataset": dataset, "extractor": self.config.dataset(dataset).features[0]}
+        extractor = self.config.dataset(dataset).features[0]
+        reference = self.config.reference(dataset)
+        return {"dataset": dataset, "extractor": extractor, "reference": reference}
 
     # Tables.
 
@@ -156,12 +160,20 @@ class Lookups(RunLookups):
         features = {one.name: self.config.datasets[one.dataset].features for one in comparisons}
         return [n for n in features if any(EXTRACTORS[f].fid_or_standin for f in features[n])]
 
+    @cached_property
+    def with_memorising(self) -> list[str]:
+        """Comparisons whose images are compared with held-out ones."""
+        comparisons = self.config.all_comparisons.values()
+        pixels = {one.name: self.config.pixels(one.dataset) for one in comparisons}
+        return [name for name in pixels if pixels[name] in self.with_held_out]
+
     def tables_of_comparison(self, comparison: Comparison) -> list[str]:
         """Return the tables that are made of a comparison."""
         tables = {
             "distances": True,
             "summary": True,
             "fid": comparison.name in self.with_fid,
+            "memorising": comparison.name in self.with_memorising,
             "speed": len(comparison.runs) > len(comparison.baselines),
             "claims": bool(self.config.claims_of(comparison.name)),
             "reproducibility": len(self.runs_in(comparison)) > 1
@@ -244,6 +256,13 @@ class Lookups(RunLookups):
     ) -> dict[str, str]:
         names = {notebook.of: subject}
         return {key: f"{self.results}/{name.format(**names)}" for key, name in tables.items()}
+
+    def figure_reference(self, wildcards: Wildcards) -> str:
+        """Return to which real images the distances that a figure shows are, if it shows any."""
+        notebook, subject = self._figure(wildcards)
+        if not notebook.reference:
+            return ""
+        return self.config.reference(self.config.comparison(subject).dataset)
 
     def figure_runs(self, wildcards: Wildcards) -> list[dict[str, Any]]:
         """Return the runs whose images a figure shows, if it shows any, each of its first seed."""

@@ -35,6 +35,7 @@ from dansm.config import (
 from dansm.errors import InputError
 from dansm.io.files import read_model
 from dansm.metrics.evaluation import GRID_IMAGES
+from dansm.metrics.memorising import COMPARED, HELD_OUT, SEARCHED, SIDE
 from dansm.metrics.statistics import KEPT_FEATURES
 from dansm.models.autoencoders import autoencoder_skeleton
 from dansm.models.networks import make_network
@@ -272,6 +273,9 @@ class _Loads:
         pixels = config.pixels(run.dataset)
         if pixels != run.dataset:
             works.append(self._autoencoder(run.dataset, images)[1])
+        if "held_out" in config.parts(run.dataset):
+            compared = min(sampling.n_samples, COMPARED) * many + HELD_OUT
+            works.append(self._neighbours(run.dataset, compared))
         large = _large(config.dataset(run.dataset).features)
         grid = min(GRID_IMAGES, sampling.n_samples) * math.prod(config.dataset(pixels).shape)
         return Load(
@@ -289,6 +293,17 @@ class _Loads:
             seconds=large * _FLOOR_SPLITS * _METRICS_SECONDS,
             disk=large * stored * _INCEPTION_FEATURES,
         )
+
+    def compare_held_out(self, wildcards: Any) -> Load:
+        return Load((self._neighbours(wildcards.dataset, HELD_OUT),))
+
+    def _neighbours(self, dataset: str, images: int) -> Work:
+        """Return the search for the training and held-out images nearest to so many images."""
+        channels, height, width = self._config.dataset(self._config.pixels(dataset)).shape
+        pixels = channels * min(height, SIDE) * min(width, SIDE)
+        parts = self._config.parts(dataset)
+        searched = sum(min(self._image_count(dataset, part), SEARCHED) for part in parts)
+        return Work("evaluate", images, 2 * searched * pixels)
 
     def measure_reconstruction(self, wildcards: Any) -> Load:
         count, large = self._image_count(wildcards.dataset), _large([wildcards.extractor])

@@ -157,7 +157,7 @@ def test_a_datasets_claims_are_judged_by_its_own_comparison(look):
     assert {"paths", "crossings", "matching_share", "reproducibility"} <= set(own)
     other = look.claim_inputs(Wildcards(comparison="digits_couplings"))
     assert other == {
-        "distances": "results/distances_digits_couplings.csv",
+        "summary": "results/summary_digits_couplings.csv",
         "speed": "results/speed_digits_couplings.csv",
     }
 
