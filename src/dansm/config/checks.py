@@ -24,6 +24,7 @@ Problems = Iterator[str]
 FOLDERS = {
     *("autoencoders", "benchmarks", "classifiers", "data", "encoding", "features", "figures"),
     *("from_reference", "held_out", "inception", "jobs", "logs", "noise_sample_pairs", "pairs"),
+    "pipelines",
     *("potentials", "reference", "results", "runs", "standins", "training"),
 }
 
@@ -89,7 +90,8 @@ def _references(config: "Config") -> Iterator[tuple[str, Iterable[str], Iterable
     yield "demo", config.demo, comparisons
     yield "report", config.report or [], comparisons
     yield "coupling_marginals.comparison", [config.coupling_marginals.comparison], comparisons
-    yield "noise_sample_pairs", config.noise_sample_pairs, datasets
+    of_datasets = [n for n, pairs in config.noise_sample_pairs.items() if not pairs.pipeline]
+    yield "noise_sample_pairs", of_datasets, datasets
     for name, pairs in config.noise_sample_pairs.items():
         for key, run in (("run", pairs.run), ("matched_run", pairs.matched_run)):
             yield f"noise_sample_pairs.{name}.{key}", [run] if run else [], runs.get(name, [])
@@ -117,6 +119,12 @@ def _names(config: "Config") -> Problems:
             yield (
                 f"comparisons.{name}.dataset: expected {name!r}, since files of the dataset have "
                 f"that name too, found {entry.dataset!r}"
+            )
+    for name, pairs in config.noise_sample_pairs.items():
+        if pairs.pipeline and name in config.datasets:
+            yield (
+                f"noise_sample_pairs.{name}.pipeline: expected a name that no dataset has, since "
+                f"their files would have the same names, found {name!r}"
             )
     for name in {*config.scales} & FOLDERS:
         yield f"scales.{name}: expected a name that no folder of results has, found {name!r}"
