@@ -29,6 +29,7 @@ with job(snakemake):
         store,
         Codec.load(snakemake.input.autoencoder).decode,
         metrics,
+        snakemake.input.searched,
     ).evaluate(
         Path(snakemake.output.distances),
         Path(snakemake.output.samples),

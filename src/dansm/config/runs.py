@@ -37,6 +37,9 @@ class Network(Model):
     attention_at: list[Count] = Field(description="Image heights that get self-attention")
     dropout: Fraction
     norm_groups: Count
+    two_times: StrictBool = Field(
+        default=False, description="Conditioned on two times, as mean_flow needs"
+    )
 
     @model_validator(mode="after")
     def _groups_divide_channels(self) -> "Network":
@@ -180,8 +183,12 @@ class Run(Method):
 
     @property
     def before(self) -> dict[str, str]:
-        """Runs that must be finished before it: its ``start`` and its ``teacher``, if it has."""
-        found = {"start": self.start, "teacher": self.teacher}
+        """Runs that must be finished before it: its ``start``, ``teacher`` and ``guide``, if any.
+
+        The guide is the ``teacher`` of its loss.
+        """
+        guide = self.loss.options.get("teacher")
+        found = {"start": self.start, "teacher": self.teacher, "guide": guide}
         return {key: name for key, name in found.items() if name is not None}
 
     def complete(self, recipe: Recipe) -> Recipe:

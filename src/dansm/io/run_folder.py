@@ -31,6 +31,21 @@ class Run(BaseModel):
     settings: RunSettings
     snapshots: list[Snapshot] = Field(min_length=1)
     model_sha256: str
+    spent: dict[str, float] = {}  # those finished before say nothing
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """Evaluations of networks for one sample, by what took them: runs, and pairs of teachers.
+
+        A training image is three, where the run does not say it: a forward and a backward pass.
+        """
+        images = self.settings.steps * self.settings.batch_size
+        return self.spent or {self.name: 3.0 * images}
+
+
+def costs_of(folder: Path) -> dict[str, float]:
+    """Return the `Run.costs` of a finished run; nothing of weights without a `RUN` beside them."""
+    return read_run(folder).costs if (folder / RUN).exists() else {}
 
 
 def read_run(folder: Path) -> Run:

@@ -4,12 +4,26 @@ import os
 import shutil
 
 import torch
-from diffusers.models.unets.unet_2d import UNet2DModel
-from torch import nn
+from diffusers.models.unets.unet_2d import UNet2DModel, UNet2DOutput
+from torch import Tensor, nn
 
 from dansm.config import Network, Shape
 from dansm.errors import InputError
 from dansm.randomness import stream_seed
+
+
+class TwoTimes(UNet2DModel):
+    """A network conditioned on two numbers a point, shape (n, 2); of one, the second is 0.
+
+    The second is embedded as the first is, and both embeddings are added.
+    """
+
+    def forward(self, sample: Tensor, timestep: Tensor) -> UNet2DOutput:
+        """Return the prediction."""
+        first, second = timestep, torch.zeros_like(timestep)
+        if timestep.ndim == 2:
+            first, second = timestep.unbind(dim=1)
+        return super().forward(sample, first, class_labels=second)
 
 
 def make_network(preset: Network, shape: Shape, seed: int | None = None) -> UNet2DModel:
@@ -28,7 +42,10 @@ def make_network(preset: Network, shape: Shape, seed: int | None = None) -> UNet
     with torch.random.fork_rng(devices=[]):
         if seed is not None:
             torch.manual_seed(stream_seed(seed, "weights"))
-        return UNet2DModel(
+        kind, more = UNet2DModel, {}
+        if preset.two_times:
+            kind, more = TwoTimes, {"class_embed_type": "timestep"}
+        return kind(
             sample_size=(height, width),
             in_channels=channels,
             out_channels=channels,
@@ -42,6 +59,7 @@ def make_network(preset: Network, shape: Shape, seed: int | None = None) -> UNet
             attention_head_dim=None,
             dropout=preset.dropout,
             norm_num_groups=preset.norm_groups,
+            **more,
         )
 
 
