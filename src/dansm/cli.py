@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import pandas as pd
 import typer
 
-from dansm.catalogue import COUPLINGS, Pick
+from dansm.catalogue import COUPLINGS, REFERENCES, Pick
 from dansm.config import Config, config_schema, parse_config, read_yaml
 from dansm.errors import InputError, InterruptedTraining, TrainingError
-from dansm.io.tables import COMPARISON_COLUMNS, SPEED_COLUMNS, SUMMARY_COLUMNS, read_table
+from dansm.io.tables import SPEED_COLUMNS, SUMMARY_COLUMNS, compared_with, read_table
 from dansm.workflow.run_lookups import RunLookups
 
 if TYPE_CHECKING:
@@ -48,13 +48,12 @@ def summary(comparisons: list[str], configfile: Annotated[list[Path] | None, _MO
         config = _config(configfile)
         results = Path(config.results)
         for name in comparisons:
-            config.comparison(name)
+            reference = config.reference(config.comparison(name).dataset)
             finals = read_table(results / f"summary_{name}.csv", SUMMARY_COLUMNS)
-            distances = read_table(results / f"distances_{name}.csv", COMPARISON_COLUMNS)
-            typer.echo(f"\n{_distances(finals, distances, name)}")
+            typer.echo(f"\n{_distances(compared_with(finals, reference), name, reference)}")
             if (results / f"speed_{name}.csv").exists():
                 speed = read_table(results / f"speed_{name}.csv", SPEED_COLUMNS)
-                typer.echo(f"\n{_savings(speed, name)}")
+                typer.echo(f"\n{_savings(compared_with(speed, reference), name, reference)}")
         subjects = {*comparisons, *(config.comparison(name).dataset for name in comparisons)}
     folder = results / "figures"
     typer.echo("\nPictures (PDF beside each):")
@@ -135,8 +134,8 @@ def evaluate(
 ) -> None:
     """Print the distances of images to a dataset's real ones, as CSV.
 
-    The real images' features are made by snakemake results/features/DATASET/EXTRACTOR.npz, where
-    DATASET is the one of pixels.
+    The real images' features are made by snakemake results/features/DATASET/PART/EXTRACTOR.npz,
+    where DATASET is the one of pixels, and PART training and, where it keeps some, held_out.
     """
     from dansm import single_steps
     from dansm.metrics.extractors import make_extractor
@@ -162,7 +161,10 @@ def evaluate(
             classifier_path=look.weights(asked).get("classifier"),
             **look.extractor_settings(asked),
         )
-        reference = ReferenceFeatures.load(Path(look.references(asked)[0]), network.identity)
+        references = {
+            part: ReferenceFeatures.load(Path(path), network.identity)
+            for part, path in zip(look.parts(asked), look.references(asked), strict=True)
+        }
         if of_run:
             sampled = single_steps.sample_run(
                 images,
@@ -176,10 +178,11 @@ def evaluate(
             batches = (batch.images for batch in sampled)
         else:
             batches = single_steps.read_images(images, store)
-        found = single_steps.evaluate_images(batches, network, reference)
-    typer.echo("metric,feature_extractor,n_samples,value")
-    for one in found:
-        typer.echo(f"{one.metric},{name},{one.n_samples},{one.value:.6g}")
+        found = single_steps.evaluate_images(batches, network, references)
+    typer.echo("metric,feature_extractor,reference,n_samples,value")
+    for part, measured in found.items():
+        for one in measured:
+            typer.echo(f"{one.metric},{name},{part},{one.n_samples},{one.value:.6g}")
 
 
 @app.command()
@@ -316,7 +319,7 @@ def _sampler(config: Config, name: str) -> Pick:
     return config.samplers[name]
 
 
-def _recorded(results: Path, folder: Path) -> AbstractContextManager[None]:
+def _recorded(results: Path, folder: Path) -> AbstractContextManager[bool]:
     """Return the record of a training beside Snakemake, which the first of its processes keeps."""
     from dansm.io.records import recorded
     from dansm.io.run_folder import MODEL, RUN, SNAPSHOTS, STATS
@@ -362,29 +365,29 @@ def _parts(folder: Path, more: Sequence[Path] | None = None) -> tuple[RunLookups
     return _look(Path(results), more), dataset, name, int(seed)
 
 
-def _distances(finals: pd.DataFrame, distances: pd.DataFrame, comparison: str) -> str:
+def _distances(finals: pd.DataFrame, comparison: str, reference: str) -> str:
     """Return the Fréchet distances of finished models, mean over seeds, as text."""
     shown = finals[finals["metric"] == "frechet_distance"]
-    shown = shown.assign(run=pd.Categorical(shown["run"], distances["run"].dropna().unique()))
     key = ["feature_extractor", "process", "sampler", "run"]
-    wide = shown.pivot_table(index=key, columns="steps", values="mean", observed=True)
+    wide = shown.pivot_table(index=key, columns="steps", values="mean", sort=False)
     wide.columns = [f"{steps} steps" for steps in wide.columns]
     lines = [
-        f"Fréchet distance in {comparison}, of the finished models; lower is better",
+        f"Fréchet distance to the {REFERENCES[reference]} in {comparison}, of the finished models; "
+        "lower is better",
         wide.astype(float).round(1).to_string(na_rep="–"),
     ]
-    of_real = distances["run"].isna() & (distances["metric"] == "frechet_distance")
-    for (process, extractor), rows in distances[of_real].groupby(["process", "feature_extractor"]):
-        lines.append(f"{process} ({extractor}): {rows['value'].mean():.1f}")
+    for row in shown[shown["run"].isna()].itertuples():
+        lines.append(f"{row.process} ({row.feature_extractor}): {row.mean:.1f}")
     return "\n".join(lines)
 
 
-def _savings(speed: pd.DataFrame, comparison: str) -> str:
+def _savings(speed: pd.DataFrame, comparison: str, reference: str) -> str:
     columns = "process sampler steps run baseline seeds images_to_reach saving_percent"
     columns += " saving_low saving_high"
     shown = speed.loc[speed["run"] != speed["baseline"], columns.split()]
     title = (
-        f"Images seen by runs of {comparison} to be as good as their baseline, and the saving in %"
+        f"Images seen by runs of {comparison} to be as good as their baseline, by distance to the "
+        f"{REFERENCES[reference]}, and the saving in %"
     )
     return f"{title}\n{shown.round(0).to_string(index=False, na_rep='–')}"
 

@@ -35,6 +35,7 @@ rule evaluate_run:
         run=f"{RESULTS}/runs/{RUN}/run.json",
         snapshots=f"{RESULTS}/runs/{RUN}/snapshots",
         store=look.pixel_store,
+        held_out=look.held_out_store,
         autoencoder=look.autoencoder,
         reference=look.references,
         searched=look.searched,
@@ -53,6 +54,7 @@ rule evaluate_run:
         settings=look.settings,
         sampling=look.sampling,
         features=look.extractors,
+        parts=look.parts,
         extractor=look.extractor_settings,
     script:
         "../scripts/evaluate_run.py"

@@ -14,7 +14,7 @@ rule make_smoke_dataset:
         **SMALL,
     params:
         settings=look.image_settings,
-        images=CONFIG.scales[CONFIG.scale].images,
+        images=look.standin_images,
     script:
         "../scripts/make_smoke_dataset.py"
 

@@ -54,6 +54,15 @@ use rule summarise as write_fid with:
         comparison=one_of(look.with_fid),
 
 
+use rule summarise as write_memorising with:
+    output:
+        f"{RESULTS}/memorising_{{comparison}}.csv",
+    log:
+        f"{RESULTS}/logs/write_memorising/{{comparison}}.log",
+    wildcard_constraints:
+        comparison=one_of(look.with_memorising),
+
+
 rule measure_costs:
     input:
         look.run_files,

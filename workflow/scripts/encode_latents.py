@@ -9,16 +9,18 @@ from dansm.workflow.jobs import job
 
 # With several GPUs, the processes that share the work import this file.
 if __name__ == "__main__":
-    with job(snakemake):
-        write_latents(
-            Encoding(
-                store=Path(snakemake.input.store),
-                load=partial(Codec.load, snakemake.input.autoencoder),
-                **snakemake.params.settings | {"shape": tuple(snakemake.params.settings["shape"])},
-                work=Path(snakemake.params.work),
-            ),
-            Path(snakemake.output.store),
-            Path(snakemake.output.decoding),
-            # No parameter: another number of GPUs does not make other latents.
-            processes=snakemake.resources.gpu or 1,
-        )
+    with job(snakemake, keeps=True) as made:
+        if not made:
+            settings = snakemake.params.settings
+            write_latents(
+                Encoding(
+                    store=Path(snakemake.input.store),
+                    load=partial(Codec.load, snakemake.input.autoencoder),
+                    **settings | {"shape": tuple(settings["shape"])},
+                    work=Path(snakemake.params.work),
+                ),
+                Path(snakemake.output.store),
+                Path(snakemake.output.decoding),
+                # No parameter: another number of GPUs does not make other latents.
+                processes=snakemake.resources.gpu or 1,
+            )

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import pandas as pd
 
+from dansm.analysis.distances import seed_values
 from dansm.analysis.shares import matching_shares
-from dansm.catalogue import METRICS
+from dansm.catalogue import METRICS, SPACES
 from dansm.config import (
     Claim,
     CrossingRatio,
@@ -31,12 +32,13 @@ from dansm.config import (
 )
 from dansm.io.tables import (
     CLAIM_COLUMNS,
-    COMPARISON_COLUMNS,
     CROSSING_COLUMNS,
     MATCHING_SHARE_COLUMNS,
     PATH_COLUMNS,
     REPRODUCIBILITY_COLUMNS,
     SPEED_COLUMNS,
+    SUMMARY_COLUMNS,
+    compared_with,
     read_table,
     write_table,
 )
@@ -50,7 +52,7 @@ _LEAST_SEEDS = 3
 # Tables by what they hold, see `measure_claims`; of a kind there may be several, or none.
 Sources = Mapping[str, Sequence[Path]]
 _COLUMNS = {
-    "distances": COMPARISON_COLUMNS,
+    "summary": SUMMARY_COLUMNS,
     "speed": SPEED_COLUMNS,
     "matching_share": MATCHING_SHARE_COLUMNS,
     "paths": PATH_COLUMNS,
@@ -96,12 +98,25 @@ class Measured(NamedTuple):
         return Interval(*map(self.scale.back, corrected(interval, degrees, tests)))
 
 
+class Against(NamedTuple):
+    """Whose features distances are over, and to which real images they are."""
+
+    extractor: str
+    reference: str
+
+
 class MissingResultError(Exception):
     """What a claim needs is not there, or says nothing; the message tells what."""
 
 
 def measure_claims(
-    claims: Sequence[Claim], sources: Sources, *, dataset: str, extractor: str, path: Path
+    claims: Sequence[Claim],
+    sources: Sources,
+    *,
+    dataset: str,
+    extractor: str,
+    reference: str,
+    path: Path,
 ) -> None:
     """Judge claims of a comparison, and write a table with `CLAIM_COLUMNS`.
 
@@ -110,37 +125,41 @@ def measure_claims(
     claims
         One row each, in their order.
     sources
-        Tables of ``distances``, of training ``speed``, of ``matching_share``, ``paths``,
+        Tables ``summary`` of finished models, ``speed`` of training, ``matching_share``, ``paths``,
         ``crossings`` and ``reproducibility``. What is missing leaves claims undecided.
     dataset
         Its name.
-    extractor
-        Whose features the distances are over.
+    extractor, reference
+        Whose features the distances are over, and to which real images they are.
     path
         The table.
     """
-    rows = [row | {"dataset": dataset} for row in judge(claims, sources, extractor)]
+    against = Against(extractor, reference)
+    rows = [row | {"dataset": dataset} for row in judge(claims, sources, against)]
     write_table(path, rows, CLAIM_COLUMNS)
 
 
-def judge(claims: Sequence[Claim], sources: Sources, extractor: str) -> list[dict[str, Any]]:
+def judge(claims: Sequence[Claim], sources: Sources, against: Against) -> list[dict[str, Any]]:
     """Return a row of the table for each claim, ``dataset`` excepted."""
     found: list[Measured | MissingResultError] = []
     for claim in claims:
         try:
-            found.append(_MEASURES[type(claim.measure)](claim.measure, sources, extractor))
+            found.append(_MEASURES[type(claim.measure)](claim.measure, sources, against))
         except MissingResultError as missing:
             found.append(missing)
     tests = sum(isinstance(one, Measured) and not np.isnan(one.interval).any() for one in found)
-    return [_judged(claim, one, tests) for claim, one in zip(claims, found, strict=True)]
+    return [_judged(claim, one, tests, against) for claim, one in zip(claims, found, strict=True)]
 
 
-def _judged(claim: Claim, measured: Measured | MissingResultError, tests: int) -> dict[str, Any]:
+def _judged(
+    claim: Claim, measured: Measured | MissingResultError, tests: int, against: Against
+) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": claim.name,
         "claim": claim.text,
         "source": claim.source,
         "measure": describe(claim.measure),
+        "reference": against.reference if isinstance(claim.measure, DistanceMeasure) else None,
         "direction": claim.direction,
         "threshold": claim.threshold,
     }
@@ -176,7 +195,8 @@ def describe(measure: Measure) -> str:
     at = ""
     if isinstance(measure, DistanceMeasure):
         steps = "" if measure.steps is None else f", {measure.steps} steps"
-        at = f" ({METRICS[measure.metric].title}, {measure.sampler}{steps})"
+        space = "" if measure.features is None else f", {SPACES[measure.features].title}"
+        at = f" ({METRICS[measure.metric].title}{space}, {measure.sampler}{steps})"
     match measure:
         case Saving():
             return f"saving in {measure.of}, %, of {measure.run}{at}"
@@ -212,8 +232,8 @@ def _read(sources: Sources, kind: str) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def _saving(measure: Saving, sources: Sources, extractor: str) -> Measured:
-    rows = _measured(_read(sources, "speed"), measure, extractor)
+def _saving(measure: Saving, sources: Sources, against: Against) -> Measured:
+    rows = _measured(_read(sources, "speed"), measure, against)
     rows = _some(rows[rows["run"] == measure.run], f"no curve of {measure.run} beside its baseline")
     row = rows.iloc[0]
     prefix = {"images": "saving", "seconds": "seconds_saving"}[measure.of]
@@ -229,8 +249,8 @@ def _saving(measure: Saving, sources: Sources, extractor: str) -> Measured:
     return Measured(Interval(*values), int(row["seeds"]), how, _SPEED_UP)
 
 
-def _distance_ratio(measure: DistanceRatio, sources: Sources, extractor: str) -> Measured:
-    finals = _final_logs(measure, sources, extractor)
+def _distance_ratio(measure: DistanceRatio, sources: Sources, against: Against) -> Measured:
+    finals = _final_logs(measure, sources, against)
     logs = {
         name: _some(finals[finals["run"] == name], f"no value of {name}").set_index("seed")["log"]
         for name in (measure.run, measure.than)
@@ -240,8 +260,8 @@ def _distance_ratio(measure: DistanceRatio, sources: Sources, extractor: str) ->
     return _ratio(ratios, _OVER_SEEDS)
 
 
-def _distance_factor(measure: DistanceFactor, sources: Sources, extractor: str) -> Measured:
-    finals = _final_logs(measure, sources, extractor)
+def _distance_factor(measure: DistanceFactor, sources: Sources, against: Against) -> Measured:
+    finals = _final_logs(measure, sources, against)
     finals = finals[finals["match_size"] > 0]
     slopes = [
         np.polyfit(np.log10(runs["match_size"].to_numpy(float)), runs["log"], 1)[0]
@@ -253,7 +273,7 @@ def _distance_factor(measure: DistanceFactor, sources: Sources, extractor: str) 
     return _ratio(slopes, f"{_OVER_SEEDS}, match sizes {sizes}")
 
 
-def _share_of_step(measure: ShareOfStep, sources: Sources, extractor: str) -> Measured:
+def _share_of_step(measure: ShareOfStep, sources: Sources, against: Against) -> Measured:
     table = matching_shares(_read(sources, "matching_share"))
     shares = table.loc[table["match_size"] == measure.match_size, measure.how]
     _some(shares, f"match size {measure.match_size} was not timed")
@@ -263,7 +283,7 @@ def _share_of_step(measure: ShareOfStep, sources: Sources, extractor: str) -> Me
     return Measured(student_interval(shares), len(shares), how)
 
 
-def _nearest_share(measure: NearestShare, sources: Sources, extractor: str) -> Measured:
+def _nearest_share(measure: NearestShare, sources: Sources, against: Against) -> Measured:
     table = _read(sources, "paths")
     rows = table[(table["kind"] == "preferable") & (table["quantity"] == "nearest_share")]
     _some(rows, "no preferable noises: no trained vanilla model")
@@ -275,7 +295,7 @@ def _nearest_share(measure: NearestShare, sources: Sources, extractor: str) -> M
     return Measured(student_interval(of_draw), len(of_draw), how)
 
 
-def _path_ratio(measure: PathRatio, sources: Sources, extractor: str) -> Measured:
+def _path_ratio(measure: PathRatio, sources: Sources, against: Against) -> Measured:
     table = _read(sources, "paths")
     of_kind, of_random = _by_draw(table[table["quantity"] == measure.quantity], measure, "value")
     ratios = (of_kind.map(np.log) - of_random.map(np.log)).dropna()
@@ -283,7 +303,7 @@ def _path_ratio(measure: PathRatio, sources: Sources, extractor: str) -> Measure
     return _ratio(ratios, "Student's interval over {n} draws")
 
 
-def _crossing_ratio(measure: CrossingRatio, sources: Sources, extractor: str) -> Measured:
+def _crossing_ratio(measure: CrossingRatio, sources: Sources, against: Against) -> Measured:
     table = _read(sources, "crossings")
     both = pd.concat(_by_draw(table, measure, "crossings"), axis=1, keys=["kind", "random"])
     both = both.dropna()
@@ -295,7 +315,7 @@ def _crossing_ratio(measure: CrossingRatio, sources: Sources, extractor: str) ->
     return Measured(Interval(*(1 + end for end in gap)), len(both), how)
 
 
-def _similarity_gain(measure: SimilarityGain, sources: Sources, extractor: str) -> Measured:
+def _similarity_gain(measure: SimilarityGain, sources: Sources, against: Against) -> Measured:
     rows = _some(_read(sources, "reproducibility"), "no two models trained apart")
     gain = (rows["similarity"] - rows["shuffled"]).astype(float)
     # The two intervals' ends furthest apart, of whichever pair of models they are widest for.
@@ -306,7 +326,7 @@ def _similarity_gain(measure: SimilarityGain, sources: Sources, extractor: str) 
     return Measured(found, int(rows["images"].min()), how, degrees=np.inf)
 
 
-_MEASURES: dict[type, Callable[[Any, Sources, str], Measured]] = {
+_MEASURES: dict[type, Callable[[Any, Sources, Against], Measured]] = {
     Saving: _saving,
     DistanceRatio: _distance_ratio,
     DistanceFactor: _distance_factor,
@@ -318,27 +338,30 @@ _MEASURES: dict[type, Callable[[Any, Sources, str], Measured]] = {
 }
 
 
-def _final_logs(measure: DistanceMeasure, sources: Sources, extractor: str) -> pd.DataFrame:
-    """Return the logarithm of each run's value at its last snapshot, mean over its image sets."""
-    rows = _measured(_read(sources, "distances"), measure, extractor)
+def _final_logs(measure: DistanceMeasure, sources: Sources, against: Against) -> pd.DataFrame:
+    """Return the logarithm of each run's value of each seed, as the summary has it."""
+    rows = _measured(_read(sources, "summary"), measure, against)
     rows = rows[rows["run"].isin(measure.runs_named)]
-    run = ["run", "seed"]
-    rows = rows[rows["images_seen"] == rows.groupby(run)["images_seen"].transform("max")]
-    finals = rows.astype({"value": float}).groupby([*run, "match_size"], as_index=False)
-    values = finals["value"].mean()
-    if (values["value"] <= 0).any():
+    values = [
+        {"run": row.run, "match_size": row.match_size, "seed": seed, "value": value}
+        for row in rows.itertuples()
+        for seed, value in seed_values(row.by_seed).items()
+    ]
+    finals = pd.DataFrame(values, columns=["run", "match_size", "seed", "value"])
+    if (finals["value"] <= 0).any():
         raise MissingResultError("values that are not positive have no ratios")
-    return values.assign(log=values["value"].map(np.log))
+    return finals.assign(log=np.log(finals["value"].astype(float)))
 
 
-def _measured(table: pd.DataFrame, measure: DistanceMeasure, extractor: str) -> pd.DataFrame:
+def _measured(table: pd.DataFrame, measure: DistanceMeasure, against: Against) -> pd.DataFrame:
     steps = table["steps"].isna() if measure.steps is None else table["steps"] == measure.steps
-    return table[
+    table = table[
         (table["metric"] == measure.metric)
         & (table["sampler"] == measure.sampler)
         & steps.fillna(False)
-        & (table["feature_extractor"] == extractor)
+        & (table["feature_extractor"] == (measure.features or against.extractor))
     ]
+    return compared_with(table, against.reference)
 
 
 def _by_draw(

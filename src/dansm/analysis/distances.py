@@ -19,10 +19,10 @@ from dansm.io.tables import (
     read_table,
     write_table,
 )
-from dansm.metrics.image_sets import final_distances
-from dansm.metrics.intervals import behind_best, student_interval
+from dansm.metrics.image_sets import KEY, final_values, last_snapshots
+from dansm.metrics.intervals import behind_best, crossed_interval, student_interval
 
-_PANEL = ["process", "sampler", "steps", "metric", "feature_extractor"]
+_PANEL = ["sampler", "steps", "metric", "feature_extractor", "reference"]
 
 
 def collect_distances(
@@ -110,6 +110,8 @@ def _seconds(path: Path) -> pd.Series:
 def fid_rows(distances: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a comparison that are FID, or stand for it at a reduced scale.
 
+    FID is to the training images, by the field's convention.
+
     Raises
     ------
     InputError
@@ -119,6 +121,7 @@ def fid_rows(distances: pd.DataFrame) -> pd.DataFrame:
     rows = distances[
         (distances["metric"] == "frechet_distance")
         & distances["feature_extractor"].isin(extractors)
+        & (distances["reference"] == "training")
     ]
     if rows.empty:
         raise InputError(
@@ -131,9 +134,9 @@ def fid_rows(distances: pd.DataFrame) -> pd.DataFrame:
 def summarise(distances: pd.DataFrame) -> pd.DataFrame:
     """Return each finished model's value of each metric with its interval, and its lead.
 
-    Each seed's value is the mean over its sets of generated images, `without_image_set_effects`.
-    Intervals are Student's, 95 %, over seeds. Runs of one seed start from the same weights, so
-    differences are taken seed by seed.
+    Values are those of `dansm.metrics.image_sets.final_values`, intervals of 95 %. Runs of a seed
+    start from the same weights, and all are measured on the same noises, so differences are taken
+    seed by seed: what a set of images adds to all runs cancels.
 
     Parameters
     ----------
@@ -143,35 +146,71 @@ def summarise(distances: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        With `SUMMARY_COLUMNS`, one row per process, sampler, steps, metric, feature extractor and
-        run, the best mean first: ``seeds``, ``mean``, ``low``, ``high``, ``seconds`` (mean, of
-        training and preparation); ``behind`` is how much worse it is than the first row, whose own
-        is 0, and its interval how much worse than the run that is the best in truth, whichever
-        that is (`dansm.metrics.intervals.behind_best`, of ratios where all values are positive,
-        over seeds that all runs have); ``difference`` with its interval is its value less the
-        baseline's.
+        With `SUMMARY_COLUMNS`, one row per process, sampler, steps, metric, feature extractor,
+        reference and run, the best mean first. ``mean``, ``low`` and ``high`` are over ``seeds``
+        and ``image_sets`` of ``n_samples`` images each, ``how`` names the interval
+        (`dansm.metrics.intervals.crossed_interval`), and ``by_seed`` has each seed's mean, for
+        `seed_values`; ``seconds`` is the mean of training and preparation. ``behind`` is how much
+        worse it is than the first row, whose own is 0, and its interval how much worse than the run
+        that is the best in truth, whichever that is (`dansm.metrics.intervals.behind_best`, of
+        ratios where all values are positive, over seeds that all runs have); ``difference`` is its
+        value less the baseline's, with Student's interval. What belongs to no run, as the floor
+        does, stands last: its ``image_sets`` are draws.
     """
-    finals = pd.concat([final_distances(distances, name) for name in METRICS])
+    last = last_snapshots(distances)
+    grids = dict(iter(final_values(distances).groupby([key for key in KEY if key != "seed"])))
     lines: list[dict[str, Any]] = []
-    for key, of_panel in finals.groupby(_PANEL, dropna=False):
-        sign = 1 if METRICS[key[_PANEL.index("metric")]].lower_is_better else -1
-        by_seed = of_panel.pivot_table(index="seed", columns="run", values="value", aggfunc="mean")
+    for (_, *panel), of_panel in last.groupby(["process", *_PANEL]):
+        sign = 1 if METRICS[panel[_PANEL.index("metric")]].lower_is_better else -1
+        of_runs = {run: rows for run, rows in of_panel.groupby("run")}
+        of_sets = {run: _whole(grids[run, *panel].droplevel(["run", *KEY[2:]])) for run in of_runs}
+        by_seed = pd.DataFrame({run: values.mean(axis=1) for run, values in of_sets.items()})
         order = (sign * by_seed.mean()).sort_values(kind="stable").index
         behind = _behind(by_seed[order], sign)
         for run in order:
-            rows = of_panel[of_panel["run"] == run]
-            described = rows.iloc[0]
-            values = by_seed[run]
-            baseline = by_seed.get(described["baseline"], pd.Series(np.nan, by_seed.index))
+            described = of_runs[run].iloc[0]
             line = described[list(set(SUMMARY_COLUMNS) & set(distances))].to_dict()
-            line |= {"seeds": int(values.count()), "seconds": rows["seconds"].astype(float).mean()}
-            for names, found in (
-                (("mean", "low", "high"), values),
-                (("difference", "difference_low", "difference_high"), values - baseline),
-            ):
-                line |= dict(zip(names, student_interval(found), strict=True))
-            lines.append(line | behind.loc[run].to_dict())
+            line |= {"steps": described["steps"] or None}
+            line |= {"reference": described["reference"] or None}
+            line |= of_runs[run][["nfe", "seconds"]].astype(float).mean().to_dict()
+            line |= _over_seeds_and_sets(of_sets[run])
+            baseline = by_seed.get(described["baseline"], pd.Series(np.nan, by_seed.index))
+            found = student_interval(by_seed[run] - baseline)
+            names = ("difference", "difference_low", "difference_high")
+            lines.append(line | dict(zip(names, found, strict=True)) | behind.loc[run].to_dict())
+    of_none = distances[distances["run"].isna()]
+    for _, draws in of_none.groupby(["process", *_PANEL], dropna=False):
+        line = draws.iloc[0][list(set(SUMMARY_COLUMNS) & set(distances))].to_dict()
+        line |= student_interval(draws["value"])._asdict() | {"image_sets": len(draws)}
+        lines.append(line | {"how": "Student's over draws" if len(draws) > 1 else "one value"})
     return pd.DataFrame(lines, columns=list(SUMMARY_COLUMNS)).astype(SUMMARY_COLUMNS)
+
+
+def _whole(values: pd.DataFrame) -> pd.DataFrame:
+    """Return the sets that all seeds have: what others add could not be told from the seeds."""
+    whole = values.dropna(axis=1)
+    return values.mean(axis=1).to_frame() if whole.empty else whole
+
+
+def _over_seeds_and_sets(values: pd.DataFrame) -> dict[str, Any]:
+    """Return the columns of a summary that come of a value for each seed and set of images."""
+    seeds, sets = values.shape
+    found = map(float, crossed_interval(values.to_numpy()))
+    how = "one seed, no interval"
+    if seeds > 1:
+        how = "seeds × image sets, Satterthwaite" if sets > 1 else "Student's over seeds"
+    return dict(zip(("mean", "low", "high"), found, strict=True)) | {
+        "seeds": seeds,
+        "image_sets": sets,
+        "how": how,
+        "by_seed": " ".join(f"{seed}={value:.10g}" for seed, value in values.mean(axis=1).items()),
+    }
+
+
+def seed_values(text: str) -> pd.Series:
+    """Return each seed's value from the column ``by_seed`` of a summary."""
+    pairs = (pair.split("=") for pair in text.split())
+    return pd.Series({int(seed): float(value) for seed, value in pairs})
 
 
 def _behind(by_seed: pd.DataFrame, sign: int) -> pd.DataFrame:

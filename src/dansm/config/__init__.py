@@ -22,15 +22,18 @@ from dansm.config.cluster import Cluster
 from dansm.config.comparisons import Comparison, OwnSampling
 from dansm.config.configuration import INCEPTION_FILE, INCEPTION_SHA256, Config
 from dansm.config.datasets import (
+    PARTS,
     Cifar10Source,
     Classifier,
     Dataset,
     DigitsSource,
+    HeldOut,
     ImageFolderSource,
     ImageNet64Source,
     LatentSource,
     LsunSource,
     MnistSource,
+    Part,
     PixelSource,
     PotentialsFit,
     PretrainedAutoencoder,

@@ -11,7 +11,7 @@ from dansm.catalogue import COUPLINGS, EXTRACTORS, LOSSES, PROCESSES, SOLVERS, S
 from dansm.config.base import Shape, shown
 from dansm.config.claims import DistanceMeasure
 from dansm.config.comparisons import ComparisonEntry
-from dansm.config.datasets import LatentSource, TrainedAutoencoder
+from dansm.config.datasets import Dataset, LatentSource, TrainedAutoencoder
 from dansm.config.runs import Run
 from dansm.errors import InputError
 from dansm.processes.grids import evaluations, is_searched
@@ -23,7 +23,8 @@ Problems = Iterator[str]
 # Directly below the folder of results, where scales have theirs.
 FOLDERS = {
     *("autoencoders", "benchmarks", "classifiers", "data", "encoding", "features", "figures"),
-    *("from_reference", "grids", "inception", "jobs", "logs", "noise_sample_pairs", "pairs"),
+    *("from_reference", "grids", "held_out", "inception", "jobs", "logs", "noise_sample_pairs"),
+    *("pairs",),
     *("potentials", "reference", "results", "runs", "standins", "training"),
 }
 
@@ -59,6 +60,9 @@ def _references(config: "Config") -> Iterator[tuple[str, Iterable[str], Iterable
         if isinstance(autoencoder, TrainedAutoencoder):
             yield f"autoencoders.{name}.dataset", [autoencoder.dataset], images
     yield "classifiers", config.classifiers, images
+    apart = [name for name in images if datasets[name].held_out]
+    classified = [name for name in config.classifiers if name in images]
+    yield "classifiers: of a dataset without held_out images", classified, apart
     with_files = [n for n in images if SOURCES[datasets[n].source.kind].files]
     yield "mirrors", config.mirrors, with_files
     for name, recipe in config.recipes.items():
@@ -134,7 +138,15 @@ def _datasets(config: "Config") -> Problems:
                     f"datasets.{name}.source.count: expected at least {least} images for its "
                     f"distances, found {count}"
                 )
+            for problem in _misfits_held_out(dataset, least):
+                yield f"datasets.{name}.{problem}"
             continue
+        for key in ("held_out", "reference"):
+            if getattr(dataset, key) is not None:
+                yield (
+                    f"datasets.{name}.{key}: expected it of {dataset.source.of!r}, whose images "
+                    "are compared"
+                )
         images = config.datasets[dataset.source.of].shape
         autoencoder = config.autoencoders[dataset.source.autoencoder]
         where = f"datasets.{name}.shape"
@@ -154,6 +166,36 @@ def _datasets(config: "Config") -> Problems:
             yield (
                 f"{where}: expected the sides that {made_by}, halved several times, found "
                 f"{dataset.shape}"
+            )
+
+
+def _misfits_held_out(dataset: Dataset, least: int) -> Problems:
+    """Yield why a dataset's images cannot be kept apart, or compared, as it says."""
+    source, held_out = dataset.source, dataset.held_out
+    if held_out is None:
+        if dataset.reference == "held_out":
+            yield "reference: expected held_out beside it, found none"
+        return
+    fields = type(source).model_fields
+    if held_out.published and "part" not in fields:
+        yield f"held_out: expected a source that is published with a test set, found {source.kind}"
+    if held_out.published and getattr(source, "part", "training") == "test":
+        yield "held_out: expected other images than the test set, which the source is"
+    if held_out.folder is not None and source.kind != "image_folder":
+        yield f"held_out.folder: expected it of an image_folder, found {source.kind}"
+    if held_out.folder is not None and held_out.folder == getattr(source, "folder", None):
+        yield f"held_out.folder: expected another than the source's, found {held_out.folder}"
+    if held_out.beyond is not None and getattr(source, "count", None) is None:
+        yield f"held_out.beyond: expected a count in the source, found none in {source.kind}"
+    if held_out.beyond is not None and held_out.beyond < least:
+        yield f"held_out.beyond: expected at least {least} images, found {held_out.beyond}"
+    known = getattr(source, "count", None) or SOURCES[source.kind].images
+    if held_out.share is not None and known:
+        apart = round(held_out.share * known)
+        if min(apart, known - apart) < max(least, 1):
+            yield (
+                f"held_out.share: expected at least {max(least, 1)} images on either side, found "
+                f"{held_out.share} of {known}"
             )
 
 

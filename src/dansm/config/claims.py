@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dansm.catalogue import METRICS
+from dansm.catalogue import METRICS, SPACES
 from dansm.config.base import AtLeast2, Count, MatchSize, Model, Name, Names, Number, name_of
 
 
@@ -14,6 +14,9 @@ class DistanceMeasure(Model):
     sampler: Name
     steps: Count | None = Field(default=None, description="None: the sampler's own")
     metric: name_of("metric", METRICS) = "frechet_distance"
+    features: name_of("features", SPACES) | None = Field(
+        default=None, description="Or pixels, where these are compared; none: the dataset's first"
+    )
 
     @property
     def runs_named(self) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from dansm.catalogue import COUPLINGS
+from dansm.catalogue import COUPLINGS, METRICS
 from dansm.config.base import Expanded, Folder, Model, Name, Names, Sha256, Shape, SolverPick
 from dansm.config.checks import problems_of
 from dansm.config.claims import Claim, DistanceMeasure
@@ -19,7 +19,15 @@ from dansm.config.comparisons import (
     Condition,
     OwnSampling,
 )
-from dansm.config.datasets import Autoencoder, Classifier, Dataset, LatentSource, PotentialsFit
+from dansm.config.datasets import (
+    PARTS,
+    Autoencoder,
+    Classifier,
+    Dataset,
+    LatentSource,
+    Part,
+    PotentialsFit,
+)
 from dansm.config.measurements import (
     BestOfK,
     CouplingMarginals,
@@ -133,6 +141,14 @@ class Config(Model):
         """Return the dataset whose images are compared: of latents, what they were encoded from."""
         source = self.dataset(name).source
         return source.of if isinstance(source, LatentSource) else name
+
+    def parts(self, name: str) -> tuple[Part, ...]:
+        """Return the parts of a dataset's images, or of those its latents were encoded from."""
+        return PARTS if self.dataset(self.pixels(name)).held_out else PARTS[:1]
+
+    def reference(self, name: str) -> Part:
+        """Return with which of these verdicts compare generated images."""
+        return self.dataset(self.pixels(name)).reference or self.parts(name)[-1]
 
     def least_images(self, name: str) -> int:
         """Return how many images a dataset needs for the distances of itself or its latents."""
@@ -250,8 +266,9 @@ class Config(Model):
     def claims_of(self, comparison: str) -> list[Claim]:
         """Return the claims that a comparison says something of.
 
-        Those about distances are of every comparison that has their runs; the others are of what is
-        measured of a dataset, and so of the dataset's own comparison.
+        Those about distances are of every comparison that has their runs, on memorising only where
+        images are held out; the others are of what is measured of a dataset, and so of the
+        dataset's own comparison.
         """
         found = self.comparison(comparison)
 
@@ -259,6 +276,9 @@ class Config(Model):
             if claim.comparisons is not None and comparison not in claim.comparisons:
                 return False
             if isinstance(claim.measure, DistanceMeasure):
+                apart = METRICS[claim.measure.metric].memorising
+                if apart and "held_out" not in self.parts(found.dataset):
+                    return False
                 return set(claim.measure.runs_named) <= set(found.runs)
             return found.is_default
 

@@ -122,6 +122,23 @@ class Training(Model):
     )
     budget_images: Count = Field(description="Training images seen in all")
     snapshots: Count = Field(description="EMA snapshots, evenly spaced, the last at the end")
+    first_snapshot: Count | None = Field(
+        default=None,
+        description="Images before the first: they are evenly spaced in their logarithm then",
+    )
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps that see ``budget_images`` images (the last batch may overshoot)."""
+        return -(-self.budget_images // self.batch_size)
+
+    def snapshot_steps(self) -> list[int]:
+        """Return the optimiser steps after which a snapshot is taken; the last is the final one."""
+        if self.first_snapshot is None:
+            return [round(self.steps * k / self.snapshots) for k in range(1, self.snapshots + 1)]
+        first = self.first_snapshot / self.batch_size
+        ratio = (self.steps / first) ** (1 / max(1, self.snapshots - 1))
+        return [round(first * ratio**k) for k in range(self.snapshots)]
 
 
 class Recipe(Training):
@@ -138,6 +155,14 @@ class Recipe(Training):
                 f"budget_images {self.budget_images} must cover {self.snapshots} snapshots of at "
                 f"least one batch of {self.batch_size}"
             )
+        if self.first_snapshot is not None:
+            steps = self.snapshot_steps()
+            if self.first_snapshot < self.batch_size or steps != sorted({*steps}):
+                raise ValueError(
+                    f"first_snapshot {self.first_snapshot}: expected a batch of {self.batch_size} "
+                    f"at least, and room for {self.snapshots} snapshots up to {self.budget_images} "
+                    f"images, found them after the steps {steps}"
+                )
         if self.hardware.gpu and self.batch_size % self.hardware.gpu:
             raise ValueError(
                 f"batch_size {self.batch_size} must be a multiple of the {self.hardware.gpu} GPUs "
@@ -265,15 +290,6 @@ class RunSettings(Method, Training):
     def match_size(self) -> int:
         """The coupling's match size; 0 without one."""
         return self.coupling.options.get("match_size", 0)
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps that see ``budget_images`` images (the last batch may overshoot)."""
-        return -(-self.budget_images // self.batch_size)
-
-    def snapshot_steps(self) -> list[int]:
-        """Return the optimiser steps after which a snapshot is taken; the last is the final one."""
-        return [round(self.steps * k / self.snapshots) for k in range(1, self.snapshots + 1)]
 
     def canonical_json(self) -> str:
         """Return the plain settings as JSON with sorted keys: equal settings give equal text."""

@@ -136,9 +136,15 @@ def _what_follows(less: Model, scale: Scale) -> dict[str, Any]:
                 bound = "at_most" if source.count is None else "count"
                 count = min(source.count or scale.images, scale.images)
                 source = source.model_copy(update={bound: count})
+            held_out = less.held_out
+            if held_out is not None and held_out.folder is not None:
+                source = source.model_copy(update={"at_most": scale.images})
+            if held_out is not None and held_out.beyond is not None:
+                fewer = {"beyond": min(held_out.beyond, scale.images)}
+                held_out = held_out.model_copy(update=fewer)
             # Inception has random weights then, which is in the name: nothing is taken for a FID.
             standins = [EXTRACTORS[name].standin or name for name in features]
-            return {"source": source, "features": standins}
+            return {"source": source, "held_out": held_out, "features": standins}
         case PotentialsFit() if less.steps == scale.batches:
             return {"largest_unevenness": None}  # so few steps make nothing even
         case Network():
@@ -149,6 +155,7 @@ def _what_follows(less: Model, scale: Scale) -> dict[str, Any]:
             gpu = hardware.gpu and gcd(hardware.gpu, less.batch_size)
             return {
                 "snapshots": min(less.snapshots, scale.snapshots, scale.batches),
+                "first_snapshot": None,
                 "hardware": hardware.model_copy(update={"threads": 1, "gpu": gpu}),
                 "compile": False,
                 "mixed_precision": "no",

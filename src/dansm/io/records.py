@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import sys
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from pydantic import BaseModel
 from tqdm import tqdm
 
 from dansm.errors import InputError
-from dansm.io.files import check_full_disk, parse_model, sha256, write_text
+from dansm.io.files import check_full_disk, parse_model, publish, read_model, sha256, write_text
 from dansm.io.provenance import provenance
 
 JOBS = "jobs"
@@ -35,6 +36,8 @@ RESULT_SUFFIXES = frozenset(
 # archive, which has a record of its own; and those directly below a run's folder.
 _OTHER = frozenset({JOBS, "logs", "benchmarks", "encoding", "training", "reference"})
 _OTHER_OF_RUN = frozenset({"training", "png"})
+_KEPT = "encoding/.kept"  # what jobs that keep their outputs made, by rule and name
+_RECORD = "record.json"
 _NO_SHA256 = "-" * 64
 _RUN = re.compile(r"runs(/[^/]+){3}")
 
@@ -314,8 +317,20 @@ def recorded(
     inputs: Sequence[Path | str] = (),
     wildcards: Mapping[str, str] | None = None,
     params: Mapping[str, Any] | None = None,
-) -> Iterator[None]:
+    keeps: bool = False,
+) -> Iterator[bool]:
     """Record the job that the block does, as ``RESULTS/jobs/RULE/NAME.json``.
+
+    Parameters
+    ----------
+    keeps
+        Keep what it makes by a second name until it has made something else, since Snakemake
+        deletes outputs before their job begins anew.
+
+    Yields
+    ------
+    bool
+        Whether this very job's outputs were kept, and are there again.
 
     Raises
     ------
@@ -338,8 +353,10 @@ def recorded(
     known.save_dates()
     write_text(path, _signed(record))
     _taken_up.update(os.path.abspath(one) for one in inputs)
+    kept = results / _KEPT / rule / name
+    made = keeps and _made_before(results, kept, record)
     try:
-        yield
+        yield made
     except OSError as error:
         check_full_disk(error, Path(str(error.filename or results)))
         raise
@@ -360,7 +377,57 @@ def recorded(
         "files": files,
         **provenance(),
     }
-    write_text(path, _signed(record.model_copy(update=changes)))
+    record = record.model_copy(update=changes)
+    write_text(path, _signed(record))
+    if keeps and not made:
+        _keep(results, kept, record)
+
+
+def _made_before(results: Path, kept: Path, record: Record) -> bool:
+    """Give what this very job made before its names again, if it is kept, and tell whether.
+
+    What another made stays until this one is finished, if the disk has room for as much again.
+    """
+    if not kept.exists():
+        return False
+    try:
+        earlier = read_model(kept / _RECORD, Record)
+        size = sum(content.size for content in earlier.files.values())
+        if (earlier.params, earlier.inputs, earlier.outputs) == (
+            record.params,
+            record.inputs,
+            record.outputs,
+        ):
+            for name, content in earlier.files.items():
+                publish(kept / name, results / name)
+                if sha256(results / name) != content.sha256:
+                    raise InputError(f"{kept / name}: changed since its job made it")
+            print(f"made before, kept in {kept}; delete that to have it made anew", flush=True)
+            return True
+        told = f"{kept}: what was made before of something else, {size / 2**30:.2f} GiB"
+        if shutil.disk_usage(kept).free > size:
+            print(f"{told}, is kept until this is finished", flush=True)
+            return False
+        print(f"{told}, is deleted: as much again is not free", flush=True)
+    except (InputError, OSError) as error:
+        print(f"{error}; it is made again", flush=True)
+        for output in record.outputs:
+            shutil.rmtree(results / output, ignore_errors=True)
+    shutil.rmtree(kept)
+    return False
+
+
+def _keep(results: Path, kept: Path, record: Record) -> None:
+    """Give what a job made a second name, in place of what it made before; never copy it."""
+    shutil.rmtree(kept, ignore_errors=True)
+    try:
+        for name in record.files:
+            (kept / name).parent.mkdir(parents=True, exist_ok=True)
+            os.link(results / name, kept / name)
+        write_text(kept / _RECORD, _signed(record))
+    except OSError as error:  # such as a file system without links
+        shutil.rmtree(kept, ignore_errors=True)
+        print(f"{kept}: not kept ({error.strerror})", flush=True)
 
 
 def _text_of(path: str) -> tuple[bytes, int]:

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from dansm.catalogue import COUPLINGS, METRICS, PROCESSES
-from dansm.config import RunSettings
+from dansm.catalogue import COUPLINGS, METRICS, PROCESSES, SPACES
+from dansm.config import PARTS, RunSettings
 from dansm.couplings.registry import Pick, options_text
 from dansm.errors import InputError
 from dansm.io.files import atomic_path
@@ -17,19 +18,22 @@ from dansm.io.records import is_proven
 # fraction. `loss` is a name where runs are described, and a number in the table of it.
 _TYPES = {
     "string": """dataset run process coupling options times sampler metric feature_extractor
-        baseline unequal stage device processor torch claim window statistic name source measure
-        direction verdict why method note kind quantity""",
-    "Int64": """match_size seed images_seen steps image_set n_samples seeds seeds_at_least
-        seeds_at_most dimensions batch_size threads round window_size n
+        reference how by_seed baseline unequal stage device processor torch claim window statistic
+        name source measure direction verdict why method note kind quantity""",
+    "Int64": """match_size seed images_seen steps image_set image_sets n_samples seeds
+        seeds_at_least seeds_at_most dimensions batch_size threads round window_size n
         samples_timed draw pairs crossings images k draws""",
     "boolean": "within",
 }
 # What columns of names may hold: entries of the catalogue, and what stands beside the runs.
 _NAMES = {
-    "process": {*PROCESSES, "real_halves", "reconstruction"},
+    "process": {*PROCESSES, "real_halves", "real_images", "real_held_out", "reconstruction"},
     "coupling": {*COUPLINGS},
     "metric": {*METRICS},
+    "feature_extractor": {*SPACES},
+    "reference": {*PARTS},
 }
+_ENDS = ("low", "high")  # of intervals, which may be open: other numbers are finite
 _TYPE_OF = {name: kind for kind, names in _TYPES.items() for name in names.split()}
 
 
@@ -46,19 +50,19 @@ _RUN = "dataset run process coupling match_size options times loss seed"
 RUN_COLUMNS = _columns(_RUN) | {"loss": "string"}
 
 DISTANCE_COLUMNS = RUN_COLUMNS | _columns(
-    "images_seen sampler steps nfe image_set metric feature_extractor n_samples value"
+    "images_seen sampler steps nfe image_set metric feature_extractor reference n_samples value"
 )
 COMPARISON_COLUMNS = DISTANCE_COLUMNS | _columns("seconds baseline unequal")
 
 _LEAD = "difference difference_low difference_high"
 SUMMARY_COLUMNS = {name: kind for name, kind in RUN_COLUMNS.items() if name != "seed"} | _columns(
-    f"""sampler steps metric feature_extractor seeds mean low high seconds
-    behind behind_low behind_high baseline {_LEAD} unequal"""
+    f"""images_seen sampler steps nfe metric feature_extractor reference seeds image_sets n_samples
+    mean low high how by_seed seconds behind behind_low behind_high baseline {_LEAD} unequal"""
 )
 
 SPEED_COLUMNS = _columns(
-    """dataset process sampler steps metric feature_extractor run coupling match_size options
-    baseline seeds seeds_at_least seeds_at_most
+    """dataset process sampler steps metric feature_extractor reference run coupling match_size
+    options baseline seeds seeds_at_least seeds_at_most
     images_to_reach baseline_images_to_reach saving_percent saving_low saving_high
     seconds_to_reach baseline_seconds_to_reach
     seconds_saving_percent seconds_saving_low seconds_saving_high"""
@@ -74,7 +78,7 @@ REPRODUCIBILITY_COLUMNS = _columns(
 )
 
 CLAIM_COLUMNS = _columns(
-    "dataset name claim source measure direction threshold value low high n "
+    "dataset name claim source measure reference direction threshold value low high n "
     "corrected_low corrected_high verdict why"
 )
 
@@ -146,8 +150,8 @@ def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If the file is missing, has other columns, values that don't fit them or unknown names, or
-        is not as the job that made it left it.
+        If the file is missing, has other columns, values that don't fit them, unknown names or
+        infinite numbers that are no end of an interval, or is not as the job that made it left it.
     """
     is_proven(path)
     try:
@@ -166,4 +170,22 @@ def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
             raise InputError(
                 f"{path}: {column}: expected one of {sorted(known)}, found {min(unknown)!r}"
             )
+    for column in table.select_dtypes("Float64"):
+        infinite = np.isinf(table[column].to_numpy(float, na_value=np.nan))
+        if infinite.any() and not column.endswith(_ENDS):
+            found = f"{table[column][infinite.argmax()]} in row {infinite.argmax() + 1}"
+            raise InputError(f"{path}: {column}: expected finite numbers, found {found}")
     return table
+
+
+def compared_with(table: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Return the rows of a comparison with some of the real images, or with none at all.
+
+    Parameters
+    ----------
+    table
+        With the column ``reference``.
+    reference
+        One of `dansm.config.PARTS`.
+    """
+    return table[table["reference"].isna() | (table["reference"] == reference)]

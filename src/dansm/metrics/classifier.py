@@ -45,27 +45,22 @@ class DigitClassifier(nn.Module):
         return self.head(self.body(images))
 
 
-def train_classifier(settings: Classifier, store: Store, path: Path) -> dict[str, Any]:
-    """Train the classifier on a labelled store and save it with its held-out accuracy.
+def train_classifier(
+    settings: Classifier, store: Store, held_out: Store, path: Path
+) -> dict[str, Any]:
+    """Train the classifier on a labelled store and save it with its accuracy on another.
 
     Writes ``model.safetensors`` and ``report.json`` into ``path``.
 
     Raises
     ------
     InputError
-        If the store has no labels or too few images.
+        If a store has no labels.
     """
-    if store.labels is None:
-        raise InputError(f"{store.path}: expected a labelled store, found no labels")
+    for one in (store, held_out):
+        if one.labels is None:
+            raise InputError(f"{one.path}: expected a labelled store, found no labels")
     shape = tuple(store.array.shape[1:])
-    order = torch.randperm(len(store), generator=generator(settings.seed, "classifier-split"))
-    held_out = round(settings.held_out * len(store))
-    if not 0 < held_out < len(store):
-        raise InputError(
-            f"{store.path}: expected some of the {len(store)} images to be held out and some not, "
-            f"found held_out {settings.held_out}"
-        )
-    test, training = order[:held_out], order[held_out:]
     labels = torch.from_numpy(store.labels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(settings.seed, "classifier"))
@@ -73,18 +68,20 @@ def train_classifier(settings: Classifier, store: Store, path: Path) -> dict[str
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
     for epoch in tqdm(range(settings.epochs), unit="epochs", desc="classifier", mininterval=1):
         stream = generator(settings.seed, "classifier-epoch", epoch)
-        shuffled = training[torch.randperm(len(training), generator=stream)]
-        for rows in shuffled.split(settings.batch_size):
+        for rows in torch.randperm(len(store), generator=stream).split(settings.batch_size):
             loss = nn.functional.cross_entropy(model(store.batch(rows.numpy())), labels[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+    correct = 0
     with torch.no_grad():
-        correct = (model(store.batch(test.numpy())).argmax(1) == labels[test]).double().mean()
+        for rows in torch.arange(len(held_out)).split(settings.batch_size):
+            found = model(held_out.batch(rows.numpy())).argmax(1).numpy()
+            correct += int((found == held_out.labels[rows]).sum())
     report = {
-        "accuracy_held_out": correct.item(),
-        "images_held_out": held_out,
-        "images_trained_on": len(training),
+        "accuracy_held_out": correct / len(held_out),
+        "images_held_out": len(held_out),
+        "images_trained_on": len(store),
         "settings": settings.model_dump(mode="json"),
     }
     save_weights(path / WEIGHTS, model.state_dict(), _description(settings))

@@ -1,4 +1,4 @@
-"""Intervals of means over a few seeds, draws or rounds."""
+"""Intervals of means over a few seeds, image sets, draws or rounds."""
 
 from functools import cache
 from typing import NamedTuple
@@ -27,6 +27,50 @@ def student_interval(values: ArrayLike) -> Interval:
         return Interval(mean, np.nan, np.nan)
     half = stdtrit(len(found) - 1, (1 + CONFIDENCE) / 2) * found.std(ddof=1) / np.sqrt(len(found))
     return Interval(mean, float(mean - half), float(mean + half))
+
+
+def crossed_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return means over seeds and sets of images with the intervals of both together.
+
+    Every seed is measured on the same sets, whose noises make better or worse images whatever the
+    model. So a value is a true mean plus what its seed, its set and their interaction add, all
+    random, and its interval is Student's with degrees of freedom by Satterthwaite (1946), from the
+    mean squares of seeds, sets and interaction, A, B and E. The variance is taken as A + B - E/4:
+    subtracting all of E has no bias, but with so few degrees of freedom it holds the truth in less
+    than 93 % of studies where sets do not differ. This holds it in 93 % to 97 %, for 3 to 5 seeds
+    and sets, if either adds as much as the interaction or more, and in more of them if neither does
+    (tests/unit/metrics/test_intervals.py).
+
+    Parameters
+    ----------
+    values
+        Shape ``(..., seeds, sets)``. With one set the interval is Student's over seeds.
+
+    Returns
+    -------
+    mean, low, high
+        Shape ``(...)``; bounds are NaN with one seed.
+    """
+    seeds, sets = values.shape[-2:]
+    mean = values.mean((-2, -1))
+    if seeds < 2:
+        return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
+    of_seeds = values.mean(-1) - mean[..., None]
+    between_seeds = sets * np.square(of_seeds).sum(-1) / (seeds - 1)
+    if sets < 2:
+        variance, degrees = between_seeds, np.full_like(mean, seeds - 1)
+    else:
+        of_sets = values.mean(-2) - mean[..., None]
+        between_sets = seeds * np.square(of_sets).sum(-1) / (sets - 1)
+        rest = values - mean[..., None, None] - of_seeds[..., None] - of_sets[..., None, :]
+        interaction = np.square(rest).sum((-2, -1)) / ((seeds - 1) * (sets - 1))
+        both = between_seeds + between_sets
+        variance = np.maximum(both - interaction / 4, np.maximum(between_seeds, between_sets))
+        terms = between_seeds**2 / (seeds - 1) + between_sets**2 / (sets - 1)
+        # Equal values, whose variance is 0, have as many degrees as there are.
+        degrees = np.where(terms > 0, both**2 / np.where(terms > 0, terms, 1), seeds + sets - 2)
+    half = stdtrit(degrees, (1 + CONFIDENCE) / 2) * np.sqrt(variance / (seeds * sets))
+    return mean, mean - half, mean + half
 
 
 def half_width(values: ArrayLike) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from dansm.config import Part
 from dansm.data.store import Store
 from dansm.io.tables import DISTANCE_COLUMNS, write_table
 from dansm.metrics.distances import measure
@@ -23,7 +24,7 @@ _BATCH = 250
 
 
 def compute_reference(
-    store: Store, extractor: Extractor, *, dataset: str, features: Path, floor: Path
+    store: Store, extractor: Extractor, *, dataset: str, part: Part, features: Path, floor: Path
 ) -> None:
     """Save statistics of the real images' features, and the distances between random halves.
 
@@ -32,6 +33,8 @@ def compute_reference(
 
     Parameters
     ----------
+    part
+        Of the dataset, which the store holds.
     features, floor
         Files to write: reference features, and a table with rows for each random split.
     """
@@ -39,7 +42,7 @@ def compute_reference(
     held: list[Features] = []
 
     def batches() -> Iterator[np.ndarray]:
-        for first in _batches(len(store), _BATCH, f"features of {dataset}"):
+        for first in _batches(len(store), _BATCH, f"features of {dataset}, {part}"):
             found = extractor(torch.from_numpy(np.array(store.array[first : first + _BATCH])))
             begin, end = np.searchsorted(rows, [first, first + _BATCH])
             held.append(found.take(rows[begin:end] - first))
@@ -59,7 +62,7 @@ def compute_reference(
         order = torch.randperm(len(rows), generator=generator(split, "halves")).numpy()
         other = ReferenceFeatures.of(found.features[order[half:]])
         mine = found.take(order[:half])
-        measured += _rows(mine, other, extractor, dataset, "real_halves", image_set=split)
+        measured += _rows(mine, other, extractor, dataset, part, "real_halves", image_set=split)
     write_table(floor, measured, DISTANCE_COLUMNS)
 
 
@@ -78,7 +81,9 @@ def measure_reconstruction(
     for first in _batches(len(latents), DECODED_AT_ONCE, "decoding"):
         rows = np.arange(first, min(first + DECODED_AT_ONCE, len(latents)))
         parts.append(extractor(store.to_stored_range(decode(latents.batch(rows)))))
-    measured = _rows(Features.joined(parts), reference, extractor, dataset, "reconstruction")
+    measured = _rows(
+        Features.joined(parts), reference, extractor, dataset, "training", "reconstruction"
+    )
     write_table(path, measured, DISTANCE_COLUMNS)
 
 
@@ -92,6 +97,7 @@ def _rows(
     reference: ReferenceFeatures,
     extractor: Extractor,
     dataset: str,
+    part: Part,
     process: str,
     image_set: int = 0,
 ) -> list[dict[str, Any]]:
@@ -101,6 +107,7 @@ def _rows(
             "process": process,
             "image_set": image_set,
             "feature_extractor": extractor.name,
+            "reference": part,
             **measurement._asdict(),
         }
         for measurement in measure(found, reference, extractor, everything=True)

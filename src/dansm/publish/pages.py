@@ -21,9 +21,16 @@ from dansm.catalogue import (
     Entry,
 )
 from dansm.errors import InputError
-from dansm.figures.base import metric_title, run_titles, sampler_title, steps_name, unequal_note
+from dansm.figures.base import (
+    metric_title,
+    run_titles,
+    sampler_title,
+    span,
+    steps_name,
+    unequal_note,
+)
 from dansm.figures.notebooks import read_notebooks
-from dansm.io.tables import COMPARISON_COLUMNS, read_table
+from dansm.io.tables import SUMMARY_COLUMNS, compared_with, read_table
 from dansm.publish.archive import Archived, archived_path, read_archive
 from dansm.publish.report import readable_time
 
@@ -129,19 +136,15 @@ def _figure(path: Path, entry: Archived) -> str:
     return f"![{path.stem}]({path.as_posix()})\n\n`{entry.command}`: {_origin(entry)}"
 
 
-def _distances(path: Path, entry: Archived, runs: str = "") -> str:
-    """Return a comparison's distances: a row a run, of some if named, and a column a step count."""
-    from dansm.analysis.distances import summarise  # which takes seconds to import
-
-    table = read_table(path, COMPARISON_COLUMNS)
+def _distances(path: Path, entry: Archived, reference: str, runs: str = "") -> str:
+    """Return a summary's distances: a row a run, of some if named, and a column a step count."""
+    table = compared_with(read_table(path, SUMMARY_COLUMNS), reference)
     titles = run_titles(table)
     names = runs.split(",") if runs else list(titles)
     missing = sorted(set(names) - set(titles))
     if missing:
         raise InputError(f"{path}: expected the runs {missing}, found {list(titles)}")
-    summary = summarise(table)
-    summary = summary[(summary["metric"] == "frechet_distance") & summary["run"].isin(names)]
-    images = table.loc[table["run"].isin(names), "images_seen"].max()
+    summary = table[(table["metric"] == "frechet_distance") & table["run"].isin(names)]
     parts = []
     for (extractor, process, sampler), group in summary.groupby(
         ["feature_extractor", "process", "sampler"], sort=False
@@ -150,12 +153,14 @@ def _distances(path: Path, entry: Archived, runs: str = "") -> str:
         wide = cells.pivot(index="run", columns="steps", values="cell").fillna("")
         wide = wide.loc[[run for run in titles if run in wide.index]]
         wide = wide.rename(index=titles, columns=steps_name)
-        seeds = "–".join(map(str, sorted(set(group["seeds"]))))
+        of = f"{span(group['seeds'])} seed{'' if group['seeds'].max() == 1 else 's'}"
         parts.append(
-            f"{metric_title('frechet_distance', extractor)}; {PROCESSES[process].title}, "
-            f"{sampler_title(sampler)}, after {images:,} images{unequal_note(table)}; mean ± half "
-            f"of Student's 95 % interval over {seeds} seed{'' if seeds == '1' else 's'}; lower is "
-            f"better:\n\n{_markdown(wide.rename_axis('').reset_index())}"
+            f"{metric_title('frechet_distance', extractor, reference)}; "
+            f"{PROCESSES[process].title}, {sampler_title(sampler)}, after "
+            f"{span(group['images_seen'])} images{unequal_note(table)}; mean ± half of its 95 % "
+            f"interval over {of} and {span(group['image_sets'])} sets of "
+            f"{span(group['n_samples'])} generated images; lower is better:\n\n"
+            f"{_markdown(wide.rename_axis('').reset_index())}"
         )
     return "\n\n".join([*parts, f"`{entry.command}`: {_origin(entry)}"])
 

@@ -1,5 +1,8 @@
 """What a run's coupling is told of its dataset, and the potentials that it may need of it."""
 
+import glob
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +58,8 @@ def fit_dataset_potentials(
 ) -> None:
     """Fit potentials to a dataset, and write them if they use its samples evenly.
 
+    Those that do not are kept beside, hidden, and taken up where more unevenness is accepted.
+
     Parameters
     ----------
     store
@@ -72,16 +77,28 @@ def fit_dataset_potentials(
     InputError
         If usage is less even.
     """
-    fitted = fit_potentials(store.batch(np.arange(len(store))), **options)
+    samples = store.batch(np.arange(len(store)))
+    told = json.dumps({name: options[name] for name in sorted(options) if name != "progress"})
+    kept = f".{path.stem}.{{}}.refused.npz"
+    refused = path.with_name(kept.format(hashlib.sha256(told.encode()).hexdigest()[:12]))
+    try:
+        fitted = Potentials.load(refused, samples, metric=options.get("metric", "euclidean"))
+        print(f"fitted before: {refused}")
+    except ValueError:
+        fitted = fit_potentials(samples, **options)
     print(fitted.evenness)
     found, floor = fitted.evenness.chi_square, fitted.evenness.chi_square_floor
     if largest_unevenness is not None and found > largest_unevenness * floor:
+        fitted.save(refused)
         raise InputError(
             f"{path}: expected samples used evenly, with a chi-square divergence up to "
             f"{largest_unevenness:g} times that of uniform draws, {floor:.3g}; found {found:.3g}: "
-            "fit with more steps or a larger batch_size"
+            "fit with more steps or a larger batch_size, or accept it by a larger "
+            f"largest_unevenness, which takes up {refused} without fitting again"
         )
     fitted.save(path)
+    for other in path.parent.glob(glob.escape(kept).replace("{}", "*")):
+        other.unlink()
 
 
 def make_run_coupling(pick: Pick, seed: int, inputs: dict[str, Any]) -> Coupling:

@@ -26,7 +26,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
 @contextmanager
-def job(snakemake: Any) -> Iterator[None]:
+def job(snakemake: Any, keeps: bool = False) -> Iterator[bool]:
     """Run a script's work with its output in the rule's log, and the threads and GPUs it asks for.
 
     Errors that a user can act on end the job with one line in the log; others with a traceback.
@@ -36,6 +36,8 @@ def job(snakemake: Any) -> Iterator[None]:
     ----------
     snakemake
         The object that Snakemake gives to a script.
+    keeps
+        See `dansm.io.records.recorded`; this yields what that does.
     """
     log = Path(snakemake.log[0])
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -71,14 +73,15 @@ def job(snakemake: Any) -> Iterator[None]:
                 inputs=[str(path) for path in snakemake.input],
                 wildcards=dict(snakemake.wildcards),
                 params=dict(snakemake.params.items()),
-            ),
+                keeps=keeps,
+            ) as made,
         ):
             if gpus and full_scale and torch is not None and not torch.cuda.is_available():
                 raise InputError(
                     f"this job asks for GPUs, found that PyTorch {torch.__version__} cannot use "
                     f"those of {os.uname().nodename}; expected a build that goes with the driver"
                 )
-            yield
+            yield made
     except InterruptedTraining as interruption:
         print(interruption, flush=True)
         _requeue()

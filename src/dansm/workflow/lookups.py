@@ -13,7 +13,7 @@ from dansm.catalogue import EXTRACTORS
 from dansm.config import Comparison, Config, LatentSource, Run
 from dansm.errors import InputError
 from dansm.figures.notebooks import FigureNotebook
-from dansm.workflow.data_lookups import Wildcards
+from dansm.workflow.data_lookups import FOLDERS, Wildcards
 from dansm.workflow.run_lookups import RunLookups
 
 
@@ -90,9 +90,15 @@ class Lookups(RunLookups):
         """Return the distances of halves of the real images, and of reconstructions."""
         dataset, folder = self.comparison(wildcards).dataset, f"{self.results}/features"
         names, pixels = self.config.datasets[dataset].features, self.config.pixels(dataset)
-        tables = [f"{folder}/{pixels}/{name}.floor.csv" for name in names]
+        tables = [
+            self._features(dataset, part, f"{name}.floor.csv")
+            for name in names
+            for part in self.config.parts(dataset)
+        ]
         if dataset != pixels:
             tables += [f"{folder}/{dataset}/{name}.reconstruction.csv" for name in names]
+        if pixels in self.with_held_out:
+            tables.append(f"{folder}/{pixels}/held_out.csv")
         return tables
 
     def compared_dataset(self, wildcards: Wildcards) -> str:
@@ -137,7 +143,7 @@ class Lookups(RunLookups):
     def claim_inputs(self, wildcards: Wildcards) -> dict[str, str]:
         """Return the tables by which they are judged: of a dataset by its own comparison only."""
         comparison = self.comparison(wildcards)
-        kinds = {kind: comparison.name for kind in ("distances", "speed", "reproducibility")}
+        kinds = {kind: comparison.name for kind in ("summary", "speed", "reproducibility")}
         if comparison.is_default:
             kinds |= dict.fromkeys(("paths", "crossings", "matching_share"), comparison.dataset)
         made = self._tables("comparison", comparison.name)
@@ -145,9 +151,11 @@ class Lookups(RunLookups):
         return {kind: table for kind, table in tables.items() if table in made}
 
     def claim_settings(self, wildcards: Wildcards) -> dict[str, str]:
-        """Return of which dataset, and over whose features, distances in claims are."""
+        """Return of which dataset, over whose features and to which images distances are."""
         dataset = self.comparison(wildcards).dataset
-        return {"dataset": dataset, "extractor": self.config.dataset(dataset).features[0]}
+        extractor = self.config.dataset(dataset).features[0]
+        reference = self.config.reference(dataset)
+        return {"dataset": dataset, "extractor": extractor, "reference": reference}
 
     # Tables.
 
@@ -165,12 +173,20 @@ class Lookups(RunLookups):
         features = {one.name: self.config.datasets[one.dataset].features for one in comparisons}
         return [n for n in features if any(EXTRACTORS[f].fid_or_standin for f in features[n])]
 
+    @cached_property
+    def with_memorising(self) -> list[str]:
+        """Comparisons whose images are compared with held-out ones."""
+        comparisons = self.config.all_comparisons.values()
+        pixels = {one.name: self.config.pixels(one.dataset) for one in comparisons}
+        return [name for name in pixels if pixels[name] in self.with_held_out]
+
     def tables_of_comparison(self, comparison: Comparison) -> list[str]:
         """Return the tables that are made of a comparison."""
         tables = {
             "distances": True,
             "summary": True,
             "fid": comparison.name in self.with_fid,
+            "memorising": comparison.name in self.with_memorising,
             "speed": len(comparison.runs) > len(comparison.baselines)
             and comparison.sampling is None,  # which is of finished models only
             "costs": any(self.config.run(comparison.dataset, r).before for r in comparison.runs),
@@ -255,6 +271,13 @@ class Lookups(RunLookups):
     ) -> dict[str, str]:
         names = {notebook.of: subject}
         return {key: f"{self.results}/{name.format(**names)}" for key, name in tables.items()}
+
+    def figure_reference(self, wildcards: Wildcards) -> str:
+        """Return to which real images the distances that a figure shows are, if it shows any."""
+        notebook, subject = self._figure(wildcards)
+        if not notebook.reference:
+            return ""
+        return self.config.reference(self.config.comparison(subject).dataset)
 
     def figure_runs(self, wildcards: Wildcards) -> list[dict[str, Any]]:
         """Return the runs whose images a figure shows, if it shows any, each of its first seed."""
@@ -367,8 +390,9 @@ class Lookups(RunLookups):
     def _behind_distances(self, dataset: str) -> set[str]:
         """Return the stores of a dataset, and what its images are compared by."""
         names, pixels = self.config.datasets[dataset].features, self.config.pixels(dataset)
-        files = {f"data/{pixels}", f"data/{dataset}"}
-        files |= {f"features/{pixels}/{name}.npz" for name in names}
+        parts = self.config.parts(dataset)
+        files = {f"data/{dataset}", *(f"{FOLDERS[part]}/{pixels}" for part in parts)}
+        files |= {f"features/{pixels}/{part}/{n}.npz" for n in names for part in parts}
         source = self.config.datasets[dataset].source
         if isinstance(source, LatentSource):
             files.add(f"autoencoders/{source.autoencoder}")
@@ -378,7 +402,8 @@ class Lookups(RunLookups):
     def staged(self) -> list[str]:
         """Return the downloads of everything that the target all needs, with its weights."""
         pixels = sorted({self.config.pixels(name) for name in self._datasets})
-        files = [file for name in pixels for file in self._downloads(name)]
+        parts = [(name, part) for name in pixels for part in self.config.parts(name)]
+        files = [*dict.fromkeys(file for one in parts for file in self._downloads(*one))]
         files += [
             f"{self.results}/autoencoders/{autoencoder}"
             for autoencoder in self.published_autoencoders

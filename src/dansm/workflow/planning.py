@@ -26,6 +26,7 @@ from dansm.config import (
     Config,
     Network,
     OwnSampling,
+    Part,
     PretrainedAutoencoder,
     Run,
     RunSettings,
@@ -35,10 +36,12 @@ from dansm.config import (
 from dansm.errors import InputError
 from dansm.io.files import read_model
 from dansm.metrics.evaluation import GRID_IMAGES
+from dansm.metrics.memorising import COMPARED, HELD_OUT, SEARCHED, SIDE
 from dansm.metrics.statistics import KEPT_FEATURES
 from dansm.models.autoencoders import autoencoder_skeleton
 from dansm.models.networks import make_network
 from dansm.processes.grids import evaluations
+from dansm.workflow.data_lookups import FOLDERS
 from dansm.workflow.dry_run import Job
 from dansm.workflow.run_lookups import RunLookups
 
@@ -76,11 +79,16 @@ _PUBLISHED_BYTES = {
     "cifar-10-python.tar.gz": 170_498_071,
     "mnist/train-images-idx3-ubyte.gz": 9_912_422,
     "mnist/train-labels-idx1-ubyte.gz": 28_881,
+    "mnist/t10k-images-idx3-ubyte.gz": 1_648_877,
+    "mnist/t10k-labels-idx1-ubyte.gz": 4_542,
     "fashion_mnist/train-images-idx3-ubyte.gz": 26_421_880,
     "fashion_mnist/train-labels-idx1-ubyte.gz": 29_515,
+    "fashion_mnist/t10k-images-idx3-ubyte.gz": 4_422_102,
+    "fashion_mnist/t10k-labels-idx1-ubyte.gz": 5_148,
     "bedroom_train_lmdb.zip": 45_900_000_000,
     "church_outdoor_train_lmdb.zip": 2_450_000_000,
 }
+_TEST_IMAGES = 10_000  # of MNIST, Fashion-MNIST and CIFAR-10
 _AUTOENCODER_BYTES, _INCEPTION_BYTES = 334_643_276, 95_628_359
 
 
@@ -208,6 +216,14 @@ class _Loads:
             disk += sum(self._published_bytes(name, file) for file in missing)
         return Load(seconds=count * shape[1] * shape[2] * _PIXEL_SECONDS, disk=disk)
 
+    def build_held_out(self, wildcards: Any) -> Load:
+        name = wildcards.dataset
+        pixels = math.prod(self._config.dataset(name).shape)
+        count = self._image_count(name, "held_out")
+        # Read twice, and compared with the training images.
+        read = 2 * count + self._image_count(name)
+        return Load(seconds=read * pixels * _PIXEL_SECONDS, disk=count * pixels)
+
     def fetch_autoencoder(self, wildcards: Any) -> Load:
         local = os.path.isdir(self._config.autoencoders[wildcards.autoencoder].name)
         return Load(disk=_AUTOENCODER_BYTES, download=0 if local else _AUTOENCODER_BYTES)
@@ -269,6 +285,9 @@ class _Loads:
         pixels = config.pixels(run.dataset)
         if pixels != run.dataset:
             works.append(self._autoencoder(run.dataset, images)[1])
+        if "held_out" in config.parts(run.dataset):
+            compared = min(sampling.n_samples, COMPARED) * many + HELD_OUT
+            works.append(self._neighbours(run.dataset, compared))
         large = _large(config.dataset(run.dataset).features)
         grid = min(GRID_IMAGES, sampling.n_samples) * math.prod(config.dataset(pixels).shape)
         return Load(
@@ -278,13 +297,25 @@ class _Loads:
         )
 
     def compute_reference(self, wildcards: Any) -> Load:
-        count, large = self._image_count(wildcards.dataset), _large([wildcards.extractor])
+        count = self._image_count(wildcards.dataset, wildcards.part)
+        large = _large([wildcards.extractor])
         stored = 4 * min(count, KEPT_FEATURES) + 8 * _INCEPTION_FEATURES
         return Load(
             (_inception(count),) * large,
             seconds=large * _FLOOR_SPLITS * _METRICS_SECONDS,
             disk=large * stored * _INCEPTION_FEATURES,
         )
+
+    def compare_held_out(self, wildcards: Any) -> Load:
+        return Load((self._neighbours(wildcards.dataset, HELD_OUT),))
+
+    def _neighbours(self, dataset: str, images: int) -> Work:
+        """Return the search for the training and held-out images nearest to so many images."""
+        channels, height, width = self._config.dataset(self._config.pixels(dataset)).shape
+        pixels = channels * min(height, SIDE) * min(width, SIDE)
+        parts = self._config.parts(dataset)
+        searched = sum(min(self._image_count(dataset, part), SEARCHED) for part in parts)
+        return Work("evaluate", images, 2 * searched * pixels)
 
     def measure_reconstruction(self, wildcards: Any) -> Load:
         count, large = self._image_count(wildcards.dataset), _large([wildcards.extractor])
@@ -332,10 +363,10 @@ class _Loads:
         kind = self._config.dataset(dataset).source.kind
         return _PUBLISHED_BYTES.get(file, _PUBLISHED_BYTES.get(f"{kind}/{file}", 0))
 
-    def _image_count(self, dataset: str) -> int:
-        """Return how many images a dataset has; 0 if only its files can tell."""
+    def _image_count(self, dataset: str, part: Part = "training") -> int:
+        """Return how many images a part of a dataset has; 0 if only its files can tell."""
         name = self._config.pixels(dataset)
-        meta = Path(self._look.results) / "data" / name / "meta.json"
+        meta = Path(self._look.results) / FOLDERS[part] / name / "meta.json"
         if meta.exists():
             return read_model(meta, _Store).count
         if self._look.has_standin(name):
@@ -344,7 +375,14 @@ class _Loads:
         category = getattr(source, "category", "")
         published = SOURCES[source.kind].images or _LSUN_IMAGES.get(category, 0)
         bounds = (getattr(source, "count", None), getattr(source, "at_most", None), published)
-        return min(filter(None, bounds), default=0)
+        count = min(filter(None, bounds), default=0)
+        held_out = self._config.dataset(name).held_out
+        if held_out is None:
+            return count
+        apart = held_out.beyond or round((held_out.share or 0) * count)
+        if held_out.published:
+            apart = _TEST_IMAGES
+        return apart if part == "held_out" else count - round((held_out.share or 0) * count)
 
     def _sampling(self, run: Run, images: int) -> Work:
         settings = self._config.run_settings(run, run.seeds[0])

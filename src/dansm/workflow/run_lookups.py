@@ -120,7 +120,8 @@ class RunLookups(DataLookups):
 
     def search_reference(self, wildcards: Wildcards) -> list[str]:
         """Return the features of training images that a search compares with, if it does."""
-        return self.references(wildcards)[:1] if wildcards.grid == "evolved" else []
+        names = self.search_extractors(wildcards)
+        return [self._features(wildcards.dataset, "training", f"{name}.npz") for name in names]
 
     def search_extractors(self, wildcards: Wildcards) -> list[str]:
         """Return over which features."""

@@ -1,12 +1,14 @@
 """Claims: what is measured of them, recomputed here, and verdicts that never say too much."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from pydantic import TypeAdapter
 from scipy import stats
 
 from dansm.analysis import claims as module
-from dansm.analysis.claims import SUPPORTED, measure_claims, verdict
+from dansm.analysis.claims import SUPPORTED, Against, measure_claims, verdict
+from dansm.analysis.distances import summarise
 from dansm.config import Claim, Measure
 from dansm.errors import InputError
 from dansm.io.tables import (
@@ -17,10 +19,12 @@ from dansm.io.tables import (
     PATH_COLUMNS,
     REPRODUCIBILITY_COLUMNS,
     SPEED_COLUMNS,
+    SUMMARY_COLUMNS,
     read_table,
     write_table,
 )
 
+EXTRACTOR = "digit_classifier"
 FLOW = {"sampler": "euler", "steps": 3}
 RATIO = {"kind": "distance_ratio", **FLOW, "run": "dansm_100", "than": "vanilla"}
 SAVING = {"kind": "saving", **FLOW, "run": "dansm_100"}
@@ -40,9 +44,9 @@ def claim(measure, direction="below", threshold=1.0, name="one"):
     )
 
 
-def judge(one, sources, extractor):
+def judge(one, sources, extractor, reference="held_out"):
     """Judge a claim by itself."""
-    return module.judge([one], sources, extractor)[0]
+    return module.judge([one], sources, Against(extractor, reference))[0]
 
 
 def interval(values):
@@ -73,10 +77,17 @@ def distance(run, match_size, seed, value, **changes):
         "images_seen": 80,
         "image_set": 0,
         "metric": "frechet_distance",
-        "feature_extractor": "e",
+        "feature_extractor": EXTRACTOR,
+        "reference": "held_out",
         "value": value,
         **changes,
     }
+
+
+def summary(write, rows):
+    """Write the summary of distances."""
+    table = pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS)).astype(COMPARISON_COLUMNS)
+    return write(SUMMARY_COLUMNS, summarise(table))
 
 
 def found(row):
@@ -113,10 +124,12 @@ def test_distances_are_compared_seed_by_seed_at_the_last_snapshot(write):
             for k, shift in enumerate((-1, 1)):
                 rows.append(distance(name, size, seed, values[seed] + shift, image_set=k))
             rows.append(distance(name, size, seed, 1e6, images_seen=40))
-            rows.append(distance(name, size, seed, 1e6, feature_extractor="other"))
+            rows.append(distance(name, size, seed, 1e6, feature_extractor="inception_clean"))
+            rows.append(distance(name, size, seed, 1e6, reference="training"))
             rows.append(distance(name, size, seed, 1e6, metric="kernel_distance"))
-    rows.append(distance("dansm_100", 100, 3, 1e-6))  # without a vanilla run
-    row = judge(claim(RATIO), {"distances": write(COMPARISON_COLUMNS, rows)}, "e")
+    for k in range(2):  # without a vanilla run
+        rows.append(distance("dansm_100", 100, 3, 1e-6, image_set=k))
+    row = judge(claim(RATIO), {"summary": summary(write, rows)}, EXTRACTOR)
     assert found(row) == pytest.approx(np.exp(interval(np.log(greedy / vanilla))))
     assert (row["n"], row["verdict"]) == (3, "supported")
     assert "3 seeds" in row["why"]
@@ -124,9 +137,9 @@ def test_distances_are_compared_seed_by_seed_at_the_last_snapshot(write):
 
 def test_runs_that_are_not_there_are_named(write):
     rows = [distance("dansm_100", 100, 0, 4.0), distance("vanilla", 0, 1, 8.0)]
-    sources = {"distances": write(COMPARISON_COLUMNS, rows)}
-    assert judge(claim(RATIO), sources, "e")["why"] == "no seed of both dansm_100 and vanilla"
-    assert judge(claim(RATIO | {"than": "loom"}), sources, "e")["why"] == "no value of loom"
+    sources = {"summary": summary(write, rows)}
+    assert judge(claim(RATIO), sources, EXTRACTOR)["why"] == "no seed of both dansm_100 and vanilla"
+    assert judge(claim(RATIO | {"than": "loom"}), sources, EXTRACTOR)["why"] == "no value of loom"
 
 
 def test_any_metric_and_any_sampler_can_carry_a_claim(write):
@@ -137,14 +150,14 @@ def test_any_metric_and_any_sampler_can_carry_a_claim(write):
         for seed, value in enumerate(of_run)
     ]
     rows += [distance("vanilla", 0, 0, 1e6), distance("dansm_100", 0, 0, 1.0)]
-    sources = {"distances": write(COMPARISON_COLUMNS, rows)}
+    sources = {"summary": summary(write, rows)}
     precision = RATIO | {"metric": "precision", "sampler": "rk45", "steps": None}
-    row = judge(claim(precision, "above"), sources, "e")
+    row = judge(claim(precision, "above"), sources, EXTRACTOR)
     assert found(row) == pytest.approx(np.exp(interval(np.log([0.6 / 0.4, 0.66 / 0.5, 0.7 / 0.5]))))
     assert row["measure"] == "value of dansm_100 / of vanilla (Precision, rk45)"
     rows[0]["value"] = 0.0
-    sources = {"distances": write(COMPARISON_COLUMNS, rows)}
-    why = judge(claim(precision, "above"), sources, "e")["why"]
+    sources = {"summary": summary(write, rows)}
+    why = judge(claim(precision, "above"), sources, EXTRACTOR)["why"]
     assert why == "values that are not positive have no ratios"
 
 
@@ -158,7 +171,7 @@ def test_the_factor_by_match_size_is_the_slope_within_seeds(write):
     rows += [distance("vanilla", 0, 0, 1e6), distance("hungarian_500", 500, 0, 1e6)]
     sizes = ["dansm_100", "dansm_1000", "dansm_10000"]
     measure = {"kind": "distance_factor", **FLOW, "runs": sizes}
-    row = judge(claim(measure), {"distances": write(COMPARISON_COLUMNS, rows)}, "e")
+    row = judge(claim(measure), {"summary": summary(write, rows)}, EXTRACTOR)
     assert found(row) == pytest.approx(np.exp(interval(np.log([0.5, 0.8]))))
     assert row["verdict"] == "undecided"  # two seeds have a wide interval
 
@@ -168,7 +181,8 @@ SPEED = {
     "run": "dansm_100",
     "baseline": "vanilla",
     "metric": "frechet_distance",
-    "feature_extractor": "e",
+    "feature_extractor": EXTRACTOR,
+    "reference": "held_out",
     "seeds": 3,
     "seeds_at_least": 0,
     "seeds_at_most": 0,
@@ -185,14 +199,19 @@ def test_savings_are_judged_by_their_interval(write):
     sources = {
         "speed": write(
             SPEED_COLUMNS,
-            [SPEED, SPEED | {"feature_extractor": "f"}, SPEED | {"metric": "kernel_distance"}],
+            [
+                SPEED,
+                SPEED | {"feature_extractor": "inception_clean", "saving_percent": 1},
+                SPEED | {"reference": "training", "saving_percent": 1},
+                SPEED | {"metric": "kernel_distance", "saving_percent": 1},
+            ],
         )
     }
-    row = judge(claim(SAVING, "above", 30), sources, "e")
+    row = judge(claim(SAVING, "above", 30), sources, EXTRACTOR)
     assert found(row) == [50, 29, 65]
     assert row["verdict"] == "undecided"
-    assert judge(claim(SAVING, "above", 25), sources, "e")["verdict"] == "supported"
-    seconds = judge(claim(SAVING | {"of": "seconds"}, "above", 30), sources, "e")
+    assert judge(claim(SAVING, "above", 25), sources, EXTRACTOR)["verdict"] == "supported"
+    seconds = judge(claim(SAVING | {"of": "seconds"}, "above", 30), sources, EXTRACTOR)
     assert found(seconds) == [20, 15, 25]
     assert seconds["verdict"] == "not supported"
 
@@ -208,7 +227,7 @@ def test_savings_are_judged_by_their_interval(write):
 )
 def test_savings_that_cannot_be_judged(write, changes, why):
     sources = {"speed": write(SPEED_COLUMNS, [SPEED | changes])}
-    row = judge(claim(SAVING, "above", 0), sources, "e")
+    row = judge(claim(SAVING, "above", 0), sources, EXTRACTOR)
     assert row["verdict"] == "undecided"
     assert why in row["why"]
 
@@ -216,18 +235,20 @@ def test_savings_that_cannot_be_judged(write, changes, why):
 def test_a_bound_below_the_threshold_refutes_nothing(write):
     bound = {"saving_percent": 80.0, "saving_low": 80.0, "saving_high": 100.0, "seeds_at_least": 3}
     sources = {"speed": write(SPEED_COLUMNS, [SPEED | bound])}
-    row = judge(claim(SAVING, "above", 85), sources, "e")
+    row = judge(claim(SAVING, "above", 85), sources, EXTRACTOR)
     assert row["verdict"] == "undecided"
-    assert judge(claim(SAVING, "above", 79), sources, "e")["verdict"] == "supported"
+    assert judge(claim(SAVING, "above", 79), sources, EXTRACTOR)["verdict"] == "supported"
     assert "at least so much in 3" in row["why"]
 
 
 def test_claims_of_a_table_are_judged_together(write):
     sources = {"speed": write(SPEED_COLUMNS, [SPEED])}
-    alone = judge(claim(SAVING, "above", 25), sources, "e")
+    alone = judge(claim(SAVING, "above", 25), sources, EXTRACTOR)
     assert (alone["corrected_low"], alone["corrected_high"]) == pytest.approx((29, 65))
     missing = claim(RATIO, name="not_counted")
-    rows = module.judge([claim(SAVING, "above", 25)] * 4 + [missing], sources, "e")
+    rows = module.judge(
+        [claim(SAVING, "above", 25)] * 4 + [missing], sources, Against(EXTRACTOR, "held_out")
+    )
     # By hand: the interval is Student's, with two degrees of freedom, of log(1 - saving).
     logs, wider = np.log([0.5, 0.71]), stats.t.ppf(1 - 0.05 / 8, 2) / stats.t.ppf(0.975, 2)
     expected = 100 * (1 - np.exp(logs[0] + (logs[1] - logs[0]) * wider))
@@ -245,14 +266,14 @@ def test_shares_of_a_step_are_taken_within_rounds(write):
         for k, (s, m) in enumerate(zip(steps, matches, strict=True))
     ]
     sources = {"matching_share": write(MATCHING_SHARE_COLUMNS, rows)}
-    row = judge(claim(SHARE, threshold=5), sources, "e")
+    row = judge(claim(SHARE, threshold=5), sources, EXTRACTOR)
     assert found(row) == pytest.approx(interval(100 * matches / steps))
     assert (row["n"], row["verdict"]) == (3, "supported")
     assert "Toy 1" in row["why"]
-    ahead = judge(claim(SHARE | {"how": "ahead"}, threshold=5), sources, "e")
+    ahead = judge(claim(SHARE | {"how": "ahead"}, threshold=5), sources, EXTRACTOR)
     assert ahead["value"] == pytest.approx(50)
     assert ahead["verdict"] == "not supported"
-    other = judge(claim(SHARE | {"match_size": 99}), sources, "e")
+    other = judge(claim(SHARE | {"match_size": 99}), sources, EXTRACTOR)
     assert (other["verdict"], other["why"]) == ("undecided", "match size 99 was not timed")
 
 
@@ -270,11 +291,11 @@ def test_paths_are_compared_with_random_ones_draw_by_draw(write):
     rows += path_rows("matched", 99, [1.0, 1.0, 1.0])
     rows += path_rows("matched", 10, [50.0] * 3, "inter_path_average")
     sources = {"paths": write(PATH_COLUMNS, rows)}
-    row = judge(claim(SHORTER), sources, "e")
+    row = judge(claim(SHORTER), sources, EXTRACTOR)
     assert found(row) == pytest.approx(np.exp(interval(np.log(matched / random))))
     assert row["verdict"] == "supported"
     preferable = SHORTER | {"pairs": "preferable", "match_size": 0}
-    assert judge(claim(preferable), sources, "e")["why"] == "no preferable pairs"
+    assert judge(claim(preferable), sources, EXTRACTOR)["why"] == "no preferable pairs"
 
 
 def test_nearest_noises_are_counted_against_chance_in_the_largest_batches(write):
@@ -283,7 +304,7 @@ def test_nearest_noises_are_counted_against_chance_in_the_largest_batches(write)
     rows += path_rows("preferable", 0, [0.9] * 3, "nearest_share", 10)
     rows += path_rows("random", 0, [0.005] * 3, "nearest_share", 200)
     sources = {"paths": write(PATH_COLUMNS, rows)}
-    row = judge(claim({"kind": "nearest_share"}, "above"), sources, "e")
+    row = judge(claim({"kind": "nearest_share"}, "above"), sources, EXTRACTOR)
     assert found(row) == pytest.approx(interval(200 * np.array(shares)))
     assert row["verdict"] == "supported"
 
@@ -296,7 +317,7 @@ def test_crossings_are_compared_by_differences_of_draws(write):
         for k, count in enumerate(counts)
     ]
     sources = {"crossings": write(CROSSING_COLUMNS, rows)}
-    row = judge(claim(CROSSING), sources, "e")
+    row = judge(claim(CROSSING), sources, EXTRACTOR)
     expected = 1 + np.array(interval((preferable - random) / random.mean()))
     assert found(row) == pytest.approx(expected)
     assert row["value"] == pytest.approx(preferable.mean() / random.mean())
@@ -308,12 +329,12 @@ def test_similarities_must_be_apart_from_shuffled_ones_for_all_models(write):
     rows = [{"images": 64, **good}]
     measure = {"kind": "similarity_gain"}
     sources = {"reproducibility": write(REPRODUCIBILITY_COLUMNS, rows)}
-    row = judge(claim(measure, "above", 0), sources, "e")
+    row = judge(claim(measure, "above", 0), sources, EXTRACTOR)
     assert found(row) == pytest.approx([0.7, 0.5, 0.9])
     assert (row["n"], row["verdict"]) == (64, "supported")
     rows.append({"images": 32, **good, "similarity": 0.25, "low": 0.15, "high": 0.35})
     sources = {"reproducibility": write(REPRODUCIBILITY_COLUMNS, rows)}
-    row = judge(claim(measure, "above", 0), sources, "e")
+    row = judge(claim(measure, "above", 0), sources, EXTRACTOR)
     assert found(row) == pytest.approx([(0.7 + 0.15) / 2, -0.05, 0.9])
     assert (row["n"], row["verdict"]) == (32, "undecided")
 
@@ -321,9 +342,9 @@ def test_similarities_must_be_apart_from_shuffled_ones_for_all_models(write):
 @pytest.mark.parametrize("measure", [RATIO, SAVING, SHARE, SHORTER, CROSSING])
 @pytest.mark.parametrize("direction", ["above", "below"])
 def test_missing_results_leave_a_claim_undecided(tmp_path, measure, direction):
-    kinds = ("distances", "speed", "matching_share", "paths", "crossings")
+    kinds = ("summary", "speed", "matching_share", "paths", "crossings")
     for sources in ({}, {kind: [tmp_path / "none.csv"] for kind in kinds}):
-        row = judge(claim(measure, direction), sources, "e")
+        row = judge(claim(measure, direction), sources, EXTRACTOR)
         assert row["verdict"] == "undecided"
         assert "no table" in row["why"] or "none.csv: found no file" in row["why"]
 
@@ -331,18 +352,21 @@ def test_missing_results_leave_a_claim_undecided(tmp_path, measure, direction):
 def test_a_damaged_result_is_an_error(tmp_path):
     (tmp_path / "speed.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match=r"speed\.csv: expected columns.*found \['a', 'b'\]"):
-        judge(claim(SAVING), {"speed": [tmp_path / "speed.csv"]}, "e")
+        judge(claim(SAVING), {"speed": [tmp_path / "speed.csv"]}, EXTRACTOR)
 
 
 def test_the_table_has_a_row_for_each_claim(write, tmp_path):
     sources = {"speed": write(SPEED_COLUMNS, [SPEED])}
     claims = [claim(SAVING, "above", 25, "first"), claim(RATIO, name="second")]
     path = tmp_path / "claims.csv"
-    measure_claims(claims, sources, dataset="toy", extractor="e", path=path)
+    measure_claims(
+        claims, sources, dataset="toy", extractor=EXTRACTOR, reference="held_out", path=path
+    )
     table = read_table(path, CLAIM_COLUMNS)
     assert table["name"].tolist() == ["first", "second"]
     assert table["verdict"].tolist() == [SUPPORTED, "undecided"]
     assert set(table["dataset"]) == {"toy"}
+    assert table["reference"].tolist() == ["held_out"] * 2
     said = "saving in images, %, of dansm_100 (Fréchet distance, euler, 3 steps)"
     assert table["measure"][0] == said
     assert table["value"].isna().tolist() == [False, True]

@@ -109,6 +109,8 @@ TEACHER = f"{GRID}.student.coupling.teacher_pairs"
         ({"recipes.flow.sampling.final": {}}, "recipes.flow.sampling.final: Dictionary should hav"),
         # recipes and networks
         ({"runs.1.snapshots": 31}, "budget_images 3000 must cover 31 snapshots of at least one"),
+        ({"recipes.flow.first_snapshot": 99}, "first_snapshot 99: expected a batch of 100 at lea"),
+        ({"recipes.flow.first_snapshot": 9900}, "up to 10050 images, found them after the steps ["),
         ({"recipes.flow.snapshots": 101}, "recipes.flow: budget_images 10050 must cover 101 snaps"),
         ({"recipes.flow.hardware.gpu": 3}, "batch_size 100 must be a multiple of the 3 GPUs"),
         ({"recipes.flow.hardware.gpu": 4}, None),
@@ -213,6 +215,13 @@ def test_the_longest_sampling_is_the_nearest_to_exact(parsed, final, one_set, lo
     place = "recipes.flow.sampling"
     config = parsed({f"{place}.final": final, f"{place}.final_one_set": one_set})
     assert config.sampling(config.run("toy", "vanilla")).longest == longest
+
+
+def test_snapshots_may_be_evenly_spaced_in_the_logarithm(parsed):
+    config = parsed({"recipes.flow.first_snapshot": 400, "recipes.flow.snapshots": 5})
+    settings = config.run_settings(config.run("toy", "vanilla"), 0)
+    # From 4 to 101 steps, each by 2.24 times more.
+    assert settings.snapshot_steps() == [4, 9, 20, 45, 101]
 
 
 @pytest.mark.parametrize("snapshots", [1, 2, 7, 50, 99, 100])

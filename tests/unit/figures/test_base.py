@@ -84,10 +84,14 @@ def test_samplers_are_called_by_what_their_names_say(sampler, title):
 
 
 def test_only_inceptions_features_give_a_fid():
-    assert metric_title("frechet_distance", "inception_clean").startswith("FID, inception_clean")
+    assert metric_title("frechet_distance", "inception_clean", "training").startswith(
+        "FID against training images, inception_clean"
+    )
     for extractor in ("digit_classifier", "random_inception_clean"):
-        assert metric_title("frechet_distance", extractor).startswith("Fréchet distance, ")
-    assert metric_title("recall", "inception_clean").startswith("Recall, ")
+        assert metric_title("frechet_distance", extractor, "held_out").startswith(
+            "Fréchet distance against held-out images, "
+        )
+    assert metric_title("recall", "inception_clean", None).startswith("Recall, ")
 
 
 def test_looks_can_be_told_apart_without_colour():

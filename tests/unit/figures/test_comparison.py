@@ -34,6 +34,7 @@ def of_process(process, sampler="euler", prefix=""):
             "image_set": 0,
             "metric": "frechet_distance",
             "feature_extractor": "digit_classifier",
+            "reference": "training",
             "value": level * 1000 / images + seed - 3 / steps,
             "seconds": images / 100 + seed,
             "baseline": f"{prefix}vanilla",
@@ -52,7 +53,7 @@ def table():
 
 
 def draw(table, marginals=None):
-    return comparison(table, summarise(table), marginals, "toy")
+    return comparison(table, summarise(table), marginals, "toy", "training")
 
 
 def axes_of(figure):

@@ -43,7 +43,7 @@ def test_a_notebook_says_what_it_reads_and_shows(tmp_path):
         ({**SAID, "table": {}}, r"metadata\.dansm\.table: .* not permitted"),
         ({**SAID, "of": "dataset"}, r"no braces but \{dataset\}.*speed_\{comparison\}"),
         ({**SAID, "samples": "all"}, r"metadata\.dansm\.samples: .* boolean"),
-        ({"of": "dataset", "samples": True}, "samples are of a comparison, found .* dataset"),
+        ({"of": "dataset", "samples": True}, "samples: expected of a comparison, found .* dataset"),
         ({**SAID, "tables": ["speed.csv"]}, r"metadata\.dansm\.tables: .* object"),
         ({**SAID, "optional": {"more": "more.csv"}}, r"defaults.*'more'.*found 1 with \['output'"),
     ],

@@ -1,9 +1,19 @@
+import math
+
 import pandas as pd
 import pytest
 
 from dansm.errors import InputError
 from dansm.io import tables
-from dansm.io.tables import DISTANCE_COLUMNS, RUN_COLUMNS, read_table, run_columns, write_table
+from dansm.io.tables import (
+    CLAIM_COLUMNS,
+    DISTANCE_COLUMNS,
+    RUN_COLUMNS,
+    SPEED_COLUMNS,
+    read_table,
+    run_columns,
+    write_table,
+)
 
 from ..factories import make_settings
 
@@ -79,12 +89,24 @@ def test_what_is_no_table_is_named(tmp_path, text, found):
         read_table(path, DISTANCE_COLUMNS)
 
 
-@pytest.mark.parametrize("column", ["process", "coupling", "metric"])
+@pytest.mark.parametrize("column", ["process", "coupling", "metric", "feature_extractor"])
 def test_names_that_the_catalogue_has_not_are_named(tmp_path, column):
     path = tmp_path / "bad.csv"
     write_table(path, [{column: "precisiom"}], DISTANCE_COLUMNS)
     with pytest.raises(InputError, match=rf"bad\.csv: {column}: expected .*found 'precisiom'"):
         read_table(path, DISTANCE_COLUMNS)
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_only_ends_of_intervals_may_be_infinite(tmp_path, value):
+    path = tmp_path / "t.csv"
+    for columns, column in ((DISTANCE_COLUMNS, "value"), (SPEED_COLUMNS, "saving_percent")):
+        write_table(path, [{column: 1.0}, {column: value}], columns)
+        with pytest.raises(InputError, match=rf"t\.csv: {column}: .*, found -?inf in row 2$"):
+            read_table(path, columns)
+    for columns, column in ((SPEED_COLUMNS, "saving_low"), (CLAIM_COLUMNS, "corrected_high")):
+        write_table(path, [{column: value}], columns)
+        assert read_table(path, columns)[column].item() == value
 
 
 def test_a_missing_table_is_named(tmp_path):

@@ -28,7 +28,6 @@ SETTINGS = Classifier(
     epochs=1,
     batch_size=16,
     learning_rate=1e-3,
-    held_out=0.1,
     seed=0,
 )
 
@@ -258,7 +257,7 @@ def test_inception_takes_only_8_bit_images(make_store, make_inception, images, v
 @pytest.mark.parametrize("as_dictionary", [True, False])
 def test_classifier_features_are_its_hidden_activations(make_store, tmp_path, as_dictionary):
     store = make_store(DIGITS, (0, 16), np.arange(30) % 10)
-    train_classifier(SETTINGS, store, tmp_path / "c")
+    train_classifier(SETTINGS, store, store, tmp_path / "c")
     settings = SETTINGS.model_dump(mode="json") if as_dictionary else SETTINGS
     extractor = make_extractor(
         "digit_classifier", store, classifier=settings, classifier_path=tmp_path / "c"
@@ -286,7 +285,7 @@ def test_features_are_computed_without_gradients_and_in_full_precision():
 
 def test_a_large_set_goes_through_in_batches(make_store, tmp_path, monkeypatch):
     store = make_store(DIGITS, (0, 16), np.arange(30) % 10)
-    train_classifier(SETTINGS, store, tmp_path / "c")
+    train_classifier(SETTINGS, store, store, tmp_path / "c")
     extractor = make_extractor(
         "digit_classifier", store, classifier=SETTINGS, classifier_path=tmp_path / "c"
     )

@@ -36,7 +36,7 @@ def images(seed, count=60):
 def test_the_floor_compares_disjoint_halves(make_store, tmp_path):
     store = make_store(images(0), value_range=(0, 16))
     paths = {"features": tmp_path / "f.npz", "floor": tmp_path / "floor.csv"}
-    compute_reference(store, EXTRACTOR, dataset="d", **paths)
+    compute_reference(store, EXTRACTOR, dataset="d", part="training", **paths)
     saved = ReferenceFeatures.load(tmp_path / "f.npz", "digit_classifier with weights 0123")
     assert saved.count == 60
     np.testing.assert_array_equal(saved.features, features(images(0)))
@@ -72,7 +72,7 @@ def test_of_many_images_some_features_are_kept_and_some_make_the_floor(
     halves = []
     of = ReferenceFeatures.of
     monkeypatch.setattr(ReferenceFeatures, "of", lambda found: (halves.append(found), of(found))[1])
-    compute_reference(store, EXTRACTOR, dataset="d", **paths)
+    compute_reference(store, EXTRACTOR, dataset="d", part="training", **paths)
     saved = ReferenceFeatures.load(tmp_path / "f.npz", EXTRACTOR.identity)
     np.testing.assert_allclose(saved.mean, features(real).mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(saved.covariance, np.cov(features(real).T), rtol=1e-6)

@@ -59,14 +59,38 @@ def test_potentials_that_use_samples_unevenly_are_refused(store, tmp_path, capsy
     with pytest.raises(
         InputError,
         match=r"potentials\.npz: expected samples used evenly, .* up to 2 times that of uniform "
-        r"draws, 0\.04.*; found .*: fit with more steps",
+        r"draws, 0\.04.*; found .*: fit with more steps .*takes up .*refused\.npz without fitting",
     ):
         fit_dataset_potentials(store, path, **few)
     assert not path.exists() and "chi_square=" in capsys.readouterr().out
-    fit_dataset_potentials(store, path, **few, largest_unevenness=None)
-    assert Potentials.load(path, store.batch(np.arange(6))).steps == 1
     fit_dataset_potentials(store, path, **few | {"steps": 2000})
-    assert Potentials.load(path).steps == 2000
+    assert Potentials.load(path, store.batch(np.arange(6))).steps == 2000
+    assert [*tmp_path.glob(".*")] == []
+
+
+@pytest.mark.parametrize("accepted", [1000, None])
+def test_refused_potentials_are_taken_up_where_they_are_accepted(
+    store, tmp_path, monkeypatch, accepted
+):
+    path = tmp_path / "potentials.npz"
+    few = {"seed": 0, "steps": 1, "batch_size": 2, "progress": False}
+    with pytest.raises(InputError):
+        fit_dataset_potentials(store, path, **few)
+    (kept,) = tmp_path.glob(".potentials.*.refused.npz")
+    expected = kept.read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr("dansm.training.inputs.fit_potentials", None)
+        with pytest.raises(InputError, match=r"found .*: fit with more steps"):
+            fit_dataset_potentials(store, path, **few, largest_unevenness=2.1)
+        # Those of other settings, another dataset or damaged are fitted anew.
+        with pytest.raises(TypeError):
+            fit_dataset_potentials(store, path, **few | {"seed": 1}, largest_unevenness=accepted)
+        kept.write_bytes(expected[:-30])
+        with pytest.raises(TypeError):
+            fit_dataset_potentials(store, path, **few, largest_unevenness=accepted)
+        kept.write_bytes(expected)
+        fit_dataset_potentials(store, path, **few, largest_unevenness=accepted)
+    assert path.read_bytes() == expected and not kept.exists()
 
 
 def test_missing_and_foreign_inputs_are_named(store, potentials, tmp_path):

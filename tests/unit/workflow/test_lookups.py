@@ -141,7 +141,9 @@ def test_weights_are_those_of_the_extractors_asked_for(look):
     inception = "results/inception/inception-2015-12-05.pt"
     assert look.weights(bedroom) == {"inception": inception}
     assert look.references(bedroom) == [
-        f"results/features/bedroom_pixels/{name}.npz" for name in look.extractors(bedroom)
+        f"results/features/bedroom_pixels/{part}/{name}.npz"
+        for name in look.extractors(bedroom)
+        for part in ("training", "held_out")
     ]
 
 
@@ -155,7 +157,7 @@ def test_a_datasets_claims_are_judged_by_its_own_comparison(look):
     assert {"paths", "crossings", "matching_share", "reproducibility"} <= set(own)
     other = look.claim_inputs(Wildcards(comparison="digits_couplings"))
     assert other == {
-        "distances": "results/distances_digits_couplings.csv",
+        "summary": "results/summary_digits_couplings.csv",
         "speed": "results/speed_digits_couplings.csv",
     }
 
