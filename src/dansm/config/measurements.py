@@ -86,8 +86,8 @@ class BestOfK(Model):
 class Straightness(Model):
     """What ``results/straightness.csv`` measures: trajectories of systems in two dimensions."""
 
-    batch_sizes: Ascending = Field(default=[16, 64, 256], description="Of transport in batches")
-    steps: Count = Field(default=2000, description="Optimiser steps of each system")
+    batch_sizes: Ascending = Field(default=[16, 128], description="Of transport in batches")
+    steps: Count = Field(default=1500, description="Optimiser steps of each system")
     count: Count = Field(default=2000, description="Trajectories")
     seeds: Count = 3
 

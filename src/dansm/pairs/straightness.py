@@ -77,7 +77,7 @@ def data(count: int, stream: torch.Generator) -> Tensor:
 class Perceptron(nn.Module):
     """A network of points (n, 2), conditioned on a number that goes to 1000."""
 
-    def __init__(self, width: int = 128) -> None:
+    def __init__(self, width: int = 64) -> None:
         super().__init__()
         self.frequencies = 2.0 ** torch.arange(-2, 6)
         inputs = 2 + 2 * len(self.frequencies)
