@@ -304,6 +304,12 @@ def _misfits_before(config: "Config", run: Run) -> Problems:
         yield from _sampler_misfits(config, process, options["sampler"], steps)
         if is_searched(PROCESSES[process.name], config.samplers[options["sampler"]]):
             yield f"sampler {options['sampler']!r}: expected a grid that is not searched"
+        pairs, batch = (
+            options["count"] + options.get("inverted", 0),
+            run.complete(config.recipes[run.recipe]).batch_size,
+        )
+        if pairs < batch:
+            yield f"teacher_pairs: expected a batch of {batch} pairs at least, found {pairs}"
         if options.get("inverted") and SOLVERS[config.samplers[options["sampler"]].name].adaptive:
             yield f"inverted: expected a sampler with steps, found {options['sampler']!r}"
     if run.start is not None:

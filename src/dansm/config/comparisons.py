@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from dansm.config.base import Model, Name, Names, Seeds, distinct
+from dansm.config.claims import DistanceMeasure, Saving
 from dansm.config.runs import Plan
 
 Condition = Literal["recipe", "budget_images", "n_samples", "sampling"]
@@ -20,6 +21,13 @@ class OwnSampling(Model):
 
     final: Plan = Field(min_length=1, description="On all sets of images")
     final_one_set: Plan = Field(default={}, description="On the first set")
+
+    def measures(self, measure: DistanceMeasure) -> bool:
+        """Tell whether it has the sampler and steps of a measure, which is of finished models."""
+        steps = [measure.steps or 0]
+        plans = (self.final, self.final_one_set)
+        found = any({*steps} <= {*(p.get(measure.sampler, [None]) or [0])} for p in plans)
+        return found and not isinstance(measure, Saving)
 
 
 class ComparisonEntry(Model):

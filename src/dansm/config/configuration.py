@@ -279,6 +279,8 @@ class Config(Model):
                 apart = METRICS[claim.measure.metric].memorising
                 if apart and "held_out" not in self.parts(found.dataset):
                     return False
+                if found.sampling is not None and not found.sampling.measures(claim.measure):
+                    return False
                 return set(claim.measure.runs_named) <= set(found.runs)
             return found.is_default
 
