@@ -19,7 +19,7 @@ from dansm.config.claims import (
     SimilarityGain,
 )
 from dansm.config.cluster import Cluster
-from dansm.config.comparisons import Comparison
+from dansm.config.comparisons import Comparison, OwnSampling
 from dansm.config.configuration import INCEPTION_FILE, INCEPTION_SHA256, Config
 from dansm.config.datasets import (
     PARTS,
