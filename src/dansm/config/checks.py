@@ -271,7 +271,7 @@ def _misfits_before(config: "Config", run: Run) -> Problems:
         process = config.run(run.dataset, run.teacher).process
         steps = [options["steps"]] if "steps" in options else []
         yield from _sampler_misfits(config, process, options["sampler"], steps)
-    if run.start is not None:
+    if isinstance(run.start, str):
         found = config.recipes[config.run(run.dataset, run.start).recipe].network
         expected = config.recipes[run.recipe].network
         if config.networks[found] != config.networks[expected]:

@@ -36,6 +36,7 @@ from dansm.io.files import locked, publish, read_json, sha256, write_json, write
 from dansm.io.provenance import provenance
 from dansm.io.records import is_proven
 from dansm.io.run_folder import MODEL, RUN, SNAPSHOTS, STATE, STATS, TRAINING
+from dansm.models.diffusers_folder import load_model_folder
 from dansm.models.networks import make_network, tune_network
 from dansm.models.trained import network_description, snapshot_description
 from dansm.models.weights import load_weights, save_weights
@@ -103,8 +104,11 @@ class Trainer:
         if (start is None) != (settings.start is None):
             raise InputError(f"start: expected weights of {settings.start}, found {start}")
         if start is not None:
-            is_proven(start)
-            load_weights(start, network, network_description(settings))
+            if isinstance(settings.start, str):
+                is_proven(start)
+                load_weights(start, network, network_description(settings))
+            else:
+                load_model_folder(start.parent, network, settings.network, settings.shape)
             self.origins["start_sha256"] = sha256(start)
         if teacher_pairs is not None:
             self.origins["pairs_sha256"] = teacher_pairs.sha256

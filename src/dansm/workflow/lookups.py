@@ -343,7 +343,7 @@ class Lookups(RunLookups):
         """Return the files of a run's training, of its teacher's and of that of its start."""
         files = {f"{self.folder(run, seed)}/{name}" for name in ("model.safetensors", "run.json")}
         files |= set(self.before(run, seed).values())
-        for name in {run.teacher, run.start} - {None}:
+        for name in {*run.before.values()}:
             files |= self._behind_run(self.config.run(run.dataset, name, seed), seed)
         return files
 

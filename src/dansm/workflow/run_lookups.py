@@ -8,6 +8,7 @@ from typing import Any
 from dansm.catalogue import COUPLINGS, Pick
 from dansm.config import NoiseSamplePairs, Run
 from dansm.errors import InputError
+from dansm.io.model_folder import WEIGHTS, check_model_folder
 from dansm.workflow.data_lookups import DataLookups, Wildcards
 
 Resources = dict[str, Callable[[Wildcards], Any]]
@@ -97,9 +98,14 @@ class RunLookups(DataLookups):
         if run.teacher is not None:
             place = f"{self.results}/pairs/{run.dataset}/{run.teacher}/seed{seed}"
             inputs["pairs"] = f"{place}/{pairs_name(run.coupling)}"
-        if run.start is not None:
+        if isinstance(run.start, str):
             start = self.config.run(run.dataset, run.start, seed)
             inputs["start"] = f"{self.folder(start, seed)}/model.safetensors"
+        elif run.start is not None:
+            network = self.config.networks[self.config.recipes[run.recipe].network]
+            shape = self.config.datasets[run.dataset].shape
+            check_model_folder(run.start.folder, network, shape)
+            inputs["start"] = str(run.start.folder / WEIGHTS)
         return inputs
 
     # Potentials and pairs of teachers.
