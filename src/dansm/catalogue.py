@@ -20,6 +20,7 @@ __all__ = [
     "PROCESSES",
     "SOLVERS",
     "SOURCES",
+    "SPACES",
     "TIMES",
     "CouplingEntry",
     "Entry",
@@ -66,9 +67,9 @@ class ExtractorEntry(Entry):
 EXTRACTORS: Mapping[str, ExtractorEntry] = by_name(
     [
         ExtractorEntry(
-            "digit_classifier",
+            "classifier",
             "dansm.metrics.extractors:classifier_features",
-            "digit_classifier features",
+            "classifier features",
             "penultimate activations of a small classifier trained on the dataset",
             weights="classifier",
         ),
@@ -104,6 +105,12 @@ EXTRACTORS: Mapping[str, ExtractorEntry] = by_name(
 )
 
 
+SPACES: Mapping[str, ExtractorEntry] = EXTRACTORS | by_name(
+    [ExtractorEntry("pixels", "dansm.metrics.memorising:pixels", "pixels", "images themselves")]
+)
+"""Where distances of images are measured: features, and what needs no extractor."""
+
+
 @dataclass(frozen=True)
 class MetricEntry(Entry):
     """What compares generated with real images.
@@ -119,12 +126,16 @@ class MetricEntry(Entry):
     equal_numbers
         Whether it depends on how many images there are, so that it is over at most as many
         generated ones as are kept of the real ones.
+    memorising
+        Whether it compares distances to training images with those to held-out ones
+        (`dansm.metrics.memorising`), in place of generated images with real ones.
     """
 
     lower_is_better: bool = True
     every_snapshot: bool = False
     inception_title: str | None = None
     equal_numbers: bool = False
+    memorising: bool = False
 
 
 # The real images that generated ones are compared with, as titles call them.
@@ -176,6 +187,20 @@ METRICS: Mapping[str, MetricEntry] = by_name(
             "Classifier score",
             "the same over another classifier's classes",
             lower_is_better=False,
+        ),
+        MetricEntry(
+            "nearer_to_training",
+            "dansm.metrics.memorising:nearer_to_training",
+            "Share nearer to training images",
+            "share of images nearer to a training image than to any of as many held-out ones",
+            memorising=True,
+        ),
+        MetricEntry(
+            "copies",
+            "dansm.metrics.memorising:copies",
+            "Share of copies",
+            "share of images near to a training image as 5 % of the held-out ones are",
+            memorising=True,
         ),
     ]
 )

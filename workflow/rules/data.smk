@@ -182,3 +182,26 @@ rule measure_reconstruction:
         extractor=look.extractor_settings,
     script:
         "../scripts/measure_reconstruction.py"
+
+
+rule compare_held_out:
+    input:
+        store=look.store,
+        held_out=look.held_out_store,
+        reference=look.references,
+    output:
+        f"{RESULTS}/features/{{dataset}}/held_out.csv",
+    log:
+        f"{RESULTS}/logs/compare_held_out/{{dataset}}.log",
+    wildcard_constraints:
+        dataset=one_of(look.with_held_out),
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=0,
+    params:
+        features=look.extractors,
+    script:
+        "../scripts/compare_held_out.py"

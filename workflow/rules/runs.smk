@@ -35,6 +35,7 @@ rule evaluate_run:
         run=f"{RESULTS}/runs/{RUN}/run.json",
         snapshots=f"{RESULTS}/runs/{RUN}/snapshots",
         store=look.pixel_store,
+        held_out=look.held_out_store,
         autoencoder=look.autoencoder,
         reference=look.references,
     output:

@@ -6,6 +6,7 @@ from dansm.config import RunSettings, Sampling
 from dansm.data.store import open_store
 from dansm.metrics.evaluation import RunEvaluator
 from dansm.metrics.extractors import make_extractor
+from dansm.metrics.memorising import Memorising
 from dansm.metrics.statistics import ReferenceFeatures
 from dansm.models.autoencoders import Codec
 from dansm.workflow.jobs import job
@@ -25,6 +26,13 @@ with job(snakemake):
             for part in snakemake.params.parts
         }
         metrics.append((extractor, references))
+    memorising = None
+    if snakemake.input.get("held_out"):
+        features = {
+            extractor.name: (references["training"].features, references["held_out"].features)
+            for extractor, references in metrics
+        }
+        memorising = Memorising(store, open_store(snakemake.input.held_out), features)
     RunEvaluator(
         snakemake.wildcards.run,
         RunSettings.model_validate(snakemake.params.settings),
@@ -33,6 +41,7 @@ with job(snakemake):
         store,
         Codec.load(snakemake.input.autoencoder).decode,
         metrics,
+        memorising,
     ).evaluate(
         Path(snakemake.output.distances),
         Path(snakemake.output.samples),

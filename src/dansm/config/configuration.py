@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from dansm.catalogue import COUPLINGS
+from dansm.catalogue import COUPLINGS, METRICS
 from dansm.config.base import Expanded, Folder, Model, Name, Names, Sha256, Shape, SolverPick
 from dansm.config.checks import problems_of
 from dansm.config.claims import Claim, DistanceMeasure
@@ -59,7 +59,7 @@ class Config(Model):
     datasets: dict[Name, Dataset]
     autoencoders: dict[Name, Autoencoder] = Field(default={})
     classifiers: dict[Name, Classifier] = Field(
-        default={}, description="By the dataset they learn; for its feature digit_classifier"
+        default={}, description="By the dataset they learn; for its feature classifier"
     )
     potentials: PotentialsFit
     inception_weights: Folder | None = Field(
@@ -234,6 +234,7 @@ class Config(Model):
             },
             unequal=[condition for condition in CONDITIONS if condition in differences],
             figures=entry.figures,
+            in_all=entry.in_all,
         )
 
     def comparison(self, name: str) -> Comparison:
@@ -249,8 +250,9 @@ class Config(Model):
     def claims_of(self, comparison: str) -> list[Claim]:
         """Return the claims that a comparison says something of.
 
-        Those about distances are of every comparison that has their runs; the others are of what is
-        measured of a dataset, and so of the dataset's own comparison.
+        Those about distances are of every comparison that has their runs, on memorising only where
+        images are held out; the others are of what is measured of a dataset, and so of the
+        dataset's own comparison.
         """
         found = self.comparison(comparison)
 
@@ -258,6 +260,9 @@ class Config(Model):
             if claim.comparisons is not None and comparison not in claim.comparisons:
                 return False
             if isinstance(claim.measure, DistanceMeasure):
+                apart = METRICS[claim.measure.metric].memorising
+                if apart and "held_out" not in self.parts(found.dataset):
+                    return False
                 return set(claim.measure.runs_named) <= set(found.runs)
             return found.is_default
 

@@ -39,6 +39,9 @@ class Network(Model):
     attention_at: list[Count] = Field(description="Image heights that get self-attention")
     dropout: Fraction
     norm_groups: Count
+    patch: Count = Field(
+        default=1, description="Side of the squares of pixels that it sees as one of more channels"
+    )
 
     @model_validator(mode="after")
     def _groups_divide_channels(self) -> "Network":
@@ -51,7 +54,8 @@ class Network(Model):
 
     def unet(self, shape: Shape) -> dict[str, Any]:
         """Return the arguments of ``UNet2DModel`` for samples of a shape."""
-        channels, height, width = shape
+        patch = self.patch
+        channels, height, width = shape[0] * patch**2, shape[1] // patch, shape[2] // patch
         attends = [height // 2**level in self.attention_at for level in range(len(self.channels))]
         return {
             "sample_size": (height, width),

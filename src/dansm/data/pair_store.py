@@ -110,7 +110,7 @@ class PairStore:
 
 class _Teacher(BaseModel, extra="allow"):
     dataset: str
-    seed: int
+    seed: int | None = None  # of none where a published model made them
     shape: Annotated[list[PositiveInt], Field(min_length=3, max_length=3)]
 
 
@@ -162,6 +162,8 @@ def write_pairs(
     identity: dict[str, Any],
     times: list[float],
     batch_size: int,
+    source: str,
+    licence: str,
 ) -> None:
     """Write teacher pairs, batch by batch; one that was interrupted goes on where it stopped.
 
@@ -177,6 +179,8 @@ def write_pairs(
         ``states`` and whatever else; it becomes `PairStore.meta`, with the ``folder``'s name.
     times
         Times of the states.
+    source, licence
+        Of the store.
 
     Raises
     ------
@@ -209,8 +213,8 @@ def write_pairs(
         value_range=None,
         # One file, that it can be mapped into memory as one tensor.
         shard_bytes=4 * prod(shape) * count,
-        source=f"a teacher trained on {identity['teacher']['dataset']}",
-        licence="that of what its teacher was trained on",
+        source=source,
+        licence=licence,
         extra={
             "pairs": {
                 **identity,

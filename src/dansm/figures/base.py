@@ -15,12 +15,12 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from dansm.catalogue import (
     COUPLINGS,
-    EXTRACTORS,
     GRIDS,
     LOSSES,
     METRICS,
     REFERENCES,
     SOLVERS,
+    SPACES,
     TIMES,
     Entry,
 )
@@ -145,7 +145,7 @@ def sampler_title(sampler: str) -> str:
 
 def metric_title(metric: str, extractor: str, reference: str | None) -> str:
     """Name a metric, the real images and the features; only over Inception's it is an FID."""
-    entry, features = METRICS[metric], EXTRACTORS[extractor]
+    entry, features = METRICS[metric], SPACES[extractor]
     name = entry.inception_title if features.fid and entry.inception_title else entry.title
     return f"{name}{against(reference)}, {features.title}"
 

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter
 
-from dansm.catalogue import EXTRACTORS, METRICS, PROCESSES
+from dansm.catalogue import METRICS, PROCESSES, SPACES
 from dansm.errors import InputError
 from dansm.figures import base
 
@@ -72,7 +72,7 @@ def panels_of(rows: pd.DataFrame) -> list[tuple[tuple[str, str, str], pd.DataFra
     InputError
         If the catalogue does not have an extractor.
     """
-    extractors, processes = list(EXTRACTORS), list(PROCESSES)
+    extractors, processes = list(SPACES), list(PROCESSES)
     unknown = sorted(set(rows["feature_extractor"]) - set(extractors))
     if unknown:
         raise InputError(f"table: expected features of {extractors}, found {unknown[0]!r}")

@@ -23,6 +23,7 @@ from dansm.io.run_folder import RUN, SNAPSHOTS, read_run
 from dansm.io.tables import DISTANCE_COLUMNS, run_columns, write_table
 from dansm.metrics.distances import measure
 from dansm.metrics.extractors import Extractor, Features
+from dansm.metrics.memorising import COMPARED, Memorising
 from dansm.metrics.png import kept_as_png
 from dansm.metrics.sampling import Decode, Images, generate
 from dansm.metrics.statistics import ReferenceFeatures
@@ -74,6 +75,9 @@ class RunEvaluator:
     metrics
         Feature extractors, each with the real images' features by part: of training images, and
         of held-out ones.
+    memorising
+        What the last snapshot's images are compared with to see which are remembered; None where
+        no images are held out.
 
     Raises
     ------
@@ -90,9 +94,11 @@ class RunEvaluator:
         store: Store,
         decode: Decode,
         metrics: Sequence[tuple[Extractor, Mapping[Part, ReferenceFeatures]]],
+        memorising: Memorising | None = None,
     ) -> None:
         self.settings, self.sampling, self.folder = settings, sampling, Path(folder)
         self.store, self.decode, self.metrics = store, decode, metrics
+        self.memorising = memorising
         self.columns = run_columns(run, settings)
         self.samplers = {
             name: Sampler(settings.process, solver) for name, solver in sampling.samplers.items()
@@ -102,6 +108,7 @@ class RunEvaluator:
         self.network: nn.Module = make_network(settings.network, settings.shape).to(device).eval()
         self._loaded: str | None = None
         self._shown: defaultdict[str, list[Images]] = defaultdict(list)  # by task
+        self._nearest: dict[str, np.ndarray] = {}
 
     def tasks(self) -> list[Task]:
         """Return all sets of samples that the sampling plan asks for."""
@@ -166,7 +173,7 @@ class RunEvaluator:
         the images themselves where PNG files are to be kept.
         """
         found: list[list[Features]] = [[] for _ in self.metrics]
-        evaluations = []
+        evaluations, first = [], _First(COMPARED)
         batches = self._generate(task)
         if self.sampling.keep_png and task.last:
             batches = kept_as_png(batches, self.folder / PNG / task.png_folder, self.store)
@@ -174,26 +181,45 @@ class RunEvaluator:
             evaluations.append(nfe)
             for parts, (extractor, _) in zip(found, self.metrics, strict=True):
                 parts.append(extractor(images))
+            first.add(images)
             progress.update(len(images))
-        return [
-            {
-                **self.columns,
-                "images_seen": task.images_seen,
-                "sampler": task.sampler,
-                "steps": task.steps or None,
-                # Adaptive samplers may take another number for each batch.
-                "nfe": float(np.mean(evaluations)),
-                "image_set": task.image_set,
-                "feature_extractor": extractor.name,
-                "reference": part,
-                **measurement._asdict(),
-            }
-            for (extractor, references), features in zip(
-                self.metrics, map(Features.joined, found), strict=True
-            )
+        by_name = {
+            extractor.name: Features.joined(parts)
+            for parts, (extractor, _) in zip(found, self.metrics, strict=True)
+        }
+        rows = [
+            {"feature_extractor": extractor.name, "reference": part, **measurement._asdict()}
+            for extractor, references in self.metrics
             for part, reference in references.items()
-            for measurement in measure(features, reference, extractor, everything=task.last)
+            for measurement in measure(
+                by_name[extractor.name], reference, extractor, everything=task.last
+            )
         ]
+        if self.memorising is not None and task.last:
+            features = {name: of_images.features for name, of_images in by_name.items()}
+            rows += self.memorising.measure(first.images(), features)
+            if task == self._remembered():
+                self._nearest = self.memorising.nearest_images(first.images())
+        about = {
+            **self.columns,
+            "images_seen": task.images_seen,
+            "sampler": task.sampler,
+            "steps": task.steps or None,
+            # Adaptive samplers may take another number for each batch.
+            "nfe": float(np.mean(evaluations)),
+            "image_set": task.image_set,
+        }
+        return [about | row for row in rows]
+
+    def _remembered(self) -> Task:
+        """Return the task whose images that look most like copies are kept.
+
+        It is of the most steps that all sets of images are sampled with.
+        """
+        last = [task for task in self.tasks() if task.last]
+        most = max(task.image_set for task in last)
+        sampled = [task for task in last if task.image_set == most]
+        return max(sampled, key=lambda task: (task.steps, task.sampler))._replace(image_set=0)
 
     def save_grids(self, path: Path) -> None:
         """Save the first images of each sampler and step count of the last snapshot."""
@@ -207,6 +233,14 @@ class RunEvaluator:
                 key, shown = f"{task.sampler}-{task.steps}", self._shown[task.key]
                 grids[key] = torch.cat([batch.images for batch in shown]).numpy()
                 grids[f"{key}-nfe"] = np.mean([batch.nfe for batch in shown])
+        if self.memorising is not None:
+            task = self._remembered()
+            if not self._nearest:  # measured before an interruption
+                first = _First(COMPARED)
+                for batch in self._generate(task):
+                    first.add(batch.images)
+                self._nearest = self.memorising.nearest_images(first.images())
+            grids |= {"nearest-of": np.array(f"{task.sampler}-{task.steps}"), **self._nearest}
         write_arrays(path, grids)
 
     def _missing(self, task: Task) -> int:
@@ -235,6 +269,21 @@ class RunEvaluator:
             if task.last and task.image_set == 0 and (missing := self._missing(task)) > 0:
                 self._shown[task.key].append(Images(batch.images[:missing].cpu(), batch.nfe))
             yield batch
+
+
+class _First:
+    """The first of images that come in batches."""
+
+    def __init__(self, most: int) -> None:
+        self.left = most
+        self.parts: list[torch.Tensor] = []
+
+    def add(self, images: torch.Tensor) -> None:
+        self.parts.append(images[: self.left])
+        self.left -= len(self.parts[-1])
+
+    def images(self) -> torch.Tensor:
+        return torch.cat(self.parts)
 
 
 def _checked_snapshots(folder: Path, name: str, settings: RunSettings) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from torch import Tensor
 from dansm.config import Network, Shape
 from dansm.errors import InputError
 from dansm.io.model_folder import CONFIG, WEIGHTS, check_model_folder
+from dansm.models.networks import PatchedUNet
 from dansm.models.weights import check_weights
 from dansm.processes.base import Process
 from dansm.processes.diffusion import Diffusion
@@ -42,8 +43,12 @@ def save_model_folder(network: UNet2DModel, process: Process, folder: Path) -> N
     Raises
     ------
     InputError
-        If diffusers has no scheduler of the process.
+        If diffusers has no scheduler of the process, or not the network.
     """
+    if isinstance(network, PatchedUNet):
+        raise InputError(
+            f"a network of patches of {network.patch}: expected one that diffusers has, without"
+        )
     if type(process) is RectifiedFlow:
         scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=round(TIME_SCALE))
         # The paper's steps from ε to 1 add up to 1.

@@ -108,4 +108,6 @@ def make_pairs(
         },
         [float(times[k]) for k in kept],
         batch_size,
+        source=f"a teacher trained on {settings.dataset}",
+        licence="that of what its teacher was trained on",
     )

@@ -85,6 +85,8 @@ class Lookups(RunLookups):
         ]
         if dataset != pixels:
             tables += [f"{folder}/{dataset}/{name}.reconstruction.csv" for name in names]
+        if pixels in self.with_held_out:
+            tables.append(f"{folder}/{pixels}/held_out.csv")
         return tables
 
     def compared_dataset(self, wildcards: Wildcards) -> str:
@@ -158,12 +160,20 @@ class Lookups(RunLookups):
         features = {one.name: self.config.datasets[one.dataset].features for one in comparisons}
         return [n for n in features if any(EXTRACTORS[f].fid_or_standin for f in features[n])]
 
+    @cached_property
+    def with_memorising(self) -> list[str]:
+        """Comparisons whose images are compared with held-out ones."""
+        comparisons = self.config.all_comparisons.values()
+        pixels = {one.name: self.config.pixels(one.dataset) for one in comparisons}
+        return [name for name in pixels if pixels[name] in self.with_held_out]
+
     def tables_of_comparison(self, comparison: Comparison) -> list[str]:
         """Return the tables that are made of a comparison."""
         tables = {
             "distances": True,
             "summary": True,
             "fid": comparison.name in self.with_fid,
+            "memorising": comparison.name in self.with_memorising,
             "speed": len(comparison.runs) > len(comparison.baselines),
             "claims": bool(self.config.claims_of(comparison.name)),
             "reproducibility": len(self.runs_in(comparison)) > 1
@@ -191,9 +201,16 @@ class Lookups(RunLookups):
         return self._paths(["best_of_k.csv", "matching_cost.csv"])
 
     @cached_property
+    def _in_all(self) -> list[str]:
+        """Comparisons that the target all makes."""
+        return [name for name, one in self.config.all_comparisons.items() if one.in_all]
+
+    @cached_property
     def _datasets(self) -> list[str]:
-        """Datasets with runs, or with pairs of noise and sample."""
-        return [*dict.fromkeys([*self._datasets_with_runs, *self.config.noise_sample_pairs])]
+        """Datasets with runs, with pairs or pipelines of such, unless all leaves them out."""
+        left_out = set(self._datasets_with_runs) - set(self._in_all)
+        names = dict.fromkeys([*self._datasets_with_runs, *self.config.noise_sample_pairs])
+        return [name for name in names if name not in left_out]
 
     def _tables(self, of: str, subject: str) -> list[str]:
         """Return all tables for figures of a comparison, a dataset or nothing."""
@@ -214,7 +231,8 @@ class Lookups(RunLookups):
         if notebook.of == "comparison":
             self.config.comparison(subject)
         elif notebook.of == "dataset":
-            self.config.dataset(subject)
+            if subject not in self.pipelines:
+                self.config.dataset(subject)
         elif subject:
             raise InputError(
                 f"figure {notebook.name} is of no dataset and no comparison; expected "
@@ -286,9 +304,9 @@ class Lookups(RunLookups):
 
     def all_results(self) -> list[str]:
         """Return what the target all makes."""
-        files = self._results(self.config.all_comparisons, self._datasets)
+        files = self._results(self._in_all, self._datasets)
         files += self.tables_of_nothing + self._pictures(self._drawn("nothing"))
-        return files + self._behind(self.config.all_comparisons, self._datasets)
+        return files + self._behind(self._in_all, self._datasets)
 
     def demo_results(self) -> list[str]:
         """Return what the target demo makes."""
@@ -337,7 +355,10 @@ class Lookups(RunLookups):
                 results = ("distances.csv", "samples.npz")
                 files |= {f"{self.folder(run, seed)}/{name}" for name in results}
         pairs = set(datasets) & set(self.config.noise_sample_pairs)
-        return sorted(files | set(self._paths(f"noise_sample_pairs/{d}.npz" for d in pairs)))
+        names = [f"noise_sample_pairs/{name}.npz" for name in pairs]
+        for name in pairs & set(self.pipelines):
+            names += [f"pairs/{name}", f"pipelines/{name}"]
+        return sorted(files | set(self._paths(names)))
 
     def _behind_run(self, run: Run, seed: int) -> set[str]:
         """Return the files of a run's training, of its teacher's and of that of its start."""
@@ -361,7 +382,8 @@ class Lookups(RunLookups):
 
     def staged(self) -> list[str]:
         """Return the downloads of everything that the target all needs, with its weights."""
-        pixels = sorted({self.config.pixels(name) for name in self._datasets})
+        datasets = [name for name in self._datasets if name not in self.pipelines]
+        pixels = sorted({self.config.pixels(name) for name in datasets})
         parts = [(name, part) for name in pixels for part in self.config.parts(name)]
         files = [*dict.fromkeys(file for one in parts for file in self._downloads(*one))]
         files += [
@@ -369,4 +391,5 @@ class Lookups(RunLookups):
             for autoencoder in self.published_autoencoders
             if not set(self.config.latent_shapes(autoencoder)).isdisjoint(self._datasets)
         ]
+        files += self._paths(f"pipelines/{name}" for name in self.pipelines)
         return files + ([self.inception] if self.with_fid else [])

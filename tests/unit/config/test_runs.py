@@ -109,7 +109,7 @@ TEACHER = f"{GRID}.student.coupling.teacher_pairs"
         ({"recipes.flow.sampling.final": {}}, "recipes.flow.sampling.final: Dictionary should hav"),
         # recipes and networks
         ({"runs.1.snapshots": 31}, "budget_images 3000 must cover 31 snapshots of at least one"),
-        ({"recipes.flow.first_snapshot": 99}, "first_snapshot 99: expected a batch of 100 at least"),
+        ({"recipes.flow.first_snapshot": 99}, "first_snapshot 99: expected a batch of 100 at lea"),
         ({"recipes.flow.first_snapshot": 9900}, "up to 10050 images, found them after the steps ["),
         ({"recipes.flow.snapshots": 101}, "recipes.flow: budget_images 10050 must cover 101 snaps"),
         ({"recipes.flow.hardware.gpu": 3}, "batch_size 100 must be a multiple of the 3 GPUs"),
@@ -126,6 +126,9 @@ TEACHER = f"{GRID}.student.coupling.teacher_pairs"
         ({"networks.small.norm_groups": 24}, "networks.small: norm_groups 24 must divide every"),
         ({"networks.small.channels": [32] * 5, "datasets.toy_latent": ..., "autoencoders.kl": ...},
          "toy vanilla: network 'small' halves the image 4 times, so sides must be divisible by 16"),
+        ({"networks.small.patch": 2}, None),
+        ({"networks.small.patch": 8, "networks.small.attention_at": []},
+         "'small' halves the image in patches of 8 1 times, so sides must be divisible by 16; da"),
     ],
 )  # fmt: skip
 def test_a_run_that_cannot_be_is_refused(problems, parsed, changes, expected):

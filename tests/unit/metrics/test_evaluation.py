@@ -14,6 +14,7 @@ from dansm.io.tables import DISTANCE_COLUMNS, read_table, run_columns
 from dansm.metrics.distances import frechet_distance, measure
 from dansm.metrics.evaluation import RunEvaluator
 from dansm.metrics.extractors import Extractor, Features
+from dansm.metrics.memorising import Memorising
 from dansm.metrics.statistics import ReferenceFeatures
 from dansm.models.networks import make_network
 from dansm.models.weights import load_weights
@@ -37,9 +38,7 @@ def shares(images):
     return rows / rows.sum(dim=1, keepdim=True)
 
 
-EXTRACTOR = Extractor(
-    "digit_classifier", "0123", torch.device("cpu"), lambda x: (pixels(x), shares(x))
-)
+EXTRACTOR = Extractor("classifier", "0123", torch.device("cpu"), lambda x: (pixels(x), shares(x)))
 
 
 @pytest.fixture
@@ -49,12 +48,13 @@ def run(tmp_path, make_store):
     return store, write_run(tmp_path / "run", "vanilla", SETTINGS)
 
 
-def evaluator(run, settings=SETTINGS, sampling=SAMPLING, name="vanilla"):
+def evaluator(run, settings=SETTINGS, sampling=SAMPLING, name="vanilla", memorising=None):
     store, folder = run
     features = pixels(torch.tensor(store.array)).numpy()
     parts = {"training": features[:30], "held_out": features[30:]}
     metrics = [(EXTRACTOR, {part: ReferenceFeatures.of(of) for part, of in parts.items()})]
-    return RunEvaluator(name, settings, sampling, folder, store, lambda x: x, metrics)
+    decode = torch.nn.Identity()
+    return RunEvaluator(name, settings, sampling, folder, store, decode, metrics, memorising)
 
 
 def evaluate(ours, folder):
@@ -114,7 +114,7 @@ def test_the_description_names_run_weights_and_references(run, tmp_path):
     assert found["run_sha256"] == sha256(run[1] / "run.json")
     assert found["sampling"] == SAMPLING.plain()
     assert found["features"] == {
-        "digit_classifier": {
+        "classifier": {
             "weights_sha256": "0123",
             "real_images": {"training": 30, "held_out": 10},
             "real_images_kept": {"training": 30, "held_out": 10},
@@ -160,6 +160,67 @@ def test_the_grids_show_images_that_were_measured(run, tmp_path, monkeypatch):
     with np.load(tmp_path / "samples.npz") as grids:
         found = grids["euler-3"]
     np.testing.assert_array_equal(found, sampled_by_hand(run, first=0)[:12].numpy())
+
+
+@pytest.fixture
+def memorising(run, make_store):
+    images = np.random.default_rng(1).integers(0, 17, (30, 1, 4, 4), dtype=np.uint8)
+    stores = run[0], make_store(images, value_range=(0, 16), name="held_out")
+    features = (pixels(torch.tensor(store.array)).numpy() for store in stores)
+    return Memorising(*stores, {"classifier": tuple(features)})
+
+
+def test_the_last_snapshots_images_are_compared_with_held_out_ones(run, memorising, tmp_path):
+    table = evaluate(evaluator(run, memorising=memorising), tmp_path)
+    rows = table[table["metric"].isin(["nearer_to_training", "copies"])]
+    assert len(rows) == (3 * 2 + 1) * 2 * 2
+    assert (rows["images_seen"] == 32).all() and (rows["n_samples"] == 20).all()
+    images = sampled_by_hand(run).reshape(20, 16).double()
+    near, far = (
+        torch.cdist(images, torch.tensor(store.array).reshape(-1, 16).double())
+        for store in memorising.stores
+    )
+    chosen = memorising.spaces[0]._order[:30]  # as many as there are held-out images
+    expected = (near[:, chosen].amin(1) < far.amin(1)).double().mean().item()
+    found = rows[(rows["steps"] == 3) & (rows["image_set"] == 1)]
+    found = found.set_index(["feature_extractor", "metric"])["value"]
+    ties = (near[:, chosen].amin(1) == far.amin(1)).double().mean().item() / 2
+    assert found["pixels", "nearer_to_training"] == pytest.approx(expected + ties)
+    features = pixels(sampled_by_hand(run)).numpy()
+    again = memorising.measure(sampled_by_hand(run), {"classifier": features})
+    assert found.to_dict() == {(r["feature_extractor"], r["metric"]): r["value"] for r in again}
+    rest = table[~table["metric"].isin(["nearer_to_training", "copies"])]
+    without = evaluate(evaluator(run), tmp_path / "without")
+    assert rest.reset_index(drop=True).equals(without)
+
+
+def test_images_nearest_to_training_images_are_kept_with_both_neighbours(run, memorising, tmp_path):
+    evaluate(evaluator(run, memorising=memorising), tmp_path)
+    with np.load(tmp_path / "samples.npz") as grids:
+        assert grids["nearest-of"] == "euler-3"  # of four steps there is one set only
+        shown, rows, ratios = (grids[f"nearest{part}"] for part in ("", "-rows", "-ratios"))
+    images = sampled_by_hand(run, first=0).numpy()
+    np.testing.assert_array_equal(shown[0], images[rows[0]])
+    away = []
+    for store, kind, row in zip(memorising.stores, shown[1:], rows[1:], strict=True):
+        np.testing.assert_array_equal(kind, store.array[row])
+        gaps = images[rows[0]].astype(float)[:, None] - store.array
+        away.append(np.square(gaps).sum(axis=(2, 3, 4)).min(axis=1) ** 0.5)
+        own = np.square(kind.astype(float) - shown[0]).sum(axis=(1, 2, 3)) ** 0.5
+        np.testing.assert_allclose(own, away[-1])
+    np.testing.assert_allclose(ratios, away[0] / away[1])
+    assert (np.diff(ratios) >= 0).all() and len(ratios) == 8
+
+
+def test_what_is_remembered_survives_an_interruption(run, memorising, tmp_path, monkeypatch):
+    first = evaluator(run, memorising=memorising)
+    monkeypatch.setattr(first, "save_grids", lambda path: exec("raise KeyboardInterrupt"))
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(first, run[1])
+    evaluate(evaluator(run, memorising=memorising), run[1])
+    evaluate(evaluator(run, memorising=memorising), tmp_path / "whole")
+    for name in ("distances.csv", "samples.npz"):
+        assert (run[1] / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 KEEPING = SAMPLING.model_copy(update={"keep_png": True})

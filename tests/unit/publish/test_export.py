@@ -164,12 +164,17 @@ def test_a_run_begins_with_what_was_exported(tmp_path, run, settings, make_store
         torch.testing.assert_close(found, expected[name], rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("process", ["interpolant", "edm"])
-def test_a_process_that_diffusers_cannot_hold_is_refused(tmp_path, process):
-    run = write_run(tmp_path / "run", "noisy", settings_of(process))
-    with pytest.raises(
-        InputError, match=rf"^process {process}: expected one that diffusers samples"
-    ):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"process": "interpolant"}, "^process interpolant: expected one that diffusers samples"),
+        ({"process": "edm"}, "^process edm: expected one that diffusers samples"),
+        ({"network": NETWORK | {"patch": 2}}, "^a network of patches of 2: expected one that"),
+    ],
+)
+def test_a_model_that_diffusers_cannot_hold_is_refused(tmp_path, changes, message):
+    run = write_run(tmp_path / "run", "other", make_settings(**{"network": NETWORK} | changes))
+    with pytest.raises(InputError, match=message):
         export_run(run, tmp_path / "model", "none")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 

@@ -198,16 +198,108 @@ def test_targets_ask_for_what_results_are_made_from(look):
     assert not any("/runs/" in name or "/data/" in name for name in archived)
 
 
+def test_what_needs_images_of_ones_own_is_made_by_its_name_only(look):
+    files = [*look.all_results(), *look.staged()]
+    assert not [name for name in files if "cifar10_small" in name]
+    small = look.config.comparison("cifar10_small")
+    assert "results/claims_cifar10_small.csv" in look.tables_of_comparison(small)
+    comparisons = read_yaml(ROOT / "config/config.yaml")["comparisons"]
+    comparisons["cifar10_small"] = {"in_all": True}
+    asked = look_up(comparisons=comparisons).all_results()
+    assert {"results/data/cifar10_small", "results/summary_cifar10_small.csv"} <= {*asked}
+
+
+PAINTER = Wildcards(dataset="stable_diffusion")
+
+
+def test_a_pipelines_pairs_are_in_place_of_a_datasets_samples(look):
+    store = {"pairs": "results/pairs/stable_diffusion"}
+    assert look.draw_inputs(PAINTER) == store
+    settings = look.pipeline_settings(PAINTER)
+    assert settings == {"steps": 50, "guidance_scale": 7.5, "batch_size": 4, "count": 100}
+    assert look.pipeline_published(PAINTER)["name"].endswith("/stable-diffusion-v1-5")
+    figure = Wildcards(figure="noise_sample_tsne", subject="_stable_diffusion")
+    assert look.figure_tables(figure)["crossings"] == "results/crossings_stable_diffusion.csv"
+    files = set(look.all_results())
+    for name in ("pipelines/stable_diffusion", "pairs/stable_diffusion"):
+        assert f"results/{name}" in files
+    assert "results/figures/noise_sample_tsne_stable_diffusion.png" in files
+    assert "results/loss_over_time_stable_diffusion.csv" not in files
+    assert "results/pipelines/stable_diffusion" in look.staged()
+    assert (look.pipeline_gpus(PAINTER), look_up(scale="smoke").pipeline_gpus(PAINTER)) == (1, 0)
+    with pytest.raises(InputError, match=r"noise_sample_pairs\.digits: no pipeline makes them"):
+        look.pipeline_shape(Wildcards(dataset="digits"))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "prompts.txt: expected a text file of prompts, found [Errno 2] No such file"),
+        (b"\xff\xfe", "prompts.txt: expected a text file of prompts, found 'utf-8' codec"),
+        (b"# none\na pear\n\n a bird \n", "at least 3 prompts, a line each and none twice, as"),
+        (b"a pear\na bird\na pear\na lake\n", "found 4, of which 3 differ"),
+        (b"# three\na pear\n\n a bird \na lake # not a comment\n", None),
+    ],
+)
+def test_prompts_are_read_before_anything_runs(tmp_path, content, expected):
+    path = tmp_path / "prompts.txt"
+    if content is not None:
+        path.write_bytes(content)
+    pairs = read_yaml(ROOT / "config/config.yaml")["noise_sample_pairs"]
+    changes = {"count": 3, "pairs": 3, "perplexity": 2, "batch_sizes": [2]}
+    pairs["stable_diffusion"] |= changes
+    pairs["stable_diffusion"]["pipeline"]["prompts"] = str(path)
+    look = look_up(noise_sample_pairs=pairs)
+    if expected is None:
+        assert look.prompts(PAINTER) == ["a pear", "a bird", "a lake # not a comment"]
+    else:
+        with pytest.raises(InputError, match=re.escape(expected)):
+            look.prompts(PAINTER)
+
+
+def test_a_pipeline_without_a_commit_is_refused_before_anything_runs():
+    pairs = read_yaml(ROOT / "config/config.yaml")["noise_sample_pairs"]
+    del pairs["stable_diffusion"]["pipeline"]["revision"]
+    with pytest.raises(InputError, match="expected a folder, or the revision of the hub's"):
+        look_up(noise_sample_pairs=pairs).pipeline_published(PAINTER)
+
+
 def test_what_is_made_of_comparisons_of_one_run_says_nothing_of_others():
     alone = {"dataset": "digits", "runs": ["vanilla"], "seeds": [0]}
     comparisons = read_yaml(ROOT / "config/config.yaml")["comparisons"] | {"digits": alone}
     look = look_up(comparisons=comparisons, demo=["digits"])
     tables = look.tables_of_comparison(look.config.comparison("digits"))
-    assert tables == ["results/distances_digits.csv", "results/summary_digits.csv"] + (
-        ["results/claims_digits.csv"] if look.config.claims_of("digits") else []
-    )
+    expected = [f"results/{name}_digits.csv" for name in ("distances", "summary", "memorising")]
+    if look.config.claims_of("digits"):
+        expected.append("results/claims_digits.csv")
+    assert tables == expected
     figures = [name for name in look.demo_results() if "/figures/saving_" in name]
     assert figures == []
+
+
+def test_what_is_remembered_is_measured_where_images_are_held_out(look):
+    datasets = read_yaml(ROOT / "config/config.yaml")["datasets"]
+    for name in ("mnist16", "bedroom_pixels"):
+        datasets[name].pop("held_out", None)
+    classifiers = {k: v for k, v in look.config.classifiers.items() if k != "mnist16"}
+    datasets["mnist16"]["features"] = []
+    classifiers = {name: one.plain() for name, one in classifiers.items()}
+    without = look_up(datasets=datasets, classifiers=classifiers)
+    assert {"digits", "digits_latent", "mnist16", "bedroom"} <= {*look.with_memorising}
+    assert {"digits", "digits_latent"} <= {*without.with_memorising}
+    assert not {"mnist16", "mnist16_couplings", "bedroom"} & {*without.with_memorising}
+    for name in ("mnist16", "bedroom"):
+        said = {claim.name for claim in look.config.claims_of(name)}
+        assert "greedy_remembers_no_more" in said
+        rest = {claim.name for claim in without.config.claims_of(name)}
+        assert rest == said - {n for n in said if n.endswith("_remembers_no_more")}
+        real = look.real_tables(Wildcards(comparison=name))
+        beside = {*real} - {*without.real_tables(Wildcards(comparison=name))}
+        pixels = look.config.pixels(name)
+        assert f"results/features/{pixels}/held_out.csv" in beside
+        files = {*look.all_results()} - {*without.all_results()}
+        assert f"results/memorising_{name}.csv" in files
+        assert f"results/figures/memorising_{name}.png" in files
 
 
 def test_hardware_is_that_of_the_recipe(look):
