@@ -115,6 +115,15 @@ class BestOfK(Model):
     seed: Seed
 
 
+class Straightness(Model):
+    """What ``results/straightness.csv`` measures: trajectories of systems in two dimensions."""
+
+    batch_sizes: Ascending = Field(default=[16, 128], description="Of transport in batches")
+    steps: Count = Field(default=1500, description="Optimiser steps of each system")
+    count: Count = Field(default=2000, description="Trajectories")
+    seeds: Count = 3
+
+
 class MatchingCost(Model):
     """What ``results/matching_cost.csv`` measures: every method in every cell of a grid."""
 

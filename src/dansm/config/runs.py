@@ -42,6 +42,9 @@ class Network(Model):
     patch: Count = Field(
         default=1, description="Side of the squares of pixels that it sees as one of more channels"
     )
+    two_times: StrictBool = Field(
+        default=False, description="Conditioned on two times, as mean_flow needs"
+    )
 
     @model_validator(mode="after")
     def _groups_divide_channels(self) -> "Network":
@@ -50,6 +53,8 @@ class Network(Model):
             raise ValueError(
                 f"norm_groups {self.norm_groups} must divide every channel count, {bad}"
             )
+        if self.two_times and self.patch > 1:
+            raise ValueError(f"two_times: expected patch 1 beside it, found {self.patch}")
         return self
 
     def unet(self, shape: Shape) -> dict[str, Any]:
@@ -71,6 +76,7 @@ class Network(Model):
             "attention_head_dim": None,
             "dropout": self.dropout,
             "norm_num_groups": self.norm_groups,
+            **({"class_embed_type": "timestep"} if self.two_times else {}),
         }
 
 
@@ -243,8 +249,12 @@ class Run(Method):
 
     @property
     def before(self) -> dict[str, str]:
-        """Runs that must be finished before it: its ``start`` and its ``teacher``, if it has."""
-        found = {"start": self.start, "teacher": self.teacher}
+        """Runs that must be finished before it: its ``start``, ``teacher`` and ``guide``, if any.
+
+        The guide is the ``teacher`` of its loss.
+        """
+        guide = self.loss.options.get("teacher")
+        found = {"start": self.start, "teacher": self.teacher, "guide": guide}
         return {key: name for key, name in found.items() if isinstance(name, str)}
 
     def complete(self, recipe: Recipe) -> Recipe:

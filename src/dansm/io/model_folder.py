@@ -35,8 +35,11 @@ def check_model_folder(
     InputError
         If a file of it is missing, or it is of another network, shape or process than asked for.
     """
-    if preset.patch > 1:
-        raise InputError(f"{folder}: expected a run of a network without patches to begin with it")
+    if preset.patch > 1 or preset.two_times:
+        raise InputError(
+            f"{folder}: expected a run of a plain network to begin with it, found one of patches "
+            "or two times"
+        )
     for name in (CONFIG, WEIGHTS, SCHEDULER):
         if not (folder / name).is_file():
             raise InputError(f"{folder}: expected a diffusers folder, found no {name}")

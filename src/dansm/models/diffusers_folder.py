@@ -24,7 +24,6 @@ from torch import Tensor
 from dansm.config import Network, Shape
 from dansm.errors import InputError
 from dansm.io.model_folder import CONFIG, WEIGHTS, check_model_folder
-from dansm.models.networks import PatchedUNet
 from dansm.models.weights import check_weights
 from dansm.processes.base import Process
 from dansm.processes.diffusion import Diffusion
@@ -45,9 +44,10 @@ def save_model_folder(network: UNet2DModel, process: Process, folder: Path) -> N
     InputError
         If diffusers has no scheduler of the process, or not the network.
     """
-    if isinstance(network, PatchedUNet):
+    if type(network) is not UNet2DModel:
         raise InputError(
-            f"a network of patches of {network.patch}: expected one that diffusers has, without"
+            f"{type(network).__name__}: expected a network that diffusers has, of patch 1 and one "
+            "time"
         )
     if type(process) is RectifiedFlow:
         scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=round(TIME_SCALE))

@@ -151,9 +151,9 @@ def _code(settings: RunSettings, autoencoder: Path | None) -> str:
     if autoencoder is not None:
         shift = f" + {config['shift_factor']}" if config.get("shift_factor") else ""
         lines += [
-            f"    autoencoder = {config['_class_name']}.from_pretrained(",
-            f'        folder, subfolder="{_AUTOENCODER}"',
-            "    )",
+            f"    # Of a folder on the hub: from_pretrained(folder, subfolder='{_AUTOENCODER}').",
+            f'    place = f"{{folder}}/{_AUTOENCODER}"',
+            f"    autoencoder = {config['_class_name']}.from_pretrained(place)",
             f"    scaled = points / {config['scaling_factor']}{shift}",
             "    points = autoencoder.decode(scaled).sample",
         ]

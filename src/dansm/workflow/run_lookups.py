@@ -6,11 +6,12 @@ from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
-from dansm.catalogue import COUPLINGS, Pick
-from dansm.config import NoiseSamplePairs, Pipeline, Run
+from dansm.catalogue import COUPLINGS, PROCESSES, Pick
+from dansm.config import Comparison, ModelFolder, NoiseSamplePairs, Pipeline, Run, Sampling
 from dansm.errors import InputError
 from dansm.io.model_folder import WEIGHTS, check_model_folder
 from dansm.models.hub import check_published
+from dansm.processes.grids import grid_options, is_searched
 from dansm.workflow.data_lookups import DataLookups, Wildcards
 
 Resources = dict[str, Callable[[Wildcards], Any]]
@@ -19,8 +20,8 @@ Resources = dict[str, Callable[[Wildcards], Any]]
 def pairs_name(coupling: Pick) -> str:
     """Return the name of the store of a teacher's pairs: ``rk45-8192``."""
     options = coupling.options
-    states = f"states{options['states']}" if options.get("states") else None
-    parts = (options["sampler"], options.get("steps"), options["count"], states)
+    more = [f"{key}{options[key]}" for key in ("states", "inverted") if options.get(key)]
+    parts = (options["sampler"], options.get("steps"), options["count"], *more)
     return "-".join(str(part) for part in parts if part)
 
 
@@ -30,6 +31,11 @@ class RunLookups(DataLookups):
     def folder(self, run: Run, seed: int) -> str:
         """Return the folder of a run of a seed."""
         return f"{self.results}/runs/{run.dataset}/{run.name}/seed{seed}"
+
+    def evaluation(self, run: Run, seed: int, comparison: Comparison) -> str:
+        """Return the folder of what a comparison measures of a run: the run's, or one for it."""
+        own = "" if comparison.sampling is None else f"/sampled/{comparison.name}"
+        return f"{self.folder(run, seed)}{own}"
 
     def needs_potentials(self, run: Run) -> bool:
         """Return whether a run's coupling needs potentials."""
@@ -86,7 +92,47 @@ class RunLookups(DataLookups):
 
     def sampling(self, wildcards: Wildcards) -> dict[str, Any]:
         """Return how a run's snapshots are sampled."""
-        return self.config.sampling(self.run(wildcards)).plain()
+        return self._sampling(wildcards).plain()
+
+    def _sampling(self, wildcards: Wildcards) -> Sampling:
+        """Return the same; where a comparison is named, as it samples its runs itself."""
+        own, name = None, getattr(wildcards, "comparison", None)
+        if name is not None:
+            own = self.config.comparison(name).sampling
+            if own is None:
+                raise InputError(f"comparisons.{name}: expected its own sampling, found none")
+        return self.config.sampling(self.run(wildcards), own)
+
+    def searched(self, wildcards: Wildcards) -> list[str]:
+        """Return the files of the time grids that are searched for a run's sampling."""
+        run, sampling = self.run(wildcards), self._sampling(wildcards)
+        process = PROCESSES[run.process.name]
+        folder = f"{self.results}/grids/{run.dataset}/{run.name}/seed{wildcards.seed}"
+        found = {
+            f"{folder}/{grid_options(process, solver)['grid']}-{steps}.json": None
+            for name, solver in sampling.samplers.items()
+            if is_searched(process, solver)
+            for plan in sampling.plans
+            for steps in plan.get(name, [])
+        }
+        return [*found]
+
+    def search_settings(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return what a search of a time grid may take."""
+        return self.config.grid_search.model_dump(mode="json")
+
+    def search_reference(self, wildcards: Wildcards) -> list[str]:
+        """Return the features of training images that a search compares with, if it does."""
+        names = self.search_extractors(wildcards)
+        return [self._features(wildcards.dataset, "training", f"{name}.npz") for name in names]
+
+    def search_extractors(self, wildcards: Wildcards) -> list[str]:
+        """Return over which features."""
+        return self.extractors(wildcards)[:1] if wildcards.grid == "evolved" else []
+
+    def search_weights(self, wildcards: Wildcards) -> dict[str, str]:
+        """Return the weights that these need."""
+        return self._weights(wildcards.dataset, self.search_extractors(wildcards))
 
     def training_inputs(self, wildcards: Wildcards) -> dict[str, str]:
         """Return what a run is trained on: potentials, a teacher's pairs, weights to begin with."""
@@ -100,10 +146,10 @@ class RunLookups(DataLookups):
         if run.teacher is not None:
             place = f"{self.results}/pairs/{run.dataset}/{run.teacher}/seed{seed}"
             inputs["pairs"] = f"{place}/{pairs_name(run.coupling)}"
-        if isinstance(run.start, str):
-            start = self.config.run(run.dataset, run.start, seed)
-            inputs["start"] = f"{self.folder(start, seed)}/model.safetensors"
-        elif run.start is not None:
+        for key in run.before.keys() - {"teacher"}:  # whose pairs it needs, not its model
+            other = self.config.run(run.dataset, run.before[key], seed)
+            inputs[key] = f"{self.folder(other, seed)}/model.safetensors"
+        if isinstance(run.start, ModelFolder):
             network = self.config.networks[self.config.recipes[run.recipe].network]
             shape = self.config.datasets[run.dataset].shape
             check_model_folder(run.start.folder, network, shape)
@@ -151,7 +197,12 @@ class RunLookups(DataLookups):
             )
         options = taught[wildcards.pairs]
         sampler = asdict(self.config.samplers[options["sampler"]])
-        return {"sampler": sampler} | {k: options.get(k, 0) for k in ("steps", "count", "states")}
+        numbers = ("steps", "count", "states", "inverted")
+        return {"sampler": sampler} | {key: options.get(key, 0) for key in numbers}
+
+    def inverted_images(self, wildcards: Wildcards) -> str | list[str]:
+        """Return the store of the images that are inverted, if any are."""
+        return self.store(wildcards) if self.pairs_settings(wildcards)["inverted"] else []
 
     # What couplings do and cost.
 

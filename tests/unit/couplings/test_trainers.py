@@ -53,9 +53,8 @@ def test_torchcfm_mixes_samples_with_matched_noise(kind, options):
     assert len(found) == len(expected) == 3 + ("return_noise" in options)
     for one, other in zip(found, expected, strict=True):
         assert torch.equal(one, other)
-    assert matcher.sigma == 0.1 and torch.equal(
-        matcher.compute_lambda(torch.ones(2)), kind(sigma=0.1).compute_lambda(torch.ones(2))
-    )
+    assert matcher.sigma == 0.1
+    assert matcher.compute_sigma_t(0.5) == kind(sigma=0.1).compute_sigma_t(0.5)
 
 
 def test_torchcfm_with_labels_matches_within_classes():
@@ -131,7 +130,9 @@ def test_pipelines_sample_and_save_as_before(kind, tmp_path):
         mixed(scheduler, images(), noise)
     assert torch.equal(noise, before)
     scheduler.save_pretrained(tmp_path)
-    assert kind.from_pretrained(tmp_path).config == kind().config
+    saved = kind.from_pretrained(tmp_path)
+    assert type(saved) is kind
+    assert all(saved.config[key] == kind().config[key] for key in kind().config if key[0] != "_")
     if kind is DDPMScheduler:
         unet = UNet2DModel(
             sample_size=8,
@@ -187,7 +188,7 @@ def test_without_workers_there_is_one_coupling_whose_state_is_at_hand():
     loader, expected = rows(0), greedy(seed=5)
     for (samples, *_), noise in loader:
         assert torch.equal(noise, expected.match(samples))
-    assert loader.collate_fn.coupling.state_dict() == expected.state_dict()
+    assert torch.equal(loader.collate_fn.coupling.match(images()), expected.match(images()))
     again = pickle.loads(pickle.dumps(loader.collate_fn))
     assert torch.equal(again.coupling.match(images()), greedy(seed=5).match(images()))
 

@@ -109,7 +109,7 @@ def test_other_schedulers_of_flows_follow_the_same_path(tmp_path):
 
 def test_the_cards_code_samples_and_its_facts_are_the_runs(tmp_path, run, settings, monkeypatch):
     one = run_columns("vanilla", settings) | {"sampler": "euler", "steps": 3, "nfe": 3}
-    measured = {"metric": "frechet_distance", "feature_extractor": "digit_classifier"}
+    measured = {"metric": "frechet_distance", "feature_extractor": "classifier"}
     rows = [
         one | measured | {"images_seen": seen, "image_set": k, "n_samples": 500, "value": value}
         for seen, k, value in ((16, 0, 99), (32, 0, 20), (32, 1, 22))
@@ -169,7 +169,11 @@ def test_a_run_begins_with_what_was_exported(tmp_path, run, settings, make_store
     [
         ({"process": "interpolant"}, "^process interpolant: expected one that diffusers samples"),
         ({"process": "edm"}, "^process edm: expected one that diffusers samples"),
-        ({"network": NETWORK | {"patch": 2}}, "^a network of patches of 2: expected one that"),
+        (
+            {"network": NETWORK | {"patch": 2}},
+            "^PatchedUNet: expected a network that diffusers has",
+        ),
+        ({"network": NETWORK | {"two_times": True}}, "^TwoTimes: expected a network that diff"),
     ],
 )
 def test_a_model_that_diffusers_cannot_hold_is_refused(tmp_path, changes, message):

@@ -51,9 +51,55 @@ def test_a_run_is_trained_on_what_its_coupling_needs(look):
     }
 
 
+def test_a_run_waits_for_its_guide(look):
+    found = look.training_inputs(run("digits", "slim_distilled", 1))
+    assert found == {
+        "pairs": "results/pairs/digits/vanilla/seed1/heun-10-8192",
+        "start": "results/runs/digits/slim/seed1/model.safetensors",
+        "guide": "results/runs/digits/vanilla/seed1/model.safetensors",
+    }
+
+
+def test_a_comparison_that_samples_itself_has_its_own_results(look):
+    name = "few_steps_samplers"
+    here = f"results/runs/digits/vanilla/seed0/sampled/{name}"
+    assert f"{here}/distances.csv" in look.measured(Wildcards(comparison=name))
+    assert {model["path"] for model in look.models(Wildcards(comparison=name))} > {
+        f"{here}/samples.npz"
+    }
+    own = look.sampling(run("digits", "vanilla", comparison=name))
+    assert own["each_snapshot"] == {} and "line" in own["final"]
+    assert "line" not in look.sampling(run("digits", "vanilla"))["final"]
+    tables = look.tables_of_comparison(look.config.comparison(name))
+    assert f"results/summary_{name}.csv" in tables and f"results/speed_{name}.csv" not in tables
+    assert f"results/costs_{name}.csv" not in tables
+    with pytest.raises(InputError, match=r"comparisons\.digits: expected its own sampling"):
+        look.sampling(run("digits", "vanilla", comparison="digits"))
+
+
+def test_searched_grids_are_made_for_each_run_that_is_sampled_on_them(look):
+    name = "few_steps_samplers"
+    assert look.searched(run("digits", "vanilla")) == []
+    found = look.searched(run("digits", "vanilla", 2, comparison=name))
+    folder = "results/grids/digits/vanilla/seed2"
+    kinds = [f"{grid}-{steps}" for grid in ("evolved", "gits") for steps in (4, 6, 10)]
+    assert sorted(found) == sorted(f"{folder}/{kind}.json" for kind in kinds)
+    training = ["results/features/digits/training/digit_classifier.npz"]
+    assert look.search_reference(run("digits", "vanilla", grid="evolved")) == training
+    assert look.search_reference(run("digits", "vanilla", grid="gits")) == []
+
+
+def test_stages_have_a_table_of_what_they_cost(look):
+    tables = look.tables_of_comparison(look.config.comparison("second_stage_digits"))
+    assert "results/costs_second_stage_digits.csv" in tables
+    assert set(tables) < set(look.few_steps_results())
+
+
 def test_pairs_are_named_by_all_that_makes_them():
     options = {"teacher": "vanilla", "sampler": "euler", "count": 100, "steps": 10, "states": 2}
     assert pairs_name(Pick("teacher_pairs", options)) == "euler-10-100-states2"
+    options = {"teacher": "a", "sampler": "heun", "count": 9, "steps": 4, "inverted": 5}
+    assert pairs_name(Pick("teacher_pairs", options | {"slerp": 0.1})) == "heun-4-9-inverted5"
     options = {"teacher": "other", "sampler": "rk45", "count": 100}
     assert pairs_name(Pick("teacher_pairs", options)) == "rk45-100"
 
