@@ -332,7 +332,7 @@ def _misfits_before(config: "Config", run: Run) -> Problems:
             yield f"teacher_pairs: expected a batch of {batch} pairs at least, found {pairs}"
         if options.get("inverted") and SOLVERS[config.samplers[options["sampler"]].name].adaptive:
             yield f"inverted: expected a sampler with steps, found {options['sampler']!r}"
-    if run.start is not None:
+    if isinstance(run.start, str):
         found = config.recipes[config.run(run.dataset, run.start).recipe].network
         expected = config.recipes[run.recipe].network
         if config.networks[found] != config.networks[expected]:

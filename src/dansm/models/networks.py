@@ -55,33 +55,13 @@ def make_network(preset: Network, shape: Shape, seed: int | None = None) -> UNet
         Seed of the initial weights; None leaves them to torch's global generator, for networks
         whose weights are loaded right after.
     """
-    patch = preset.patch
-    channels, height, width = shape[0] * patch**2, shape[1] // patch, shape[2] // patch
-    attends = [height // 2**level in preset.attention_at for level in range(len(preset.channels))]
     with torch.random.fork_rng(devices=[]):
         if seed is not None:
             torch.manual_seed(stream_seed(seed, "weights"))
-        kind, more = UNet2DModel if patch == 1 else PatchedUNet, {}
-        if preset.two_times:
-            kind, more = TwoTimes, {"class_embed_type": "timestep"}
-        network = kind(
-            sample_size=(height, width),
-            in_channels=channels,
-            out_channels=channels,
-            block_out_channels=tuple(preset.channels),
-            layers_per_block=preset.layers_per_block,
-            down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attends),
-            up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in attends[::-1]),
-            # The middle block attends where any level does, as in DDPM.
-            add_attention=any(attends),
-            # One head, as in DDPM and DDPM++.
-            attention_head_dim=None,
-            dropout=preset.dropout,
-            norm_num_groups=preset.norm_groups,
-            **more,
-        )
-    if patch > 1:
-        network.patch = patch
+        kind = UNet2DModel if preset.patch == 1 else PatchedUNet
+        network = (TwoTimes if preset.two_times else kind)(**preset.unet(shape))
+    if preset.patch > 1:
+        network.patch = preset.patch
     return network
 
 
