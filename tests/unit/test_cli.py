@@ -101,7 +101,7 @@ def finished(folder):
         classifier, open_store(store), open_store(store), results / "classifiers" / "digits"
     )
     extractor = make_extractor(
-        "digit_classifier",
+        "classifier",
         open_store(store),
         classifier=classifier,
         classifier_path=results / "classifiers" / "digits",
@@ -113,7 +113,7 @@ def finished(folder):
             extractor,
             dataset="digits",
             part=part,
-            features=features / part / "digit_classifier.npz",
+            features=features / part / "classifier.npz",
             floor=features / part / "floor.csv",
         )
     return RUN
@@ -376,7 +376,7 @@ def test_summary_prints_means_savings_and_pictures(folder):
             "nfe": 3.0,
             "image_set": 0,
             "metric": "frechet_distance",
-            "feature_extractor": "digit_classifier",
+            "feature_extractor": "classifier",
             "reference": "training",
             "n_samples": 10,
             "value": (40.0 if match_size else 80.0) / images + seed,
@@ -405,7 +405,7 @@ def test_summary_prints_means_savings_and_pictures(folder):
     assert f"{vanilla:.1f}" in done.output
     assert f"{matched:.1f}" in done.output
     assert "50.0" in done.output  # 4 images against 2
-    assert "real_halves (digit_classifier): 1.2" in done.output
+    assert "real_halves (classifier): 1.2" in done.output
     assert "results/figures/distance_table_digits.png" in done.output
 
 

@@ -1,4 +1,4 @@
-"""Draw the samples whose noises are compared: a model's, or the dataset's without one."""
+"""Draw the samples whose noises are compared: of models, or the dataset's without one."""
 
 from dansm.data.store import open_store
 from dansm.pairs.draws import draw_pairs
@@ -9,7 +9,7 @@ with job(snakemake):
     call(
         draw_pairs,
         snakemake.output[0],
-        run=runs[0] if runs else None,
+        runs=runs,
         store=None if runs else open_store(snakemake.input.store),
         **snakemake.params.settings,
     )

@@ -13,6 +13,7 @@ from dansm.config.base import (
     Name,
     Positive,
     Seed,
+    Seeds,
 )
 
 
@@ -34,8 +35,11 @@ class NoiseSamplePairs(Model):
     matched_run: Name | None = Field(
         default=None, description="The run whose loss over time is measured beside its"
     )
+    seeds: Seeds | None = Field(
+        default=None, description="Of the run: each model has draws; none: all that it has"
+    )
     count: Annotated[StrictInt, Field(ge=3)] = Field(description="Samples of a draw")
-    draws: Count
+    draws: Count = Field(description="Of each model")
     match_sizes: AscendingFrom2 = Field(
         default=[100, 1000, 10_000], description="Of the matched noises"
     )

@@ -37,6 +37,9 @@ class Network(Model):
     attention_at: list[Count] = Field(description="Image heights that get self-attention")
     dropout: Fraction
     norm_groups: Count
+    patch: Count = Field(
+        default=1, description="Side of the squares of pixels that it sees as one of more channels"
+    )
 
     @model_validator(mode="after")
     def _groups_divide_channels(self) -> "Network":

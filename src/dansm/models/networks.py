@@ -4,12 +4,30 @@ import os
 import shutil
 
 import torch
-from diffusers.models.unets.unet_2d import UNet2DModel
-from torch import nn
+from diffusers.models.unets.unet_2d import UNet2DModel, UNet2DOutput
+from torch import Tensor, nn
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from dansm.config import Network, Shape
 from dansm.errors import InputError
 from dansm.randomness import stream_seed
+
+
+class PatchedUNet(UNet2DModel):
+    """A network that sees each square of pixels as the channels of one.
+
+    Attributes
+    ----------
+    patch
+        Side of the squares.
+    """
+
+    patch: int
+
+    def forward(self, sample: Tensor, timestep: Tensor) -> UNet2DOutput:
+        """Return the prediction for samples, both of shape (n, channels, height, width)."""
+        found = super().forward(pixel_unshuffle(sample, self.patch), timestep).sample
+        return UNet2DOutput(sample=pixel_shuffle(found, self.patch))
 
 
 def make_network(preset: Network, shape: Shape, seed: int | None = None) -> UNet2DModel:
@@ -23,12 +41,13 @@ def make_network(preset: Network, shape: Shape, seed: int | None = None) -> UNet
         Seed of the initial weights; None leaves them to torch's global generator, for networks
         whose weights are loaded right after.
     """
-    channels, height, width = shape
+    patch = preset.patch
+    channels, height, width = shape[0] * patch**2, shape[1] // patch, shape[2] // patch
     attends = [height // 2**level in preset.attention_at for level in range(len(preset.channels))]
     with torch.random.fork_rng(devices=[]):
         if seed is not None:
             torch.manual_seed(stream_seed(seed, "weights"))
-        return UNet2DModel(
+        network = (UNet2DModel if patch == 1 else PatchedUNet)(
             sample_size=(height, width),
             in_channels=channels,
             out_channels=channels,
@@ -43,6 +62,9 @@ def make_network(preset: Network, shape: Shape, seed: int | None = None) -> UNet
             dropout=preset.dropout,
             norm_num_groups=preset.norm_groups,
         )
+    if patch > 1:
+        network.patch = patch
+    return network
 
 
 def tune_network(network: nn.Module, *, channels_last: bool, compiled: bool) -> None:

@@ -328,10 +328,11 @@ class _Loads:
     def draw_pairs(self, wildcards: Any) -> Load:
         """Return the generation of a dataset's pairs, or the storing of so many samples."""
         pairs = self._look.noise_sample_pairs(wildcards.dataset)
-        count, runs = pairs.draws * pairs.count, self._look.generating_runs(wildcards.dataset)[:1]
+        count, models = pairs.draws * pairs.count, len(self._look.draw_runs(wildcards))
+        runs = self._look.generating_runs(wildcards.dataset)[:1] * models
         works = [self._sampling(run, count * _ADAPTIVE_EVALUATIONS) for run in runs]
         shape = self._config.dataset(wildcards.dataset).shape
-        return Load(tuple(works), disk=4 * count * math.prod(shape))
+        return Load(tuple(works), disk=4 * count * max(1, models) * math.prod(shape))
 
     def measure_loss_over_time(self, wildcards: Any) -> Load:
         pairs = self._look.noise_sample_pairs(wildcards.dataset)

@@ -215,10 +215,11 @@ class RunLookups(DataLookups):
         pairs = self.noise_sample_pairs(dataset)
         return [self.config.run(dataset, name) for name in (pairs.run, pairs.matched_run) if name]
 
-    def draw_inputs(self, wildcards: Wildcards) -> dict[str, str]:
-        """Return the model that generates samples; where there is none, the store they are from."""
-        models = self._models(wildcards.dataset)
-        return {"model": models[0]} if models else {"store": self.store(wildcards)}
+    def draw_inputs(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return the models that generate samples; without any, the store that they are from."""
+        runs = self.draw_runs(wildcards)
+        models = [f"{run['folder']}/model.safetensors" for run in runs]
+        return {"models": models} if models else {"store": self.store(wildcards)}
 
     def pair_settings(self, *names: str) -> Callable[[Wildcards], dict[str, Any]]:
         """Return the look-up of some settings of a dataset's pairs."""
@@ -229,8 +230,13 @@ class RunLookups(DataLookups):
         return settings
 
     def draw_runs(self, wildcards: Wildcards) -> list[dict[str, Any]]:
-        """Return the run whose model generates samples, if there is one."""
-        return self.loss_runs(wildcards)[:1]
+        """Return the run whose models generate samples, if there is one, once for each seed."""
+        pairs = self.noise_sample_pairs(wildcards.dataset)
+        if pairs.run is None:
+            return []
+        run = self.config.run(wildcards.dataset, pairs.run)
+        seeds = [seed for seed in run.seeds if seed in (pairs.seeds or run.seeds)]
+        return [self._trained(run, seed) for seed in seeds]
 
     def _models(self, dataset: str) -> list[str]:
         runs = self.generating_runs(dataset)
@@ -247,15 +253,16 @@ class RunLookups(DataLookups):
 
     def loss_runs(self, wildcards: Wildcards) -> list[dict[str, Any]]:
         """Return the runs whose models these are."""
-        return [
-            {
-                "name": run.name,
-                "settings": self._settings(run, run.seeds[0]),
-                "folder": self.folder(run, run.seeds[0]),
-                "batch_size": self.config.sampling(run).batch_size,
-            }
-            for run in self.generating_runs(wildcards.dataset)
-        ]
+        runs = self.generating_runs(wildcards.dataset)
+        return [self._trained(run, run.seeds[0]) for run in runs]
+
+    def _trained(self, run: Run, seed: int) -> dict[str, Any]:
+        return {
+            "name": run.name,
+            "settings": self._settings(run, seed),
+            "folder": self.folder(run, seed),
+            "batch_size": self.config.sampling(run).batch_size,
+        }
 
     def loss_settings(self, wildcards: Wildcards) -> dict[str, Any]:
         """Return on what their loss is measured."""

@@ -197,6 +197,17 @@ def test_targets_ask_for_what_results_are_made_from(look):
     assert not any("/runs/" in name or "/data/" in name for name in archived)
 
 
+def test_what_needs_images_of_ones_own_is_made_by_its_name_only(look):
+    files = [*look.all_results(), *look.staged()]
+    assert not [name for name in files if "cifar10_small" in name]
+    small = look.config.comparison("cifar10_small")
+    assert "results/claims_cifar10_small.csv" in look.tables_of_comparison(small)
+    comparisons = read_yaml(ROOT / "config/config.yaml")["comparisons"]
+    comparisons["cifar10_small"] = {"in_all": True}
+    asked = look_up(comparisons=comparisons).all_results()
+    assert {"results/data/cifar10_small", "results/summary_cifar10_small.csv"} <= {*asked}
+
+
 def test_what_is_made_of_comparisons_of_one_run_says_nothing_of_others():
     alone = {"dataset": "digits", "runs": ["vanilla"], "seeds": [0]}
     comparisons = read_yaml(ROOT / "config/config.yaml")["comparisons"] | {"digits": alone}
