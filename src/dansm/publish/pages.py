@@ -34,9 +34,7 @@ from dansm.io.tables import SUMMARY_COLUMNS, compared_with, read_table
 from dansm.publish.archive import Archived, archived_path, read_archive
 from dansm.publish.report import readable_time
 
-FILLED = tuple(
-    map(Path, ("README.md", "config/README.md", "docs/couplings.md", "docs/results.md"))
-)
+FILLED = tuple(map(Path, ("README.md", "config/README.md", "docs/couplings.md", "docs/results.md")))
 FIGURES = Path("docs/figures.md")
 NOTEBOOKS = Path("notebooks")
 _SECTION = re.compile(r"(<!-- generated: (.*?) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
