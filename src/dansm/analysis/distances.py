@@ -34,6 +34,7 @@ def collect_distances(
     baselines: Mapping[str, str],
     unequal: Sequence[str] = (),
     potentials: Mapping[str, Path] | None = None,
+    tables: Sequence[Path] | None = None,
 ) -> None:
     """Join the distances of a comparison into a table with `COMPARISON_COLUMNS`.
 
@@ -44,7 +45,7 @@ def collect_distances(
     Parameters
     ----------
     folders
-        Of finished and evaluated runs.
+        Of finished runs.
     others
         Tables of distances that belong to no run: of halves of the real images, of reconstructions.
         They carry the name of the pixel dataset; in the table of its latents they stand for those.
@@ -58,13 +59,19 @@ def collect_distances(
         Conditions in which the runs differ.
     potentials
         Files of fitted potentials, by the slug of the coupling that needs them.
+    tables
+        The runs' tables of distances; None: those in their folders.
 
     Raises
     ------
     InputError
         If a file is missing or damaged, or has no time for a snapshot.
     """
-    parts = [_timed(Path(folder), potentials or {}) for folder in folders]
+    tables = tables or [Path(folder) / "distances.csv" for folder in folders]
+    parts = [
+        _timed(Path(folder), table, potentials or {})
+        for folder, table in zip(folders, tables, strict=True)
+    ]
     parts += [read_table(other, DISTANCE_COLUMNS) for other in others]
     table = pd.concat(parts, ignore_index=True).assign(dataset=dataset)
     table["baseline"] = table["process"].map(dict(baselines))
@@ -72,7 +79,7 @@ def collect_distances(
     write_table(path, table.sort_values(list(DISTANCE_COLUMNS), kind="stable"), COMPARISON_COLUMNS)
 
 
-def _timed(folder: Path, potentials: Mapping[str, Path]) -> pd.DataFrame:
+def _timed(folder: Path, table: Path, potentials: Mapping[str, Path]) -> pd.DataFrame:
     run = read_run(folder)
     coupling, times = run.settings.coupling, _times(folder / STATS)
     if "potentials" in COUPLINGS[coupling.name].needs:
@@ -83,7 +90,7 @@ def _timed(folder: Path, potentials: Mapping[str, Path]) -> pd.DataFrame:
         except ValueError as error:
             raise InputError(str(error)) from error
         times["busy_others"] = np.nan  # during the fit nobody looked
-    distances = read_table(folder / "distances.csv", DISTANCE_COLUMNS)
+    distances = read_table(table, DISTANCE_COLUMNS)
     missing = sorted(set(distances["images_seen"].tolist()) - set(times.index))
     if missing:
         raise InputError(

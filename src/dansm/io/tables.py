@@ -18,8 +18,8 @@ from dansm.io.records import is_proven
 # fraction. `loss` is a name where runs are described, and a number in the table of it.
 _TYPES = {
     "string": """dataset run process coupling options times sampler metric feature_extractor
-        reference how by_seed baseline unequal device processor torch claim window statistic name
-        source measure direction verdict why method note kind quantity doubt""",
+        reference how by_seed baseline unequal stage device processor torch claim window statistic
+        name source measure direction verdict why method note kind quantity doubt""",
     "Int64": """match_size seed images_seen steps image_set image_sets n_samples seeds
         seeds_at_least seeds_at_most dimensions batch_size threads round window_size n
         samples_timed draw pairs crossings images k draws""",
@@ -71,6 +71,9 @@ SPEED_COLUMNS = _columns(
 )
 
 _MODEL = "run process coupling match_size seed"
+# `stage` is the run itself, one before it, or pairs of a teacher.
+COST_COLUMNS = RUN_COLUMNS | _columns("stage evaluations")
+
 REPRODUCIBILITY_COLUMNS = _columns(
     " ".join(["dataset", *(f"{name}_{side}" for side in "ab" for name in _MODEL.split())])
     + " images similarity low high shuffled shuffled_low shuffled_high"
@@ -103,6 +106,8 @@ CROSSING_COLUMNS = _columns("dataset kind match_size seed draw pairs perplexity 
 LOSS_COLUMNS = _columns(
     "dataset run coupling match_size seed kind t_low t_high pairs loss standard_error"
 )
+
+STRAIGHTNESS_COLUMNS = _columns("name process coupling batch_size seed value standard_error n")
 
 BEST_OF_K_COLUMNS = _columns("dimensions k similarity standard_error bound draws")
 

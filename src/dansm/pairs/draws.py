@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dansm.catalogue import Pick
 from dansm.config import RunSettings
+from dansm.data.pair_store import PairStore
 from dansm.data.store import Store
 from dansm.errors import InputError
 from dansm.io.files import atomic_path
@@ -50,6 +51,7 @@ def draw_pairs(
     *,
     runs: Sequence[TrainedRun],
     store: Store | None,
+    pairs: PairStore | None,
     draws: int,
     count: int,
     match_sizes: Sequence[int],
@@ -65,19 +67,24 @@ def draw_pairs(
     runs
         The models that generate the samples, one of each seed; none takes them from the store.
     store
-        The dataset; needed without a run.
+        The dataset; needed without a run and pairs.
+    pairs
+        Those of a pipeline, which are taken in place of a run's.
     draws, count
         How many draws, of each model, of how many samples.
 
     Raises
     ------
     InputError
-        If the store has fewer samples than a draw.
+        If the store has fewer samples than a draw, or the pairs are fewer than those of all draws
+        or begin with other noises than `preferable_noises`.
     """
     if runs:
         each = draws * count
         parts = [run.generate(run.load(), each, k * each) for k, run in enumerate(runs)]
         samples = torch.cat(parts).unflatten(0, (-1, count))
+    elif pairs is not None:
+        samples = _samples_of(pairs, draws * count).unflatten(0, (draws, count))
     elif len(store) < count:
         raise InputError(f"{store.path}: expected {count} samples, found {len(store)}")
     else:
@@ -86,11 +93,23 @@ def draw_pairs(
             for draw in range(draws)
         ]
         samples = torch.stack([store.batch(order[:count].numpy()) for order in orders])
+    # A pipeline is one model, published without a seed.
+    models = [0] if pairs is not None else [run.settings.seed for run in runs]
     with atomic_path(path) as partial, open(partial, "wb") as file:
         np.savez(
             file,
             samples=samples.numpy(),
-            models=np.repeat(np.array([run.settings.seed for run in runs], int), draws),
+            models=np.repeat(np.array(models, int), draws),
             match_sizes=np.array(match_sizes),
             seed=np.array(seed),
         )
+
+
+def _samples_of(pairs: PairStore, count: int) -> Tensor:
+    noise = pairs.noise[:count]
+    if len(noise) < count or not torch.equal(noise, preferable_noises(count, noise.shape[1:])):
+        raise InputError(
+            f"{pairs.path}: expected {count} pairs of the preferable noises, found {len(pairs)} "
+            "pairs, or of others"
+        )
+    return pairs.samples[:count]

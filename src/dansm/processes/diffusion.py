@@ -44,6 +44,11 @@ class Diffusion(Process):
         points = alpha.sqrt() * samples + (1 - alpha).sqrt() * noise
         return Point(points, times.to(samples), noise)
 
+    def data_error(self, times: Tensor) -> Tensor:
+        """Return ``−√(1 − ᾱ_t)/√ᾱ_t``."""
+        alpha = self.alphas_bar[times.cpu()]
+        return -((1 - alpha) / alpha).sqrt()
+
     def coordinate(self, time: Fraction) -> float:
         """Return σ of the nearest discrete time; 0 of time 1."""
         index = time_index(time, self.times)
@@ -56,6 +61,10 @@ class Diffusion(Process):
     def start(self, noise: Tensor, time: Fraction) -> Tensor:
         """Return noise over √ᾱ."""
         return noise * (1 + self.coordinate(time) ** 2) ** 0.5
+
+    def to_noise(self, points: Tensor, time: Fraction) -> Tensor:
+        """Return y times √ᾱ."""
+        return points / (1 + self.coordinate(time) ** 2) ** 0.5
 
     def velocity(self, network: Conditioned, points: Tensor, coordinate: Numbers) -> Tensor:
         """Return the noise that the network predicts at σ."""

@@ -31,7 +31,7 @@ def stored(make_store):
 
 
 def test_preferable_noises_are_those_the_finished_model_makes_the_samples_of(run, tmp_path):
-    draw_pairs(tmp_path / "pairs.npz", runs=[run], store=None, **MANY)
+    draw_pairs(tmp_path / "pairs.npz", runs=[run], store=None, pairs=None, **MANY)
     pairs = read_pairs(tmp_path / "pairs.npz")
     assert pairs.samples.shape == (3, 5, 1, 4, 4)
     assert [kind.name for kind in pairs.kinds] == ["random", "matched", "matched", "preferable"]
@@ -50,7 +50,7 @@ def test_preferable_noises_are_those_the_finished_model_makes_the_samples_of(run
 def test_each_model_has_draws_of_its_own_noises(run, tmp_path):
     settings = SETTINGS.model_copy(update={"seed": 7})
     other = TrainedRun("vanilla", settings, write_run(tmp_path / "other", "vanilla", settings), 4)
-    draw_pairs(tmp_path / "pairs.npz", runs=[run, other], store=None, **MANY)
+    draw_pairs(tmp_path / "pairs.npz", runs=[run, other], store=None, pairs=None, **MANY)
     pairs = read_pairs(tmp_path / "pairs.npz")
     assert pairs.models == (SETTINGS.seed,) * 3 + (7,) * 3
     noise = pairs.noises(PREFERABLE)
@@ -66,7 +66,7 @@ def test_each_model_has_draws_of_its_own_noises(run, tmp_path):
 
 
 def test_without_a_model_samples_are_stored_ones_and_none_is_preferable(stored, tmp_path):
-    draw_pairs(tmp_path / "pairs.npz", runs=[], store=stored, **MANY)
+    draw_pairs(tmp_path / "pairs.npz", runs=[], store=stored, pairs=None, **MANY)
     pairs = read_pairs(tmp_path / "pairs.npz")
     rows = {row.tobytes() for row in stored.array}
     found = [sample.numpy().tobytes() for sample in pairs.samples.flatten(0, 1)]
@@ -78,7 +78,7 @@ def test_without_a_model_samples_are_stored_ones_and_none_is_preferable(stored, 
 def test_a_store_too_small_is_named(make_store, tmp_path):
     store = make_store(np.zeros((4, 1, 2, 2), np.float32))
     with pytest.raises(InputError, match="expected 5 samples, found 4"):
-        draw_pairs(tmp_path / "pairs.npz", runs=[], store=store, **MANY)
+        draw_pairs(tmp_path / "pairs.npz", runs=[], store=store, pairs=None, **MANY)
 
 
 def test_a_model_of_another_run_is_refused(run):
