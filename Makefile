@@ -18,7 +18,7 @@ test: .venv/installed
 	@$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 docs: .venv/installed
-	@SITE=$(SITE) NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@SITE=$(SITE) NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "$(SITE)/index.html"
 
 lint: .venv/installed

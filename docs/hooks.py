@@ -67,3 +67,10 @@ def on_page_markdown(text: str, page: Page, config: MkDocsConfig, files: Files) 
         return begin + os.path.relpath(place, Path(page.file.src_uri).parent) + end
 
     return _LINK.sub(link, text)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Turn a notebook's links to pages into links of the site, as is done of Markdown."""
+    if not page.file.src_uri.endswith(".ipynb"):
+        return html
+    return re.sub(r'(href="[^":]+)\.(?:md|ipynb)(["#])', r"\1.html\2", html)
