@@ -35,7 +35,7 @@ from dansm.publish.archive import Archived, archived_path, read_archive
 from dansm.publish.report import readable_time
 from dansm.publish.verdict import verdict_page
 
-FILLED = (Path("README.md"), Path("config/README.md"))
+FILLED = tuple(map(Path, ("README.md", "config/README.md", "docs/couplings.md", "docs/results.md")))
 FIGURES = Path("docs/figures.md")
 VERDICT = Path("docs/verdict.md")
 NOTEBOOKS = Path("notebooks")

@@ -328,7 +328,7 @@ def test_what_is_remembered_is_measured_where_images_are_held_out(look):
     for name in ("mnist16", "bedroom_pixels"):
         datasets[name].pop("held_out", None)
     classifiers = {k: v for k, v in look.config.classifiers.items() if k != "mnist16"}
-    datasets["mnist16"]["features"] = []
+    datasets["mnist16"]["features"] = ["inception_clean"]
     classifiers = {name: one.plain() for name, one in classifiers.items()}
     without = look_up(datasets=datasets, classifiers=classifiers)
     assert {"digits", "digits_latent", "mnist16", "bedroom"} <= {*look.with_memorising}
