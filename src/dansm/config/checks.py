@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from dansm.catalogue import COUPLINGS, EXTRACTORS, SOURCES, Pick
+from dansm.catalogue import COUPLINGS, EXTRACTORS, LOSSES, PROCESSES, SOLVERS, SOURCES, Pick
 from dansm.config.base import Shape, shown
 from dansm.config.claims import DistanceMeasure
 from dansm.config.comparisons import ComparisonEntry
 from dansm.config.datasets import Dataset, LatentSource, TrainedAutoencoder
 from dansm.config.runs import Run
 from dansm.errors import InputError
-from dansm.processes.grids import evaluations
+from dansm.processes.grids import evaluations, is_searched
 
 if TYPE_CHECKING:
     from dansm.config.configuration import Config
@@ -23,7 +23,8 @@ Problems = Iterator[str]
 # Directly below the folder of results, where scales have theirs.
 FOLDERS = {
     *("autoencoders", "benchmarks", "classifiers", "data", "encoding", "features", "figures"),
-    *("from_reference", "held_out", "inception", "jobs", "logs", "noise_sample_pairs", "pairs"),
+    *("from_reference", "grids", "held_out", "inception", "jobs", "logs", "noise_sample_pairs"),
+    *("pairs", "pipelines"),
     *("potentials", "reference", "results", "runs", "standins", "training"),
 }
 
@@ -33,7 +34,7 @@ def problems_of(config: "Config") -> list[str]:
 
     Comparisons are looked at once names, datasets and runs are right, which they take for granted.
     """
-    for checks in ((_names,), (_datasets, _classifiers, _runs, _claims), (_comparisons,)):
+    for checks in ((_names,), (_datasets, _classifiers, _runs, _claims, _pairs), (_comparisons,)):
         problems = [problem for check in checks for problem in check(config)]
         if problems:
             return problems
@@ -86,10 +87,15 @@ def _references(config: "Config") -> Iterator[tuple[str, Iterable[str], Iterable
         yield f"{where}.dataset", [dataset], with_runs
         yield f"{where}.runs", entry.runs or [], known
         yield f"{where}.baseline", entry.baseline or [], entry.runs or known
+        if entry.sampling is not None:
+            for plan in (entry.sampling.final, entry.sampling.final_one_set):
+                yield f"{where}.sampling", plan, samplers
     yield "demo", config.demo, comparisons
+    yield "few_steps", config.few_steps or [], comparisons
     yield "report", config.report or [], comparisons
     yield "coupling_marginals.comparison", [config.coupling_marginals.comparison], comparisons
-    yield "noise_sample_pairs", config.noise_sample_pairs, datasets
+    of_datasets = [n for n, pairs in config.noise_sample_pairs.items() if not pairs.pipeline]
+    yield "noise_sample_pairs", of_datasets, datasets
     for name, pairs in config.noise_sample_pairs.items():
         for key, run in (("run", pairs.run), ("matched_run", pairs.matched_run)):
             yield f"noise_sample_pairs.{name}.{key}", [run] if run else [], runs.get(name, [])
@@ -117,6 +123,12 @@ def _names(config: "Config") -> Problems:
             yield (
                 f"comparisons.{name}.dataset: expected {name!r}, since files of the dataset have "
                 f"that name too, found {entry.dataset!r}"
+            )
+    for name, pairs in config.noise_sample_pairs.items():
+        if pairs.pipeline and name in config.datasets:
+            yield (
+                f"noise_sample_pairs.{name}.pipeline: expected a name that no dataset has, since "
+                f"their files would have the same names, found {name!r}"
             )
     for name in {*config.scales} & FOLDERS:
         yield f"scales.{name}: expected a name that no folder of results has, found {name!r}"
@@ -256,6 +268,7 @@ def _misfits(config: "Config", run: Run) -> Problems:
     for plan in plans:
         for sampler, steps in plan.items():
             yield from _sampler_misfits(config, run.process, sampler, steps)
+    yield from _objective_misfits(config, run)
     entry = COUPLINGS[run.coupling.name]
     drawn_anew = getattr(dataset.source, "posterior", "mean") == "sample"
     if (
@@ -272,6 +285,31 @@ def _misfits(config: "Config", run: Run) -> Problems:
         yield f"dataset {run.dataset!r} names no features, so no distance can be computed"
 
 
+def _objective_misfits(config: "Config", run: Run) -> Problems:
+    """Yield what of a run's process, loss and network does not go together."""
+    process, loss = PROCESSES[run.process.name], LOSSES[run.loss.name]
+    recipe = config.recipes[run.recipe]
+    if process.loss is not None and loss.name != process.loss:
+        yield f"loss: expected {process.loss}, which {process.name} needs, found {run.loss.text}"
+    if loss.processes is not None and process.name not in loss.processes:
+        yield (
+            f"loss {run.loss.text}: expected a process of {list(loss.processes)}, found "
+            f"{process.name}"
+        )
+    if run.loss.options.get("of") == "data" and not process.path:
+        yield f"loss {run.loss.text}: expected a process that predicts data, found {process.name}"
+    if config.networks[recipe.network].two_times != process.two_times:
+        yield (
+            f"network {recipe.network!r}: expected two_times: {str(process.two_times).lower()} for "
+            f"{process.name}"
+        )
+    if process.two_times and (recipe.hardware.gpu > 1 or recipe.compile):
+        yield (
+            f"recipe {run.recipe!r}: expected one GPU at most and no compile, since {process.name} "
+            "differentiates the network forwards"
+        )
+
+
 def _misfits_before(config: "Config", run: Run) -> Problems:
     """Yield what is wrong with the runs that a run needs."""
     for key, name in run.before.items():
@@ -284,6 +322,16 @@ def _misfits_before(config: "Config", run: Run) -> Problems:
         process = config.run(run.dataset, run.teacher).process
         steps = [options["steps"]] if "steps" in options else []
         yield from _sampler_misfits(config, process, options["sampler"], steps)
+        if is_searched(PROCESSES[process.name], config.samplers[options["sampler"]]):
+            yield f"sampler {options['sampler']!r}: expected a grid that is not searched"
+        pairs, batch = (
+            options["count"] + options.get("inverted", 0),
+            run.complete(config.recipes[run.recipe]).batch_size,
+        )
+        if pairs < batch:
+            yield f"teacher_pairs: expected a batch of {batch} pairs at least, found {pairs}"
+        if options.get("inverted") and SOLVERS[config.samplers[options["sampler"]].name].adaptive:
+            yield f"inverted: expected a sampler with steps, found {options['sampler']!r}"
     if run.start is not None:
         found = config.recipes[config.run(run.dataset, run.start).recipe].network
         expected = config.recipes[run.recipe].network
@@ -320,6 +368,14 @@ def _claims(config: "Config") -> Problems:
                 yield f"{where}.comparisons: {name!r} does not compare {missing[name]}"
 
 
+def _pairs(config: "Config") -> Problems:
+    for name, pairs in config.noise_sample_pairs.items():
+        known = config.run(name, pairs.run).seeds if pairs.run else []
+        if missing := sorted({*(pairs.seeds or [])} - {*known}):
+            of = f"those of run {pairs.run}, {known}" if pairs.run else "none without a run"
+            yield f"noise_sample_pairs.{name}.seeds: expected {of}, found {missing}"
+
+
 def _comparisons(config: "Config") -> Problems:
     for name in config.comparison_names:
         where = f"comparisons.{name}"
@@ -331,13 +387,19 @@ def _comparisons(config: "Config") -> Problems:
         lone = {run.process.text for run in runs} - set(processes)
         if processes and lone:
             yield f"{where}.baseline: expected one of {sorted(lone)} too, found {entry.baseline}"
+        if entry.sampling is not None:
+            for plan in (entry.sampling.final, entry.sampling.final_one_set):
+                for process in dict.fromkeys(run.process for run in runs):
+                    for sampler, steps in plan.items():
+                        for problem in _sampler_misfits(config, process, sampler, steps):
+                            yield f"{where}.sampling: {problem}"
         for seed in entry.seeds or []:
             if not any(seed in run.seeds for run in runs):
                 yield f"{where}.seeds: expected those of its runs, found {seed}, which none has"
         for run in runs:
             if entry.seeds and not set(entry.seeds) & set(run.seeds):
                 yield f"{where}.seeds: expected one of {run.name}, {run.seeds}, found {entry.seeds}"
-        for condition, ((first, one), (second, other)) in config.differences(runs).items():
+        for condition, ((first, one), (second, other)) in config.differences(name).items():
             if condition not in entry.unequal:
                 yield (
                     f"{where}: runs differ in {condition}, {first} has {shown(one)} and {second} "

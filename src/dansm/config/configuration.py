@@ -12,7 +12,13 @@ from dansm.config.base import Expanded, Folder, Model, Name, Names, Sha256, Shap
 from dansm.config.checks import problems_of
 from dansm.config.claims import Claim, DistanceMeasure
 from dansm.config.cluster import Cluster
-from dansm.config.comparisons import CONDITIONS, Comparison, ComparisonEntry, Condition
+from dansm.config.comparisons import (
+    CONDITIONS,
+    Comparison,
+    ComparisonEntry,
+    Condition,
+    OwnSampling,
+)
 from dansm.config.datasets import (
     PARTS,
     Autoencoder,
@@ -28,6 +34,7 @@ from dansm.config.measurements import (
     MatchingCost,
     MatchingShare,
     NoiseSamplePairs,
+    Straightness,
 )
 from dansm.config.runs import (
     Method,
@@ -40,6 +47,7 @@ from dansm.config.runs import (
     expand_runs,
 )
 from dansm.config.scale import Scale
+from dansm.config.searches import GridSearch
 from dansm.errors import InputError
 
 # The weights that clean-fid and StyleGAN's metrics use.
@@ -84,8 +92,13 @@ class Config(Model):
     coupling_marginals: CouplingMarginals
     matching_cost: MatchingCost
     matching_share: MatchingShare
+    grid_search: GridSearch = GridSearch()
+    straightness: Straightness = Straightness()
     claims: list[Claim] = Field(default=[])
     demo: Names = Field(description="Comparisons of the target demo")
+    few_steps: Names | None = Field(
+        default=None, description="Comparisons of the target few_steps; none: there is none"
+    )
     report: Names | None = Field(
         default=None, description="Comparisons of report.zip and crate.zip; none: those of demo"
     )
@@ -187,20 +200,24 @@ class Config(Model):
             return self.runs_of(dataset)
         return [self.run(dataset, name) for name in entry.runs]
 
-    def differences(self, runs: list[Run]) -> dict[Condition, list[tuple[str, Any]]]:
-        """Return the conditions in which runs differ, each with two runs and their values."""
+    def differences(self, comparison: str) -> dict[Condition, list[tuple[str, Any]]]:
+        """Return in what a comparison's runs differ, each with two runs and their values."""
         found: dict[Condition, list[tuple[str, Any]]] = {}
-        first = self._conditions(runs[0])
+        runs = self.compared(comparison)
+        entry = self.comparisons.get(comparison, ComparisonEntry())
+        first = self._conditions(runs[0], entry.sampling)
         for run in runs[1:]:
-            for condition, value in self._conditions(run).items():
+            for condition, value in self._conditions(run, entry.sampling).items():
                 if value != first[condition]:
                     pair = [(runs[0].name, first[condition]), (run.name, value)]
                     found.setdefault(condition, pair)
         return found
 
-    def _conditions(self, run: Run) -> dict[Condition, Any]:
+    def _conditions(self, run: Run, own: OwnSampling | None) -> dict[Condition, Any]:
         recipe = run.complete(self.recipes[run.recipe])
-        keys = {"each_snapshot", "final", "final_one_set", "image_sets"}
+        keys = {"image_sets"}
+        if own is None:
+            keys |= {"each_snapshot", "final", "final_one_set"}
         return {
             "recipe": run.recipe,
             "budget_images": recipe.budget_images,
@@ -221,7 +238,7 @@ class Config(Model):
             if entry.baseline is None or run.name in entry.baseline:
                 baselines.setdefault(run.process.text, run.name)
         most = None if self.scale is None else self.scales[self.scale].seeds
-        differences = self.differences(runs)
+        differences = self.differences(name)
         return Comparison(
             name=name,
             dataset=runs[0].dataset,
@@ -231,6 +248,7 @@ class Config(Model):
                 run.name: [s for s in run.seeds if s in (entry.seeds or run.seeds)][:most]
                 for run in runs
             },
+            sampling=entry.sampling,
             unequal=[condition for condition in CONDITIONS if condition in differences],
             figures=entry.figures,
             in_all=entry.in_all,
@@ -262,6 +280,8 @@ class Config(Model):
                 apart = METRICS[claim.measure.metric].memorising
                 if apart and "held_out" not in self.parts(found.dataset):
                     return False
+                if found.sampling is not None and not found.sampling.measures(claim.measure):
+                    return False
                 return set(claim.measure.runs_named) <= set(found.runs)
             return found.is_default
 
@@ -282,9 +302,12 @@ class Config(Model):
             **{key: getattr(recipe, key) for key in Training.model_fields},
         )
 
-    def sampling(self, run: Run) -> Sampling:
-        """Return how a run's snapshots are sampled."""
+    def sampling(self, run: Run, own: OwnSampling | None = None) -> Sampling:
+        """Return how a run's snapshots are sampled, or by a comparison's own plan its last one."""
         sampling = run.complete(self.recipes[run.recipe]).sampling
+        if own is not None:
+            plans = {"final": own.final, "final_one_set": own.final_one_set, "each_snapshot": {}}
+            sampling = sampling.model_copy(update=plans)
         samplers = {name: self.samplers[name] for name in sorted({*chain(*sampling.plans)})}
         return sampling.model_copy(update={"samplers": samplers})
 

@@ -40,6 +40,9 @@ class Network(Model):
     patch: Count = Field(
         default=1, description="Side of the squares of pixels that it sees as one of more channels"
     )
+    two_times: StrictBool = Field(
+        default=False, description="Conditioned on two times, as mean_flow needs"
+    )
 
     @model_validator(mode="after")
     def _groups_divide_channels(self) -> "Network":
@@ -48,6 +51,8 @@ class Network(Model):
             raise ValueError(
                 f"norm_groups {self.norm_groups} must divide every channel count, {bad}"
             )
+        if self.two_times and self.patch > 1:
+            raise ValueError(f"two_times: expected patch 1 beside it, found {self.patch}")
         return self
 
 
@@ -208,8 +213,12 @@ class Run(Method):
 
     @property
     def before(self) -> dict[str, str]:
-        """Runs that must be finished before it: its ``start`` and its ``teacher``, if it has."""
-        found = {"start": self.start, "teacher": self.teacher}
+        """Runs that must be finished before it: its ``start``, ``teacher`` and ``guide``, if any.
+
+        The guide is the ``teacher`` of its loss.
+        """
+        guide = self.loss.options.get("teacher")
+        found = {"start": self.start, "teacher": self.teacher, "guide": guide}
         return {key: name for key, name in found.items() if name is not None}
 
     def complete(self, recipe: Recipe) -> Recipe:

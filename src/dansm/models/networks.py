@@ -30,6 +30,20 @@ class PatchedUNet(UNet2DModel):
         return UNet2DOutput(sample=pixel_shuffle(found, self.patch))
 
 
+class TwoTimes(UNet2DModel):
+    """A network conditioned on two numbers a point, shape (n, 2); of one, the second is 0.
+
+    The second is embedded as the first is, and both embeddings are added.
+    """
+
+    def forward(self, sample: Tensor, timestep: Tensor) -> UNet2DOutput:
+        """Return the prediction."""
+        first, second = timestep, torch.zeros_like(timestep)
+        if timestep.ndim == 2:
+            first, second = timestep.unbind(dim=1)
+        return super().forward(sample, first, class_labels=second)
+
+
 def make_network(preset: Network, shape: Shape, seed: int | None = None) -> UNet2DModel:
     """Build a network for samples of a shape.
 
@@ -47,7 +61,10 @@ def make_network(preset: Network, shape: Shape, seed: int | None = None) -> UNet
     with torch.random.fork_rng(devices=[]):
         if seed is not None:
             torch.manual_seed(stream_seed(seed, "weights"))
-        network = (UNet2DModel if patch == 1 else PatchedUNet)(
+        kind, more = UNet2DModel if patch == 1 else PatchedUNet, {}
+        if preset.two_times:
+            kind, more = TwoTimes, {"class_embed_type": "timestep"}
+        network = kind(
             sample_size=(height, width),
             in_channels=channels,
             out_channels=channels,
@@ -61,6 +78,7 @@ def make_network(preset: Network, shape: Shape, seed: int | None = None) -> UNet
             attention_head_dim=None,
             dropout=preset.dropout,
             norm_num_groups=preset.norm_groups,
+            **more,
         )
     if patch > 1:
         network.patch = patch

@@ -67,7 +67,7 @@ class Diffusion(Process):
         rest = 1 - self.alphas_bar
         self._log_sigmas = (0.5 * (rest.log() - self.alphas_bar.log())).numpy()
         # At given points an error of the data is so much larger, squared, in noise and velocity.
-        weights = {"noise": self.alphas_bar / rest, "velocity": 1 / rest, "data": rest / rest}
+        weights = {"noise": self.alphas_bar / rest, "velocity": 1 / rest, "data": torch.ones_like(rest)}
         wanted = (weighting or prediction).removesuffix("_loss")
         own = wanted == prediction
         self._weights = None if own else weights[wanted] / weights[prediction]
@@ -87,6 +87,11 @@ class Diffusion(Process):
             target = alpha.sqrt() * noise - (1 - alpha).sqrt() * samples
         weights = None if self._weights is None else self._weights[times].to(samples)
         return Point(points, times.to(samples), target, weights)
+
+    def data_error(self, times: Tensor) -> Tensor:
+        """Return ``−√(1 − ᾱ_t)/√ᾱ_t``."""
+        alpha = self.alphas_bar[times.cpu()]
+        return -((1 - alpha) / alpha).sqrt()
 
     def coordinate(self, time: Fraction) -> float:
         """Return σ of the nearest discrete time; 0 of time 1.
@@ -110,6 +115,10 @@ class Diffusion(Process):
     def start(self, noise: Tensor, time: Fraction) -> Tensor:
         """Return noise over √ᾱ."""
         return noise * (1 + self.coordinate(time) ** 2) ** 0.5
+
+    def to_noise(self, points: Tensor, time: Fraction) -> Tensor:
+        """Return y times √ᾱ."""
+        return points / (1 + self.coordinate(time) ** 2) ** 0.5
 
     def velocity(self, network: Conditioned, points: Tensor, coordinate: Numbers) -> Tensor:
         """Return the noise that the network's answer means at σ."""

@@ -14,6 +14,7 @@ from dansm.io.tables import DISTANCE_COLUMNS, read_table, run_columns
 from dansm.metrics.distances import frechet_distance, measure
 from dansm.metrics.evaluation import RunEvaluator
 from dansm.metrics.extractors import Extractor, Features
+from dansm.metrics.grid_search import read_grids
 from dansm.metrics.memorising import Memorising
 from dansm.metrics.statistics import ReferenceFeatures
 from dansm.models.networks import make_network
@@ -60,6 +61,46 @@ def evaluator(run, settings=SETTINGS, sampling=SAMPLING, name="vanilla", memoris
 def evaluate(ours, folder):
     ours.evaluate(folder / "distances.csv", folder / "samples.npz", folder / "evaluation.json")
     return read_table(folder / "distances.csv", DISTANCE_COLUMNS)
+
+
+GRID = {"grid": "gits", "steps": 3, "times": [0, 0.2, 0.6, 1]}
+
+
+def test_searched_times_are_sampled_and_named_in_the_description(run, tmp_path):
+    store, folder = run
+    model = sha256(folder / "model.safetensors")
+    path = tmp_path / "gits-3.json"
+    write_json(path, GRID | {"model_sha256": model})
+    samplers = {"euler": {"euler": {"grid": "gits"}}}
+    sampling = make_sampling(
+        each_snapshot={}, final={"euler": [3]}, final_one_set={}, samplers=samplers
+    )
+    reference = ReferenceFeatures.of(pixels(torch.tensor(store.array)).numpy())
+    ours = RunEvaluator(
+        "vanilla", SETTINGS, sampling, folder, store, lambda x: x, [(EXTRACTOR, reference)], [path]
+    )
+    table = evaluate(ours, tmp_path)
+    assert set(table["nfe"]) == {3}
+    assert read_json(tmp_path / "evaluation.json")["searched"] == {"gits": {"3": GRID["times"]}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"model_sha256": "0" * 64}, "expected times searched for the model"),
+        ({"times": [0, 0.6, 0.2, 1]}, "expected 4 rising times from 0 to 1"),
+        ({"times": [0.1, 0.2, 0.6, 1]}, "expected 4 rising times from 0 to 1"),
+        ({"times": [0, 0.2, 1]}, "expected 4 rising times from 0 to 1"),
+        ({"steps": 0}, "steps"),
+    ],
+)
+def test_a_searched_grid_that_is_damaged_or_of_another_model_is_refused(
+    tmp_path, changes, expected
+):
+    path = tmp_path / "gits-3.json"
+    write_json(path, GRID | {"model_sha256": "1" * 64} | changes)
+    with pytest.raises(InputError, match=expected):
+        read_grids([path], "1" * 64)
 
 
 def sampled_by_hand(run, first=20):

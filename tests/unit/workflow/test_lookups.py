@@ -50,9 +50,55 @@ def test_a_run_is_trained_on_what_its_coupling_needs(look):
     }
 
 
+def test_a_run_waits_for_its_guide(look):
+    found = look.training_inputs(run("digits", "slim_distilled", 1))
+    assert found == {
+        "pairs": "results/pairs/digits/vanilla/seed1/heun-10-8192",
+        "start": "results/runs/digits/slim/seed1/model.safetensors",
+        "guide": "results/runs/digits/vanilla/seed1/model.safetensors",
+    }
+
+
+def test_a_comparison_that_samples_itself_has_its_own_results(look):
+    name = "few_steps_samplers"
+    here = f"results/runs/digits/vanilla/seed0/sampled/{name}"
+    assert f"{here}/distances.csv" in look.measured(Wildcards(comparison=name))
+    assert {model["path"] for model in look.models(Wildcards(comparison=name))} > {
+        f"{here}/samples.npz"
+    }
+    own = look.sampling(run("digits", "vanilla", comparison=name))
+    assert own["each_snapshot"] == {} and "line" in own["final"]
+    assert "line" not in look.sampling(run("digits", "vanilla"))["final"]
+    tables = look.tables_of_comparison(look.config.comparison(name))
+    assert f"results/summary_{name}.csv" in tables and f"results/speed_{name}.csv" not in tables
+    assert f"results/costs_{name}.csv" not in tables
+    with pytest.raises(InputError, match=r"comparisons\.digits: expected its own sampling"):
+        look.sampling(run("digits", "vanilla", comparison="digits"))
+
+
+def test_searched_grids_are_made_for_each_run_that_is_sampled_on_them(look):
+    name = "few_steps_samplers"
+    assert look.searched(run("digits", "vanilla")) == []
+    found = look.searched(run("digits", "vanilla", 2, comparison=name))
+    folder = "results/grids/digits/vanilla/seed2"
+    kinds = [f"{grid}-{steps}" for grid in ("evolved", "gits") for steps in (4, 6, 10)]
+    assert sorted(found) == sorted(f"{folder}/{kind}.json" for kind in kinds)
+    training = ["results/features/digits/training/digit_classifier.npz"]
+    assert look.search_reference(run("digits", "vanilla", grid="evolved")) == training
+    assert look.search_reference(run("digits", "vanilla", grid="gits")) == []
+
+
+def test_stages_have_a_table_of_what_they_cost(look):
+    tables = look.tables_of_comparison(look.config.comparison("second_stage_digits"))
+    assert "results/costs_second_stage_digits.csv" in tables
+    assert set(tables) < set(look.few_steps_results())
+
+
 def test_pairs_are_named_by_all_that_makes_them():
     options = {"teacher": "vanilla", "sampler": "euler", "count": 100, "steps": 10, "states": 2}
     assert pairs_name(Pick("teacher_pairs", options)) == "euler-10-100-states2"
+    options = {"teacher": "a", "sampler": "heun", "count": 9, "steps": 4, "inverted": 5}
+    assert pairs_name(Pick("teacher_pairs", options | {"slerp": 0.1})) == "heun-4-9-inverted5"
     options = {"teacher": "other", "sampler": "rk45", "count": 100}
     assert pairs_name(Pick("teacher_pairs", options)) == "rk45-100"
 
@@ -206,6 +252,61 @@ def test_what_needs_images_of_ones_own_is_made_by_its_name_only(look):
     comparisons["cifar10_small"] = {"in_all": True}
     asked = look_up(comparisons=comparisons).all_results()
     assert {"results/data/cifar10_small", "results/summary_cifar10_small.csv"} <= {*asked}
+
+
+PAINTER = Wildcards(dataset="stable_diffusion")
+
+
+def test_a_pipelines_pairs_are_in_place_of_a_datasets_samples(look):
+    store = {"pairs": "results/pairs/stable_diffusion"}
+    assert look.draw_inputs(PAINTER) == store
+    settings = look.pipeline_settings(PAINTER)
+    assert settings == {"steps": 50, "guidance_scale": 7.5, "batch_size": 4, "count": 100}
+    assert look.pipeline_published(PAINTER)["name"].endswith("/stable-diffusion-v1-5")
+    figure = Wildcards(figure="noise_sample_tsne", subject="_stable_diffusion")
+    assert look.figure_tables(figure)["crossings"] == "results/crossings_stable_diffusion.csv"
+    files = set(look.all_results())
+    for name in ("pipelines/stable_diffusion", "pairs/stable_diffusion"):
+        assert f"results/{name}" in files
+    assert "results/figures/noise_sample_tsne_stable_diffusion.png" in files
+    assert "results/loss_over_time_stable_diffusion.csv" not in files
+    assert "results/pipelines/stable_diffusion" in look.staged()
+    assert (look.pipeline_gpus(PAINTER), look_up(scale="smoke").pipeline_gpus(PAINTER)) == (1, 0)
+    with pytest.raises(InputError, match=r"noise_sample_pairs\.digits: no pipeline makes them"):
+        look.pipeline_shape(Wildcards(dataset="digits"))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "prompts.txt: expected a text file of prompts, found [Errno 2] No such file"),
+        (b"\xff\xfe", "prompts.txt: expected a text file of prompts, found 'utf-8' codec"),
+        (b"# none\na pear\n\n a bird \n", "at least 3 prompts, a line each and none twice, as"),
+        (b"a pear\na bird\na pear\na lake\n", "found 4, of which 3 differ"),
+        (b"# three\na pear\n\n a bird \na lake # not a comment\n", None),
+    ],
+)
+def test_prompts_are_read_before_anything_runs(tmp_path, content, expected):
+    path = tmp_path / "prompts.txt"
+    if content is not None:
+        path.write_bytes(content)
+    pairs = read_yaml(ROOT / "config/config.yaml")["noise_sample_pairs"]
+    changes = {"count": 3, "pairs": 3, "perplexity": 2, "batch_sizes": [2]}
+    pairs["stable_diffusion"] |= changes
+    pairs["stable_diffusion"]["pipeline"]["prompts"] = str(path)
+    look = look_up(noise_sample_pairs=pairs)
+    if expected is None:
+        assert look.prompts(PAINTER) == ["a pear", "a bird", "a lake # not a comment"]
+    else:
+        with pytest.raises(InputError, match=re.escape(expected)):
+            look.prompts(PAINTER)
+
+
+def test_a_pipeline_without_a_commit_is_refused_before_anything_runs():
+    pairs = read_yaml(ROOT / "config/config.yaml")["noise_sample_pairs"]
+    del pairs["stable_diffusion"]["pipeline"]["revision"]
+    with pytest.raises(InputError, match="expected a folder, or the revision of the hub's"):
+        look_up(noise_sample_pairs=pairs).pipeline_published(PAINTER)
 
 
 def test_what_is_made_of_comparisons_of_one_run_says_nothing_of_others():
