@@ -67,7 +67,11 @@ class Diffusion(Process):
         rest = 1 - self.alphas_bar
         self._log_sigmas = (0.5 * (rest.log() - self.alphas_bar.log())).numpy()
         # At given points an error of the data is so much larger, squared, in noise and velocity.
-        weights = {"noise": self.alphas_bar / rest, "velocity": 1 / rest, "data": torch.ones_like(rest)}
+        weights = {
+            "noise": self.alphas_bar / rest,
+            "velocity": 1 / rest,
+            "data": torch.ones_like(rest),
+        }
         wanted = (weighting or prediction).removesuffix("_loss")
         own = wanted == prediction
         self._weights = None if own else weights[wanted] / weights[prediction]
@@ -89,9 +93,12 @@ class Diffusion(Process):
         return Point(points, times.to(samples), target, weights)
 
     def data_error(self, times: Tensor) -> Tensor:
-        """Return ``−√(1 − ᾱ_t)/√ᾱ_t``."""
+        """Return ``−√(1 − ᾱ_t)/√ᾱ_t`` of noise, ``−√(1 − ᾱ_t)`` of velocity and 1 of data."""
         alpha = self.alphas_bar[times.cpu()]
-        return -((1 - alpha) / alpha).sqrt()
+        if self.prediction == "data":
+            return torch.ones_like(alpha)
+        sigma = (1 - alpha).sqrt()
+        return -sigma / alpha.sqrt() if self.prediction == "noise" else -sigma
 
     def coordinate(self, time: Fraction) -> float:
         """Return σ of the nearest discrete time; 0 of time 1.

@@ -1,4 +1,5 @@
 import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -327,6 +328,19 @@ def test_a_weighting_is_that_of_a_losss_error_of_the_data(prediction, weighting)
         "data": [1.0] * 4,
     }[(weighting or prediction).removesuffix("_loss")]
     assert float(loss) == pytest.approx(0.01 * sum(weights) / 4, rel=1e-4)
+
+
+@pytest.mark.parametrize("prediction", ["noise", "velocity", "data"])
+@pytest.mark.parametrize("index", [0, 500, 999])
+def test_an_error_of_the_answer_is_one_of_the_data(prediction, index):
+    process, time = Diffusion(prediction=prediction), 1 - Fraction(index + 1, 1000)
+    points = NOISE.double()
+    right, wrong = (
+        process.euler(lambda x, t, add=add: 0.3 * x + add, points, time, Fraction(1))
+        for add in (0, 0.1)
+    )
+    error = 0.1 * process.data_error(torch.tensor([index])).reshape(1, 1, 1, 1)
+    torch.testing.assert_close(wrong - right, error.expand_as(points))
 
 
 def test_where_no_signal_is_left_only_ddim_begins():
