@@ -84,7 +84,7 @@ def test_searched_grids_are_made_for_each_run_that_is_sampled_on_them(look):
     folder = "results/grids/digits/vanilla/seed2"
     kinds = [f"{grid}-{steps}" for grid in ("evolved", "gits") for steps in (4, 6, 10)]
     assert sorted(found) == sorted(f"{folder}/{kind}.json" for kind in kinds)
-    training = ["results/features/digits/training/digit_classifier.npz"]
+    training = ["results/features/digits/training/classifier.npz"]
     assert look.search_reference(run("digits", "vanilla", grid="evolved")) == training
     assert look.search_reference(run("digits", "vanilla", grid="gits")) == []
 
