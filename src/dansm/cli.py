@@ -1,4 +1,9 @@
-"""The command line: ``dansm --help``."""
+"""The command line: ``dansm --help``.
+
+Commands import what they need, most of which takes seconds, when they are called.
+"""
+
+from __future__ import annotations
 
 import json
 import os
@@ -10,20 +15,24 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated
 
-import pandas as pd
 import typer
 
-from dansm.catalogue import COUPLINGS, REFERENCES, Pick
-from dansm.config import Config, config_schema, parse_config, read_yaml
 from dansm.errors import InputError, InterruptedTraining, TrainingError
-from dansm.io.tables import SPEED_COLUMNS, SUMMARY_COLUMNS, compared_with, read_table
-from dansm.workflow.run_lookups import RunLookups
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from dansm.catalogue import Pick
+    from dansm.config import Config
     from dansm.data.store import Store
     from dansm.models.autoencoders import Codec
+    from dansm.workflow.run_lookups import RunLookups
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Distance-aware noise-sample matching for rectified flow and diffusion models.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
 
 CONFIG = Path("config/config.yaml")
 SCHEMA = Path("config/config.schema.json")
@@ -44,6 +53,8 @@ def _one_line() -> Iterator[None]:
 @app.command()
 def summary(comparisons: list[str], configfile: Annotated[list[Path] | None, _MORE] = None) -> None:
     """Print what the workflow measured for comparisons, and where the pictures are."""
+    from dansm.io.tables import SPEED_COLUMNS, SUMMARY_COLUMNS, compared_with, read_table
+
     with _one_line():
         config = _config(configfile)
         results = Path(config.results)
@@ -68,7 +79,6 @@ def train(folder: Path, configfile: Annotated[list[Path] | None, _MORE] = None) 
     For torchrun across nodes; docs/cluster.md shows how. FOLDER is
     results/runs/DATASET/RUN/seedSEED, its dataset is in results/data.
     """
-    # Here, since the other commands are quick without PyTorch.
     from dansm.data.store import open_store
     from dansm.training import trainer as training
 
@@ -196,6 +206,7 @@ def match(
 ) -> None:
     """Pair samples with noises by a coupling."""
     from dansm import single_steps
+    from dansm.catalogue import COUPLINGS, Pick
 
     with _one_line():
         if coupling not in COUPLINGS:
@@ -271,6 +282,8 @@ def schema(
     ] = False,
 ) -> None:
     """Write the JSON schema of the configuration, for completion in editors."""
+    from dansm.config import config_schema
+
     text = config_schema()
     if not check:
         SCHEMA.write_text(text, encoding="utf-8")
@@ -297,13 +310,13 @@ def plan(
     with _one_line():
         config = _config(configfile, **({} if scale is None else {"scale": scale}))
         jobs = planned_jobs(targets or ["all"], scale, configfile or [])
-        # Takes seconds, which a refused target need not wait for.
+        # Not before: a refused target need not wait for it.
         from dansm.workflow.planning import make_plan
 
         typer.echo(make_plan(config, jobs, gpu=gpu).text(every_rule))
 
 
-def _scene(look: RunLookups, dataset: str) -> tuple["Store", "Codec"]:
+def _scene(look: RunLookups, dataset: str) -> tuple[Store, Codec]:
     """Return what images of a dataset need: it may be one of latents, compared as pixels."""
     from dansm.data.store import open_store
     from dansm.models.autoencoders import Codec
@@ -333,6 +346,8 @@ def _recorded(results: Path, folder: Path) -> AbstractContextManager[bool]:
 
 def _config(more: Sequence[Path] | None, **changes: str | None) -> Config:
     """Return the configuration, with what further files and the command say in place of it."""
+    from dansm.config import parse_config, read_yaml
+
     files = {str(path): read_yaml(path) for path in (CONFIG, *(more or []))}
     for path, one in files.items():
         if not isinstance(one, dict):
@@ -348,6 +363,8 @@ def _config(more: Sequence[Path] | None, **changes: str | None) -> Config:
 
 def _look(results: Path, more: Sequence[Path] | None = None) -> RunLookups:
     """Return look-ups in the configuration at the scale that a results folder is of."""
+    from dansm.workflow.run_lookups import RunLookups
+
     # A checkout may be called results, too.
     scaled = results.parent.name == "results" != results.name
     scale = results.name if scaled else None
@@ -367,6 +384,8 @@ def _parts(folder: Path, more: Sequence[Path] | None = None) -> tuple[RunLookups
 
 def _distances(finals: pd.DataFrame, comparison: str, reference: str) -> str:
     """Return the Fréchet distances of finished models, mean over seeds, as text."""
+    from dansm.catalogue import REFERENCES
+
     shown = finals[finals["metric"] == "frechet_distance"]
     key = ["feature_extractor", "process", "sampler", "run"]
     wide = shown.pivot_table(index=key, columns="steps", values="mean", sort=False)
@@ -382,6 +401,8 @@ def _distances(finals: pd.DataFrame, comparison: str, reference: str) -> str:
 
 
 def _savings(speed: pd.DataFrame, comparison: str, reference: str) -> str:
+    from dansm.catalogue import REFERENCES
+
     columns = "process sampler steps run baseline seeds images_to_reach saving_percent"
     columns += " saving_low saving_high"
     shown = speed.loc[speed["run"] != speed["baseline"], columns.split()]

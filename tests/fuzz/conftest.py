@@ -71,7 +71,7 @@ def results(tmp_path_factory):
     with job("train_model", *(made.run / name for name in names), inputs=[made.store]):
         train(SETTINGS, store, made.run)
     extractor = make_extractor(
-        "digit_classifier", store, classifier=CLASSIFIER, classifier_path=made.classifier
+        "classifier", store, classifier=CLASSIFIER, classifier_path=made.classifier
     )
     floor = made.features.with_suffix(".floor.csv")
     with job("compute_reference", made.features, floor, inputs=[made.store, made.classifier]):

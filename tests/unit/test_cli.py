@@ -48,6 +48,20 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_help_waits_for_nothing_that_takes_long():
+    code = """
+import atexit, sys
+slow = ["accelerate", "diffusers", "numpy", "pandas", "pydantic", "scipy", "torch", "yaml"]
+atexit.register(lambda: print("imported", [name for name in slow if name in sys.modules]))
+sys.argv = ["dansm", "--help"]
+from dansm.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and "match" in done.stdout
+    assert done.stdout.endswith("imported []\n"), done.stdout + done.stderr
+
+
 def test_schema_is_written_and_checked(folder):
     path = folder / "config" / "config.schema.json"
     assert run(app, ["schema", "--check"]).exit_code == 1
@@ -87,7 +101,7 @@ def finished(folder):
         classifier, open_store(store), open_store(store), results / "classifiers" / "digits"
     )
     extractor = make_extractor(
-        "digit_classifier",
+        "classifier",
         open_store(store),
         classifier=classifier,
         classifier_path=results / "classifiers" / "digits",
@@ -99,7 +113,7 @@ def finished(folder):
             extractor,
             dataset="digits",
             part=part,
-            features=features / part / "digit_classifier.npz",
+            features=features / part / "classifier.npz",
             floor=features / part / "floor.csv",
         )
     return RUN
@@ -362,7 +376,7 @@ def test_summary_prints_means_savings_and_pictures(folder):
             "nfe": 3.0,
             "image_set": 0,
             "metric": "frechet_distance",
-            "feature_extractor": "digit_classifier",
+            "feature_extractor": "classifier",
             "reference": "training",
             "n_samples": 10,
             "value": (40.0 if match_size else 80.0) / images + seed,
@@ -391,7 +405,7 @@ def test_summary_prints_means_savings_and_pictures(folder):
     assert f"{vanilla:.1f}" in done.output
     assert f"{matched:.1f}" in done.output
     assert "50.0" in done.output  # 4 images against 2
-    assert "real_halves (digit_classifier): 1.2" in done.output
+    assert "real_halves (classifier): 1.2" in done.output
     assert "results/figures/distance_table_digits.png" in done.output
 
 

@@ -154,12 +154,15 @@ def judge(claims: Sequence[Claim], sources: Sources, against: Against) -> list[d
 def _judged(
     claim: Claim, measured: Measured | MissingResultError, tests: int, against: Against
 ) -> dict[str, Any]:
+    measure = claim.measure
+    # What is remembered is measured by images of both parts.
+    of_one = isinstance(measure, DistanceMeasure) and not METRICS[measure.metric].memorising
     row: dict[str, Any] = {
         "name": claim.name,
         "claim": claim.text,
         "source": claim.source,
-        "measure": describe(claim.measure),
-        "reference": against.reference if isinstance(claim.measure, DistanceMeasure) else None,
+        "measure": describe(measure),
+        "reference": against.reference if of_one else None,
         "direction": claim.direction,
         "threshold": claim.threshold,
     }

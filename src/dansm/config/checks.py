@@ -34,7 +34,7 @@ def problems_of(config: "Config") -> list[str]:
 
     Comparisons are looked at once names, datasets and runs are right, which they take for granted.
     """
-    for checks in ((_names,), (_datasets, _runs, _claims), (_comparisons,)):
+    for checks in ((_names,), (_datasets, _classifiers, _runs, _claims), (_comparisons,)):
         problems = [problem for check in checks for problem in check(config)]
         if problems:
             return problems
@@ -199,6 +199,16 @@ def _misfits_held_out(dataset: Dataset, least: int) -> Problems:
             )
 
 
+def _classifiers(config: "Config") -> Problems:
+    for name, classifier in config.classifiers.items():
+        shape = config.datasets[name].shape
+        if min(shape[1:]) < 2**classifier.blocks:
+            yield (
+                f"classifiers.{name}.blocks: expected fewer than would halve {shape[1]}×{shape[2]} "
+                f"to nothing, found {classifier.blocks}"
+            )
+
+
 def _halved(images: Shape, latents: Shape) -> bool:
     """Whether both sides are those of images after the same number of halvings."""
     factor = images[1] // latents[1]
@@ -210,7 +220,7 @@ def _runs(config: "Config") -> Problems:
     for run in config.runs:
         network = config.recipes[run.recipe].network
         levels = range(len(config.networks[network].channels))
-        height = config.datasets[run.dataset].shape[1]
+        height = config.datasets[run.dataset].shape[1] // config.networks[network].patch
         heights.setdefault(network, set()).update(height >> level for level in levels)
     for network, known in heights.items():
         for height in set(config.networks[network].attention_at) - known:
@@ -233,11 +243,14 @@ def _runs(config: "Config") -> Problems:
 
 def _misfits(config: "Config", run: Run) -> Problems:
     dataset, recipe = config.datasets[run.dataset], config.recipes[run.recipe]
-    halvings = len(config.networks[recipe.network].channels) - 1
-    if any(side % 2**halvings for side in dataset.shape[1:]):
+    network = config.networks[recipe.network]
+    halvings = len(network.channels) - 1
+    factor = network.patch * 2**halvings
+    if any(side % factor for side in dataset.shape[1:]):
+        patches = f" in patches of {network.patch}" if network.patch > 1 else ""
         yield (
-            f"network {recipe.network!r} halves the image {halvings} times, so sides must be "
-            f"divisible by {2**halvings}; dataset {run.dataset!r} is "
+            f"network {recipe.network!r} halves the image{patches} {halvings} times, so sides must "
+            f"be divisible by {factor}; dataset {run.dataset!r} is "
             f"{dataset.shape[1]}×{dataset.shape[2]}"
         )
     try:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool
 
 from dansm.config.base import Model, Name, Names, Seeds, distinct
 from dansm.config.claims import DistanceMeasure, Saving
@@ -52,6 +52,9 @@ class ComparisonEntry(Model):
     figures: Annotated[list[Name], AfterValidator(distinct)] | None = Field(
         default=None, description="None: all of comparisons"
     )
+    in_all: StrictBool = Field(
+        default=True, description="Whether the target all makes it, or only its own files' names do"
+    )
 
 
 class Comparison(Model):
@@ -69,6 +72,8 @@ class Comparison(Model):
         Conditions in which the runs do differ.
     figures
         Names of figures; None: all of comparisons.
+    in_all
+        Whether the target all makes it; of the dataset's own one, also what is of the dataset.
     """
 
     name: Name
@@ -79,6 +84,7 @@ class Comparison(Model):
     sampling: OwnSampling | None
     unequal: list[Condition]
     figures: list[Name] | None
+    in_all: bool
 
     @property
     def is_default(self) -> bool:

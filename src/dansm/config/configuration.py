@@ -66,7 +66,7 @@ class Config(Model):
     datasets: dict[Name, Dataset]
     autoencoders: dict[Name, Autoencoder] = Field(default={})
     classifiers: dict[Name, Classifier] = Field(
-        default={}, description="By the dataset they learn; for its feature digit_classifier"
+        default={}, description="By the dataset they learn; for its feature classifier"
     )
     potentials: PotentialsFit
     inception_weights: Folder | None = Field(
@@ -251,6 +251,7 @@ class Config(Model):
             sampling=entry.sampling,
             unequal=[condition for condition in CONDITIONS if condition in differences],
             figures=entry.figures,
+            in_all=entry.in_all,
         )
 
     def comparison(self, name: str) -> Comparison:

@@ -40,6 +40,9 @@ class Network(Model):
     two_times: StrictBool = Field(
         default=False, description="Conditioned on two times, as mean_flow needs"
     )
+    patch: Count = Field(
+        default=1, description="Side of the squares of pixels that it sees as one of more channels"
+    )
 
     @model_validator(mode="after")
     def _groups_divide_channels(self) -> "Network":

@@ -6,24 +6,40 @@ import shutil
 import torch
 from diffusers.models.unets.unet_2d import UNet2DModel, UNet2DOutput
 from torch import Tensor, nn
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from dansm.config import Network, Shape
 from dansm.errors import InputError
 from dansm.randomness import stream_seed
 
 
-class TwoTimes(UNet2DModel):
-    """A network conditioned on two numbers a point, shape (n, 2); of one, the second is 0.
+class ShapedUNet(UNet2DModel):
+    """A network that sees each square of pixels as the channels of one, or two conditions a point.
 
-    The second is embedded as the first is, and both embeddings are added.
+    Conditions are then of shape (n, 2); of (n,), the second is 0. It is embedded as the first is,
+    and both embeddings are added.
+
+    Attributes
+    ----------
+    patch
+        Side of the squares.
+    two_times
+        Whether there are two conditions.
     """
 
+    patch = 1
+    two_times = False
+
     def forward(self, sample: Tensor, timestep: Tensor) -> UNet2DOutput:
-        """Return the prediction."""
-        first, second = timestep, torch.zeros_like(timestep)
-        if timestep.ndim == 2:
-            first, second = timestep.unbind(dim=1)
-        return super().forward(sample, first, class_labels=second)
+        """Return the prediction for samples, both of shape (n, channels, height, width)."""
+        second = None
+        if self.two_times:
+            second = torch.zeros_like(timestep)
+            if timestep.ndim == 2:
+                timestep, second = timestep.unbind(dim=1)
+        shown = pixel_unshuffle(sample, self.patch)
+        found = super().forward(shown, timestep, class_labels=second).sample
+        return UNet2DOutput(sample=pixel_shuffle(found, self.patch))
 
 
 def make_network(preset: Network, shape: Shape, seed: int | None = None) -> UNet2DModel:
@@ -37,15 +53,14 @@ def make_network(preset: Network, shape: Shape, seed: int | None = None) -> UNet
         Seed of the initial weights; None leaves them to torch's global generator, for networks
         whose weights are loaded right after.
     """
-    channels, height, width = shape
+    patch = preset.patch
+    channels, height, width = shape[0] * patch**2, shape[1] // patch, shape[2] // patch
     attends = [height // 2**level in preset.attention_at for level in range(len(preset.channels))]
     with torch.random.fork_rng(devices=[]):
         if seed is not None:
             torch.manual_seed(stream_seed(seed, "weights"))
-        kind, more = UNet2DModel, {}
-        if preset.two_times:
-            kind, more = TwoTimes, {"class_embed_type": "timestep"}
-        return kind(
+        plain = patch == 1 and not preset.two_times
+        network = (UNet2DModel if plain else ShapedUNet)(
             sample_size=(height, width),
             in_channels=channels,
             out_channels=channels,
@@ -59,8 +74,11 @@ def make_network(preset: Network, shape: Shape, seed: int | None = None) -> UNet
             attention_head_dim=None,
             dropout=preset.dropout,
             norm_num_groups=preset.norm_groups,
-            **more,
+            class_embed_type="timestep" if preset.two_times else None,
         )
+    if not plain:
+        network.patch, network.two_times = patch, preset.two_times
+    return network
 
 
 def tune_network(network: nn.Module, *, channels_last: bool, compiled: bool) -> None:

@@ -217,9 +217,16 @@ class Lookups(RunLookups):
         return self._paths(names)
 
     @cached_property
+    def _in_all(self) -> list[str]:
+        """Comparisons that the target all makes."""
+        return [name for name, one in self.config.all_comparisons.items() if one.in_all]
+
+    @cached_property
     def _datasets(self) -> list[str]:
-        """Datasets with runs, or with pairs of noise and sample."""
-        return [*dict.fromkeys([*self._datasets_with_runs, *self.config.noise_sample_pairs])]
+        """Datasets with runs, or with pairs of noise and sample, unless all leaves them out."""
+        left_out = set(self._datasets_with_runs) - set(self._in_all)
+        names = dict.fromkeys([*self._datasets_with_runs, *self.config.noise_sample_pairs])
+        return [name for name in names if name not in left_out]
 
     def _tables(self, of: str, subject: str) -> list[str]:
         """Return all tables for figures of a comparison, a dataset or nothing."""
@@ -313,9 +320,9 @@ class Lookups(RunLookups):
 
     def all_results(self) -> list[str]:
         """Return what the target all makes."""
-        files = self._results(self.config.all_comparisons, self._datasets)
+        files = self._results(self._in_all, self._datasets)
         files += self.tables_of_nothing + self._pictures(self._drawn("nothing"))
-        return files + self._behind(self.config.all_comparisons, self._datasets)
+        return files + self._behind(self._in_all, self._datasets)
 
     def demo_results(self) -> list[str]:
         """Return what the target demo makes."""

@@ -24,7 +24,7 @@ from dansm.io.tables import (
     write_table,
 )
 
-EXTRACTOR = "digit_classifier"
+EXTRACTOR = "classifier"
 FLOW = {"sampler": "euler", "steps": 3}
 RATIO = {"kind": "distance_ratio", **FLOW, "run": "dansm_100", "than": "vanilla"}
 SAVING = {"kind": "saving", **FLOW, "run": "dansm_100"}
@@ -92,6 +92,29 @@ def summary(write, rows):
 
 def found(row):
     return [row["value"], row["low"], row["high"]]
+
+
+def test_what_is_remembered_is_compared_seed_by_seed_in_the_space_that_is_named(write):
+    """Whichever real images distances are to, since both parts are compared."""
+    rng = np.random.default_rng(0)
+    shares = {"vanilla": rng.uniform(0.5, 0.55, 4), "dansm_100": rng.uniform(0.5, 0.55, 4)}
+    about = {"metric": "nearer_to_training", "reference": None}
+    rows = [
+        distance(run, 0, seed, value + shift, feature_extractor=space, **about)
+        for run, values in shares.items()
+        for seed, value in enumerate(values)
+        for space, shift in (("pixels", 0.0), (EXTRACTOR, 0.3))
+    ]
+    rows.append({"process": "real_held_out", "feature_extractor": "pixels", "value": 0.5, **about})
+    measure = RATIO | {"metric": "nearer_to_training", "features": "pixels"}
+    for reference in ("training", "held_out"):
+        row = judge(
+            claim(measure, threshold=1.2), {"summary": summary(write, rows)}, EXTRACTOR, reference
+        )
+        expected = np.exp(interval(np.log(shares["dansm_100"] / shares["vanilla"])))
+        assert found(row) == pytest.approx(expected, rel=1e-8)
+        assert row["verdict"] == SUPPORTED and row["reference"] is None
+        assert "Share nearer to training images, pixels, euler, 3 steps" in row["measure"]
 
 
 @pytest.mark.parametrize(

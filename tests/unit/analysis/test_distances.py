@@ -31,7 +31,7 @@ MEASURED = {
     "nfe": 3.0,
     "image_set": 0,
     "metric": "frechet_distance",
-    "feature_extractor": "digit_classifier",
+    "feature_extractor": "classifier",
     "reference": "training",
     "n_samples": 10,
 }
@@ -155,14 +155,14 @@ def distances(run, seed, values, images=(40, 80), **changes):
     [
         ("inception_clean", True),
         ("random_inception_legacy_tensorflow", True),
-        ("digit_classifier", False),
+        ("classifier", False),
     ],
 )
 def test_only_inceptions_frechet_distance_is_a_fid(extractor, is_there):
     table = distances("vanilla", 0, (2, 1), feature_extractor=extractor)
     table = pd.concat([table, distances("vanilla", 0, (2, 1))], ignore_index=True)
     if not is_there:
-        with pytest.raises(InputError, match=r"FID: .*found those over \['digit_classifier'"):
+        with pytest.raises(InputError, match=r"FID: .*found those over \['classifier'"):
             fid_rows(table)
         return
     found = fid_rows(table)

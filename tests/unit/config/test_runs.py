@@ -143,6 +143,9 @@ TEACHER = f"{GRID}.student.coupling.teacher_pairs"
         ({"networks.small.norm_groups": 24}, "networks.small: norm_groups 24 must divide every"),
         ({"networks.small.channels": [32] * 5, "datasets.toy_latent": ..., "autoencoders.kl": ...},
          "toy vanilla: network 'small' halves the image 4 times, so sides must be divisible by 16"),
+        ({"networks.small.patch": 2}, None),
+        ({"networks.small.patch": 8, "networks.small.attention_at": []},
+         "'small' halves the image in patches of 8 1 times, so sides must be divisible by 16; da"),
     ],
 )  # fmt: skip
 def test_a_run_that_cannot_be_is_refused(problems, parsed, changes, expected):

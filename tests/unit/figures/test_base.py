@@ -87,7 +87,7 @@ def test_only_inceptions_features_give_a_fid():
     assert metric_title("frechet_distance", "inception_clean", "training").startswith(
         "FID against training images, inception_clean"
     )
-    for extractor in ("digit_classifier", "random_inception_clean"):
+    for extractor in ("classifier", "random_inception_clean"):
         assert metric_title("frechet_distance", extractor, "held_out").startswith(
             "Fréchet distance against held-out images, "
         )

@@ -39,9 +39,7 @@ def shares(images):
     return rows / rows.sum(dim=1, keepdim=True)
 
 
-EXTRACTOR = Extractor(
-    "digit_classifier", "0123", torch.device("cpu"), lambda x: (pixels(x), shares(x))
-)
+EXTRACTOR = Extractor("classifier", "0123", torch.device("cpu"), lambda x: (pixels(x), shares(x)))
 
 
 @pytest.fixture
@@ -157,7 +155,7 @@ def test_the_description_names_run_weights_and_references(run, tmp_path):
     assert found["run_sha256"] == sha256(run[1] / "run.json")
     assert found["sampling"] == SAMPLING.plain()
     assert found["features"] == {
-        "digit_classifier": {
+        "classifier": {
             "weights_sha256": "0123",
             "real_images": {"training": 30, "held_out": 10},
             "real_images_kept": {"training": 30, "held_out": 10},
@@ -210,7 +208,7 @@ def memorising(run, make_store):
     images = np.random.default_rng(1).integers(0, 17, (30, 1, 4, 4), dtype=np.uint8)
     stores = run[0], make_store(images, value_range=(0, 16), name="held_out")
     features = (pixels(torch.tensor(store.array)).numpy() for store in stores)
-    return Memorising(*stores, {"digit_classifier": tuple(features)})
+    return Memorising(*stores, {"classifier": tuple(features)})
 
 
 def test_the_last_snapshots_images_are_compared_with_held_out_ones(run, memorising, tmp_path):
@@ -230,7 +228,7 @@ def test_the_last_snapshots_images_are_compared_with_held_out_ones(run, memorisi
     ties = (near[:, chosen].amin(1) == far.amin(1)).double().mean().item() / 2
     assert found["pixels", "nearer_to_training"] == pytest.approx(expected + ties)
     features = pixels(sampled_by_hand(run)).numpy()
-    again = memorising.measure(sampled_by_hand(run), {"digit_classifier": features})
+    again = memorising.measure(sampled_by_hand(run), {"classifier": features})
     assert found.to_dict() == {(r["feature_extractor"], r["metric"]): r["value"] for r in again}
     rest = table[~table["metric"].isin(["nearer_to_training", "copies"])]
     without = evaluate(evaluator(run), tmp_path / "without")

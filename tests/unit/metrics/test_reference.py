@@ -26,7 +26,7 @@ def forward(images):
     return torch.from_numpy(features(images)), torch.from_numpy(probabilities(images))
 
 
-EXTRACTOR = Extractor("digit_classifier", "0123", torch.device("cpu"), forward)
+EXTRACTOR = Extractor("classifier", "0123", torch.device("cpu"), forward)
 
 
 def images(seed, count=60):
@@ -37,7 +37,7 @@ def test_the_floor_compares_disjoint_halves(make_store, tmp_path):
     store = make_store(images(0), value_range=(0, 16))
     paths = {"features": tmp_path / "f.npz", "floor": tmp_path / "floor.csv"}
     compute_reference(store, EXTRACTOR, dataset="d", part="training", **paths)
-    saved = ReferenceFeatures.load(tmp_path / "f.npz", "digit_classifier with weights 0123")
+    saved = ReferenceFeatures.load(tmp_path / "f.npz", "classifier with weights 0123")
     assert saved.count == 60
     np.testing.assert_array_equal(saved.features, features(images(0)))
     np.testing.assert_allclose(saved.covariance, np.cov(features(images(0)).T))

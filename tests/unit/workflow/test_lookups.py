@@ -243,16 +243,53 @@ def test_targets_ask_for_what_results_are_made_from(look):
     assert not any("/runs/" in name or "/data/" in name for name in archived)
 
 
+def test_what_needs_images_of_ones_own_is_made_by_its_name_only(look):
+    files = [*look.all_results(), *look.staged()]
+    assert not [name for name in files if "cifar10_small" in name]
+    small = look.config.comparison("cifar10_small")
+    assert "results/claims_cifar10_small.csv" in look.tables_of_comparison(small)
+    comparisons = read_yaml(ROOT / "config/config.yaml")["comparisons"]
+    comparisons["cifar10_small"] = {"in_all": True}
+    asked = look_up(comparisons=comparisons).all_results()
+    assert {"results/data/cifar10_small", "results/summary_cifar10_small.csv"} <= {*asked}
+
+
 def test_what_is_made_of_comparisons_of_one_run_says_nothing_of_others():
     alone = {"dataset": "digits", "runs": ["vanilla"], "seeds": [0]}
     comparisons = read_yaml(ROOT / "config/config.yaml")["comparisons"] | {"digits": alone}
     look = look_up(comparisons=comparisons, demo=["digits"])
     tables = look.tables_of_comparison(look.config.comparison("digits"))
-    assert tables == ["results/distances_digits.csv", "results/summary_digits.csv"] + (
-        ["results/claims_digits.csv"] if look.config.claims_of("digits") else []
-    )
+    expected = [f"results/{name}_digits.csv" for name in ("distances", "summary", "memorising")]
+    if look.config.claims_of("digits"):
+        expected.append("results/claims_digits.csv")
+    assert tables == expected
     figures = [name for name in look.demo_results() if "/figures/saving_" in name]
     assert figures == []
+
+
+def test_what_is_remembered_is_measured_where_images_are_held_out(look):
+    datasets = read_yaml(ROOT / "config/config.yaml")["datasets"]
+    for name in ("mnist16", "bedroom_pixels"):
+        datasets[name].pop("held_out", None)
+    classifiers = {k: v for k, v in look.config.classifiers.items() if k != "mnist16"}
+    datasets["mnist16"]["features"] = []
+    classifiers = {name: one.plain() for name, one in classifiers.items()}
+    without = look_up(datasets=datasets, classifiers=classifiers)
+    assert {"digits", "digits_latent", "mnist16", "bedroom"} <= {*look.with_memorising}
+    assert {"digits", "digits_latent"} <= {*without.with_memorising}
+    assert not {"mnist16", "mnist16_couplings", "bedroom"} & {*without.with_memorising}
+    for name in ("mnist16", "bedroom"):
+        said = {claim.name for claim in look.config.claims_of(name)}
+        assert "greedy_remembers_no_more" in said
+        rest = {claim.name for claim in without.config.claims_of(name)}
+        assert rest == said - {n for n in said if n.endswith("_remembers_no_more")}
+        real = look.real_tables(Wildcards(comparison=name))
+        beside = {*real} - {*without.real_tables(Wildcards(comparison=name))}
+        pixels = look.config.pixels(name)
+        assert f"results/features/{pixels}/held_out.csv" in beside
+        files = {*look.all_results()} - {*without.all_results()}
+        assert f"results/memorising_{name}.csv" in files
+        assert f"results/figures/memorising_{name}.png" in files
 
 
 def test_hardware_is_that_of_the_recipe(look):
