@@ -97,7 +97,7 @@ def results(tmp_path_factory):
     with job("draw_pairs", made.draws, inputs=[made.run / "run.json"]):
         run = TrainedRun(RUN, SETTINGS, made.run, 16)
         sizes = {"draws": 2, "count": 16, "match_sizes": [4], "seed": 0}
-        draw_pairs(made.draws, run=run, store=None, **sizes)
+        draw_pairs(made.draws, runs=[run], store=None, pairs=None, **sizes)
     with job("measure_paths", made.paths, inputs=[made.draws]):
         measure_paths(read_pairs(made.draws), [4, 8], "toy", made.paths)
     with job("count_crossings", made.crossings, made.embedding, inputs=[made.draws]):

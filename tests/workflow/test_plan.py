@@ -125,6 +125,13 @@ def test_what_needs_no_run_needs_none(shipped):
             "count_crossings",
             "draw_figure",
         },
+        "results/figures/noise_sample_tsne_stable_diffusion.png": {
+            "fetch_pipeline",
+            "make_pipeline_pairs",
+            "draw_pairs",
+            "count_crossings",
+            "draw_figure",
+        },
     }.items():
         assert shipped.planned(target) == dict.fromkeys(rules, 1)
     drawn = shipped.planned("results/figures/path_geometry_digits.png")
@@ -136,6 +143,7 @@ def test_what_all_needs_can_be_staged(shipped):
         "download": 5,
         "fetch_autoencoder": 1,
         "fetch_inception": 1,
+        "fetch_pipeline": 1,
         "stage_data": 1,
     }
 

@@ -208,6 +208,31 @@ rule measure_best_of_k:
         "../scripts/measure_best_of_k.py"
 
 
+# Finished shards stay in `encoding/`.
+rule make_pipeline_pairs:
+    input:
+        pipeline=look.pipeline,
+    output:
+        directory(f"{RESULTS}/pairs/{{dataset}}"),
+    log:
+        f"{RESULTS}/logs/make_pipeline_pairs/{{dataset}}.log",
+    wildcard_constraints:
+        dataset=one_of(look.pipelines),
+    conda:
+        ENVIRONMENT
+    resources:
+        **look.gpus(look.pipeline_gpus),
+        mem_mb=16000,
+        runtime=720,
+    params:
+        prompts=look.prompts,
+        shape=look.pipeline_shape,
+        settings=look.pipeline_settings,
+        work=f"{RESULTS}/encoding/pairs/{{dataset}}",
+    script:
+        "../scripts/make_pipeline_pairs.py"
+
+
 rule draw_pairs:
     input:
         unpack(look.draw_inputs),

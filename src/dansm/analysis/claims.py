@@ -30,6 +30,7 @@ from dansm.config import (
     ShareOfStep,
     SimilarityGain,
 )
+from dansm.io.load import doubt
 from dansm.io.tables import (
     CLAIM_COLUMNS,
     CROSSING_COLUMNS,
@@ -47,7 +48,10 @@ from dansm.metrics.intervals import Interval, corrected, student_interval
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
 VERDICTS = (SUPPORTED, NOT_SUPPORTED, UNDECIDED)
 _OVER_SEEDS = "Student's interval over {n} seeds"
+_OVER_MODELS = "Student's interval over {n} models, each the mean over its draws"
 _LEAST_SEEDS = 3
+# What is said of training, and so of more than one model.
+_OF_TRAINING = (DistanceMeasure, NearestShare, PathRatio, CrossingRatio)
 
 # Tables by what they hold, see `measure_claims`; of a kind there may be several, or none.
 Sources = Mapping[str, Sequence[Path]]
@@ -82,7 +86,8 @@ _SPEED_UP = Scale(
 class Measured(NamedTuple):
     """A value with its 95 % interval, how many measurements it is of, and what the interval is.
 
-    ``degrees`` are those of freedom; none: one less than the measurements.
+    ``degrees`` are those of freedom; none: one less than the measurements. ``doubt`` says why it
+    cannot be judged by, if so.
     """
 
     interval: Interval
@@ -90,6 +95,7 @@ class Measured(NamedTuple):
     how: str
     scale: Scale = _LINEAR
     degrees: float | None = None
+    doubt: str | None = None
 
     def corrected(self, tests: int) -> Interval:
         """Return the interval at the level that many tests share."""
@@ -147,12 +153,32 @@ def judge(claims: Sequence[Claim], sources: Sources, against: Against) -> list[d
             found.append(_MEASURES[type(claim.measure)](claim.measure, sources, against))
         except MissingResultError as missing:
             found.append(missing)
-    tests = sum(isinstance(one, Measured) and not np.isnan(one.interval).any() for one in found)
-    return [_judged(claim, one, tests, against) for claim, one in zip(claims, found, strict=True)]
+    reasons = [_undecidable(claim, one) for claim, one in zip(claims, found, strict=True)]
+    tests = sum(reason is None for reason in reasons)
+    return [
+        _judged(claim, one, reason, tests, against)
+        for claim, one, reason in zip(claims, found, reasons, strict=True)
+    ]
+
+
+def _undecidable(claim: Claim, measured: Measured | MissingResultError) -> str | None:
+    """Return why a claim cannot be judged, whatever was found, if it cannot."""
+    if isinstance(measured, MissingResultError):
+        return str(measured)
+    if isinstance(claim.measure, _OF_TRAINING) and measured.n < _LEAST_SEEDS:
+        seeds = f"{measured.n} seed{'s' if measured.n > 1 else ''}"
+        return f"{seeds}; a verdict on training takes {_LEAST_SEEDS}"
+    if np.isnan(measured.interval).any():
+        return "one measurement has no interval"
+    return measured.doubt
 
 
 def _judged(
-    claim: Claim, measured: Measured | MissingResultError, tests: int, against: Against
+    claim: Claim,
+    measured: Measured | MissingResultError,
+    undecidable: str | None,
+    tests: int,
+    against: Against,
 ) -> dict[str, Any]:
     measure = claim.measure
     # What is remembered is measured by images of both parts.
@@ -166,20 +192,15 @@ def _judged(
         "direction": claim.direction,
         "threshold": claim.threshold,
     }
-    if isinstance(measured, MissingResultError):
-        return row | {"verdict": UNDECIDED, "why": str(measured)}
-    row |= measured.interval._asdict() | {"n": measured.n}
-    row["value"] = row.pop("mean")
-    if np.isnan(measured.interval).any():
-        return row | {"verdict": UNDECIDED, "why": "one measurement has no interval"}
+    if isinstance(measured, Measured):
+        row |= measured.interval._asdict() | {"n": measured.n}
+        row["value"] = row.pop("mean")
+    if undecidable is not None:
+        return row | {"verdict": UNDECIDED, "why": undecidable}
     _, low, high = measured.corrected(tests)
-    row |= {"corrected_low": low, "corrected_high": high}
-    if isinstance(claim.measure, DistanceMeasure) and measured.n < _LEAST_SEEDS:
-        why = f"{measured.n} seeds; a verdict on training takes {_LEAST_SEEDS}"
-        return row | {"verdict": UNDECIDED, "why": why}
     found, reason = verdict(low, high, claim.direction, claim.threshold)
-    how = measured.how.format(n=measured.n)
-    return row | {"verdict": found, "why": f"{reason}; {how}, for {tests} claims together"}
+    why = f"{reason}; {measured.how.format(n=measured.n)}, for {tests} claims together"
+    return row | {"corrected_low": low, "corrected_high": high, "verdict": found, "why": why}
 
 
 def verdict(low: float, high: float, direction: str, threshold: float) -> tuple[str, str]:
@@ -249,7 +270,8 @@ def _saving(measure: Saving, sources: Sources, against: Against) -> Measured:
         how += f", at least so much in {row['seeds_at_least']}"
     if row["seeds_at_most"] > 0:
         how += f", at most so much in {row['seeds_at_most']}"
-    return Measured(Interval(*values), int(row["seeds"]), how, _SPEED_UP)
+    unsure = None if measure.of == "images" or pd.isna(row["doubt"]) else row["doubt"]
+    return Measured(Interval(*values), int(row["seeds"]), how, _SPEED_UP, doubt=unsure)
 
 
 def _distance_ratio(measure: DistanceRatio, sources: Sources, against: Against) -> Measured:
@@ -283,7 +305,8 @@ def _share_of_step(measure: ShareOfStep, sources: Sources, against: Against) -> 
     first = table.iloc[0]
     machine = first["processor"] if first["device"] == "cpu" else first["device"]
     how = f"Student's interval over {{n}} rounds on {machine}"
-    return Measured(student_interval(shares), len(shares), how)
+    unsure = doubt(table["busy_others"].astype(float).tolist())
+    return Measured(student_interval(shares), len(shares), how, doubt=unsure)
 
 
 def _nearest_share(measure: NearestShare, sources: Sources, against: Against) -> Measured:
@@ -293,29 +316,25 @@ def _nearest_share(measure: NearestShare, sources: Sources, against: Against) ->
     rows = rows[rows["pairs"] == rows["pairs"].max()]
     # In a batch of n, one noise in n is the nearest by chance.
     times_chance = rows["value"].astype(float) * rows["pairs"].astype(float)
-    of_draw = times_chance.groupby(rows["draw"]).mean()
-    how = f"Student's interval over {{n}} draws, batches of {rows['pairs'].iloc[0]}"
-    return Measured(student_interval(of_draw), len(of_draw), how)
+    of_model = times_chance.groupby(rows["seed"]).mean()
+    how = f"{_OVER_MODELS}, batches of {rows['pairs'].iloc[0]}"
+    return Measured(student_interval(of_model), len(of_model), how)
 
 
 def _path_ratio(measure: PathRatio, sources: Sources, against: Against) -> Measured:
     table = _read(sources, "paths")
-    of_kind, of_random = _by_draw(table[table["quantity"] == measure.quantity], measure, "value")
-    ratios = (of_kind.map(np.log) - of_random.map(np.log)).dropna()
-    _some(ratios, "no draw of both kinds of pairs")
-    return _ratio(ratios, "Student's interval over {n} draws")
+    both = _of_pairs(table[table["quantity"] == measure.quantity], measure, "value")
+    return _ratio(np.log(both["kind"]) - np.log(both["random"]), _OVER_MODELS)
 
 
 def _crossing_ratio(measure: CrossingRatio, sources: Sources, against: Against) -> Measured:
-    table = _read(sources, "crossings")
-    both = pd.concat(_by_draw(table, measure, "crossings"), axis=1, keys=["kind", "random"])
-    both = both.dropna()
+    both = _of_pairs(_read(sources, "crossings"), measure, "crossings")
     random = float(both["random"].mean())
-    _some(both if random else [], "no draw of both kinds of pairs with crossings")
-    # A draw may have no crossing, so differences are taken, and divided by the random mean.
+    _some(both if random else [], "random pairs do not cross")
+    # A model's pairs may have no crossing, so differences are taken, over the random mean.
     gap = student_interval((both["kind"] - both["random"]) / random)
-    how = "Student's interval over the differences of {n} draws"
-    return Measured(Interval(*(1 + end for end in gap)), len(both), how)
+    found = Interval(*(1 + end for end in gap))
+    return Measured(found, len(both), f"{_OVER_MODELS}, of differences")
 
 
 def _similarity_gain(measure: SimilarityGain, sources: Sources, against: Against) -> Measured:
@@ -367,19 +386,19 @@ def _measured(table: pd.DataFrame, measure: DistanceMeasure, against: Against) -
     return compared_with(table, against.reference)
 
 
-def _by_draw(
-    table: pd.DataFrame, measure: PathRatio | CrossingRatio, column: str
-) -> tuple[pd.Series, pd.Series]:
-    """Return a column's means by draw of the pairs asked for and of random ones."""
+def _of_pairs(table: pd.DataFrame, measure: PathRatio | CrossingRatio, column: str) -> pd.DataFrame:
+    """Return, for each model, a column's means of the pairs asked for and of random ones."""
     chosen = table["kind"] == measure.pairs
     if measure.pairs == "matched":
         chosen &= table["match_size"] == measure.match_size
     _some(table[chosen], f"no {_pairs(measure)} pairs")
+    _some(table[table["seed"].notna()], "stored samples: no model made these pairs")
     values = table[column].astype(float)
-    return tuple(
-        values[rows].groupby(table.loc[rows, "draw"]).mean()
-        for rows in (chosen, table["kind"] == "random")
-    )
+    kinds = {"kind": chosen, "random": table["kind"] == "random"}
+    means = {
+        name: values[rows].groupby(table.loc[rows, "seed"]).mean() for name, rows in kinds.items()
+    }
+    return _some(pd.DataFrame(means).dropna(), "no model with both kinds of pairs")
 
 
 def _ratio(logarithms: Sequence[float] | pd.Series, how: str) -> Measured:

@@ -39,7 +39,8 @@ def collect_distances(
     """Join the distances of a comparison into a table with `COMPARISON_COLUMNS`.
 
     ``seconds`` is the wall-clock time of training up to a snapshot, waiting for pairs included, and
-    of fitting potentials before where the coupling needs them.
+    of fitting potentials before where the coupling needs them; ``busy_others`` is how many cores
+    other processes kept busy meanwhile, on average, where that is known.
 
     Parameters
     ----------
@@ -79,30 +80,40 @@ def collect_distances(
 
 
 def _timed(folder: Path, table: Path, potentials: Mapping[str, Path]) -> pd.DataFrame:
-    coupling = read_run(folder).settings.coupling
-    seconds = _seconds(folder / STATS)
+    run = read_run(folder)
+    coupling, times = run.settings.coupling, _times(folder / STATS)
     if "potentials" in COUPLINGS[coupling.name].needs:
         from dansm.couplings import Potentials  # PyTorch, which nothing else here waits for
 
         try:
-            seconds += Potentials.load(potentials[coupling.slug]).seconds
+            times["seconds"] += Potentials.load(potentials[coupling.slug]).seconds
         except ValueError as error:
             raise InputError(str(error)) from error
+        times["busy_others"] = np.nan  # during the fit nobody looked
     distances = read_table(table, DISTANCE_COLUMNS)
-    missing = sorted(set(distances["images_seen"].tolist()) - set(seconds.index))
+    missing = sorted(set(distances["images_seen"].tolist()) - set(times.index))
     if missing:
         raise InputError(
             f"{folder / STATS}: expected a line for each snapshot, found none for "
             f"images_seen {missing}"
         )
-    return distances.assign(seconds=distances["images_seen"].map(seconds))
+    machine = {"device": run.device, "threads": run.hardware.get("threads")}
+    return distances.join(times, on="images_seen").assign(**machine)
 
 
-def _seconds(path: Path) -> pd.Series:
+def _times(path: Path) -> pd.DataFrame:
+    """Return seconds of training, and cores that others kept busy, by images seen."""
     is_proven(path)
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return pd.Series({line["images_seen"]: line["seconds"] for line in lines}, dtype=float)
+        rows = {
+            line["images_seen"]: {
+                "seconds": line["seconds"],
+                "busy_others": line.get("busy_others", np.nan),
+            }
+            for line in lines
+        }
+        return pd.DataFrame.from_dict(rows, orient="index", dtype=float)
     except (OSError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected the statistics of a run, found {error!r}") from error
 

@@ -37,6 +37,7 @@ from dansm.config.datasets import (
     PixelSource,
     PotentialsFit,
     PretrainedAutoencoder,
+    Published,
     Source,
     TrainedAutoencoder,
 )
@@ -46,6 +47,7 @@ from dansm.config.measurements import (
     MatchingCost,
     MatchingShare,
     NoiseSamplePairs,
+    Pipeline,
 )
 from dansm.config.reading import config_schema, load_config, parse_config, read_yaml
 from dansm.config.runs import Hardware, Network, Recipe, Run, RunSettings, Sampling

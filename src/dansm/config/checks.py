@@ -24,7 +24,7 @@ Problems = Iterator[str]
 FOLDERS = {
     *("autoencoders", "benchmarks", "classifiers", "data", "encoding", "features", "figures"),
     *("from_reference", "grids", "held_out", "inception", "jobs", "logs", "noise_sample_pairs"),
-    *("pairs",),
+    *("pairs", "pipelines"),
     *("potentials", "reference", "results", "runs", "standins", "training"),
 }
 
@@ -34,7 +34,7 @@ def problems_of(config: "Config") -> list[str]:
 
     Comparisons are looked at once names, datasets and runs are right, which they take for granted.
     """
-    for checks in ((_names,), (_datasets, _classifiers, _runs, _claims), (_comparisons,)):
+    for checks in ((_names,), (_datasets, _classifiers, _runs, _claims, _pairs), (_comparisons,)):
         problems = [problem for check in checks for problem in check(config)]
         if problems:
             return problems
@@ -94,7 +94,8 @@ def _references(config: "Config") -> Iterator[tuple[str, Iterable[str], Iterable
     yield "few_steps", config.few_steps or [], comparisons
     yield "report", config.report or [], comparisons
     yield "coupling_marginals.comparison", [config.coupling_marginals.comparison], comparisons
-    yield "noise_sample_pairs", config.noise_sample_pairs, datasets
+    of_datasets = [n for n, pairs in config.noise_sample_pairs.items() if not pairs.pipeline]
+    yield "noise_sample_pairs", of_datasets, datasets
     for name, pairs in config.noise_sample_pairs.items():
         for key, run in (("run", pairs.run), ("matched_run", pairs.matched_run)):
             yield f"noise_sample_pairs.{name}.{key}", [run] if run else [], runs.get(name, [])
@@ -122,6 +123,12 @@ def _names(config: "Config") -> Problems:
             yield (
                 f"comparisons.{name}.dataset: expected {name!r}, since files of the dataset have "
                 f"that name too, found {entry.dataset!r}"
+            )
+    for name, pairs in config.noise_sample_pairs.items():
+        if pairs.pipeline and name in config.datasets:
+            yield (
+                f"noise_sample_pairs.{name}.pipeline: expected a name that no dataset has, since "
+                f"their files would have the same names, found {name!r}"
             )
     for name in {*config.scales} & FOLDERS:
         yield f"scales.{name}: expected a name that no folder of results has, found {name!r}"
@@ -314,17 +321,17 @@ def _misfits_before(config: "Config", run: Run) -> Problems:
         options = run.coupling.options
         process = config.run(run.dataset, run.teacher).process
         steps = [options["steps"]] if "steps" in options else []
-        yield from _sampler_misfits(config, process, options["sampler"], steps)
-        if is_searched(PROCESSES[process.name], config.samplers[options["sampler"]]):
+        sampler = config.samplers[options["sampler"]]
+        problems = [*_sampler_misfits(config, process, options["sampler"], steps)]
+        yield from problems
+        if not problems and is_searched(PROCESSES[process.name], sampler):
             yield f"sampler {options['sampler']!r}: expected a grid that is not searched"
-        pairs, batch = (
-            options["count"] + options.get("inverted", 0),
-            run.complete(config.recipes[run.recipe]).batch_size,
-        )
+        if options.get("inverted") and SOLVERS[sampler.name].adaptive:
+            yield f"inverted: expected a sampler with steps, found {options['sampler']!r}"
+        pairs = options["count"] + options.get("inverted", 0)
+        batch = config.recipes[run.recipe].batch_size
         if pairs < batch:
             yield f"teacher_pairs: expected a batch of {batch} pairs at least, found {pairs}"
-        if options.get("inverted") and SOLVERS[config.samplers[options["sampler"]].name].adaptive:
-            yield f"inverted: expected a sampler with steps, found {options['sampler']!r}"
     if run.start is not None:
         found = config.recipes[config.run(run.dataset, run.start).recipe].network
         expected = config.recipes[run.recipe].network
@@ -359,6 +366,14 @@ def _claims(config: "Config") -> Problems:
         for name in claim.comparisons or []:
             if missing[name]:
                 yield f"{where}.comparisons: {name!r} does not compare {missing[name]}"
+
+
+def _pairs(config: "Config") -> Problems:
+    for name, pairs in config.noise_sample_pairs.items():
+        known = config.run(name, pairs.run).seeds if pairs.run else []
+        if missing := sorted({*(pairs.seeds or [])} - {*known}):
+            of = f"those of run {pairs.run}, {known}" if pairs.run else "none without a run"
+            yield f"noise_sample_pairs.{name}.seeds: expected {of}, found {missing}"
 
 
 def _comparisons(config: "Config") -> Problems:

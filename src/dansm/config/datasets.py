@@ -211,15 +211,20 @@ class TrainedAutoencoder(Model):
     seed: Seed
 
 
-class PretrainedAutoencoder(Model):
-    """A published AutoencoderKL or AutoencoderTiny in diffusers format."""
+class Published(Model):
+    """What others published in diffusers format: a folder, or a commit of the hub's."""
 
-    kind: Literal["pretrained"]
     name: Expanded = Field(description="A local folder, or a hub name such as owner/name")
-    subfolder: Annotated[str, Field(pattern=r"^[\w-][\w.-]*(/[\w-][\w.-]*)*$")] | None = None
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = Field(
         default=None, description="Commit of the hub's repository, 40 hexadecimal digits"
     )
+
+
+class PretrainedAutoencoder(Published):
+    """A published AutoencoderKL or AutoencoderTiny in diffusers format."""
+
+    kind: Literal["pretrained"]
+    subfolder: Annotated[str, Field(pattern=r"^[\w-][\w.-]*(/[\w-][\w.-]*)*$")] | None = None
     sha256: Sha256 | None = Field(
         default=None, description="Of the weights, diffusion_pytorch_model.safetensors"
     )

@@ -37,11 +37,11 @@ class Network(Model):
     attention_at: list[Count] = Field(description="Image heights that get self-attention")
     dropout: Fraction
     norm_groups: Count
-    two_times: StrictBool = Field(
-        default=False, description="Conditioned on two times, as mean_flow needs"
-    )
     patch: Count = Field(
         default=1, description="Side of the squares of pixels that it sees as one of more channels"
+    )
+    two_times: StrictBool = Field(
+        default=False, description="Conditioned on two times, as mean_flow needs"
     )
 
     @model_validator(mode="after")
@@ -51,6 +51,8 @@ class Network(Model):
             raise ValueError(
                 f"norm_groups {self.norm_groups} must divide every channel count, {bad}"
             )
+        if self.two_times and self.patch > 1:
+            raise ValueError(f"two_times: expected patch 1 beside it, found {self.patch}")
         return self
 
 

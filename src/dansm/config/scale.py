@@ -18,6 +18,7 @@ from dansm.config.measurements import (
     MatchingCost,
     MatchingShare,
     NoiseSamplePairs,
+    Pipeline,
     Straightness,
 )
 from dansm.config.runs import Network, Recipe, Run, Sampling
@@ -55,6 +56,7 @@ BOUNDS: dict[type[Model], dict[str, str]] = {
     Recipe: {"batch_size": "batch_size", "budget_images": "budget"},
     Sampling: {"n_samples": "n_samples"},
     Run: {"budget_images": "budget", "n_samples": "n_samples"},
+    Pipeline: {"steps": "batches"},
     NoiseSamplePairs: {
         "draws": "seeds",
         "embeddings": "seeds",

@@ -112,7 +112,7 @@ class PairStore:
 
 class _Teacher(BaseModel, extra="allow"):
     dataset: str
-    seed: int
+    seed: int | None = None  # of none where a published model made them
     shape: Annotated[list[PositiveInt], Field(min_length=3, max_length=3)]
 
 
@@ -166,6 +166,8 @@ def write_pairs(
     identity: dict[str, Any],
     times: list[float],
     batch_size: int,
+    source: str,
+    licence: str,
     spent: dict[str, float],
 ) -> None:
     """Write teacher pairs, batch by batch; one that was interrupted goes on where it stopped.
@@ -185,6 +187,8 @@ def write_pairs(
         Times of the states.
     batch_size
         Pairs made at a time.
+    source, licence
+        Of the store.
     spent
         Network evaluations that the teacher took, by what took them.
 
@@ -220,8 +224,8 @@ def write_pairs(
         value_range=None,
         # One file, that it can be mapped into memory as one tensor.
         shard_bytes=4 * prod(shape) * count,
-        source=f"a teacher trained on {identity['teacher']['dataset']}",
-        licence="that of what its teacher was trained on",
+        source=source,
+        licence=licence,
         extra={
             "pairs": {
                 **identity,

@@ -1,6 +1,7 @@
 """What a run's folder holds; `dansm.training.trainer` says when."""
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, Field
 
@@ -31,7 +32,14 @@ class Run(BaseModel):
     settings: RunSettings
     snapshots: list[Snapshot] = Field(min_length=1)
     model_sha256: str
+    hardware: dict[str, Any] = {}
     spent: dict[str, float] = {}  # those finished before say nothing
+
+    @property
+    def device(self) -> str | None:
+        """The name of the GPU, or of the processor without one."""
+        device = self.hardware.get("device")
+        return self.hardware.get("processor") if device == "cpu" else device
 
     @property
     def costs(self) -> dict[str, float]:

@@ -144,5 +144,7 @@ def make_pairs(
         },
         [float(times[k]) for k in kept],
         batch_size,
-        costs_of(folder),
+        source=f"a teacher trained on {settings.dataset}",
+        licence="that of what its teacher was trained on",
+        spent=costs_of(folder),
     )

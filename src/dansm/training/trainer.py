@@ -12,6 +12,7 @@ own, so match size counts the noises of one process.
 """
 
 import json
+import math
 import shutil
 import time
 from contextlib import ExitStack
@@ -34,6 +35,7 @@ from dansm.data.store import Store
 from dansm.errors import InputError, InterruptedTraining, TrainingError
 from dansm.geometry import path_length
 from dansm.io.files import locked, publish, read_json, sha256, write_json, write_text
+from dansm.io.load import OthersLoad
 from dansm.io.provenance import provenance
 from dansm.io.records import is_proven
 from dansm.io.run_folder import MODEL, RUN, SNAPSHOTS, STATE, STATS, TRAINING, costs_of
@@ -236,6 +238,9 @@ class Trainer:
             disable=not self.accelerator.is_main_process,
         )
         started = time.perf_counter() - self.seconds
+        self.load = OthersLoad(parent=self.accelerator.num_processes > 1)
+        before = self.stats[-1].get("busy_others", math.nan) if self.stats else 0.0
+        self.others = before * self.seconds
         pairs = self.coupling.pairs(self.batches)
         with Prefetcher(pairs, self.device, self.ahead) as prefetcher:
             while self.step < settings.steps:
@@ -338,6 +343,8 @@ class Trainer:
             "path_length_matched": path_length(pair.samples, pair.noise).mean().item(),
             **self.recent.speeds(self.settings.batch_size),
             "seconds": self.seconds,
+            # Cores that other processes have kept busy since the start, on average.
+            "busy_others": (self.others + self.load.core_seconds()) / self.seconds,
         }
         self.recent = RecentSteps()
         self.stats.append(line)

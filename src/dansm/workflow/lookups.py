@@ -223,7 +223,7 @@ class Lookups(RunLookups):
 
     @cached_property
     def _datasets(self) -> list[str]:
-        """Datasets with runs, or with pairs of noise and sample, unless all leaves them out."""
+        """Datasets with runs, with pairs or pipelines of such, unless all leaves them out."""
         left_out = set(self._datasets_with_runs) - set(self._in_all)
         names = dict.fromkeys([*self._datasets_with_runs, *self.config.noise_sample_pairs])
         return [name for name in names if name not in left_out]
@@ -247,7 +247,8 @@ class Lookups(RunLookups):
         if notebook.of == "comparison":
             self.config.comparison(subject)
         elif notebook.of == "dataset":
-            self.config.dataset(subject)
+            if subject not in self.pipelines:
+                self.config.dataset(subject)
         elif subject:
             raise InputError(
                 f"figure {notebook.name} is of no dataset and no comparison; expected "
@@ -384,7 +385,10 @@ class Lookups(RunLookups):
                 folder = self.evaluation(run, seed, comparison)
                 files |= {f"{folder}/{name}" for name in results}
         pairs = set(datasets) & set(self.config.noise_sample_pairs)
-        return sorted(files | set(self._paths(f"noise_sample_pairs/{d}.npz" for d in pairs)))
+        names = [f"noise_sample_pairs/{name}.npz" for name in pairs]
+        for name in pairs & set(self.pipelines):
+            names += [f"pairs/{name}", f"pipelines/{name}"]
+        return sorted(files | set(self._paths(names)))
 
     def _behind_run(self, run: Run, seed: int) -> set[str]:
         """Return the files of a run's training, of its teacher's and of that of its start."""
@@ -408,7 +412,8 @@ class Lookups(RunLookups):
 
     def staged(self) -> list[str]:
         """Return the downloads of everything that the target all needs, with its weights."""
-        pixels = sorted({self.config.pixels(name) for name in self._datasets})
+        datasets = [name for name in self._datasets if name not in self.pipelines]
+        pixels = sorted({self.config.pixels(name) for name in datasets})
         parts = [(name, part) for name in pixels for part in self.config.parts(name)]
         files = [*dict.fromkeys(file for one in parts for file in self._downloads(*one))]
         files += [
@@ -416,4 +421,5 @@ class Lookups(RunLookups):
             for autoencoder in self.published_autoencoders
             if not set(self.config.latent_shapes(autoencoder)).isdisjoint(self._datasets)
         ]
+        files += self._paths(f"pipelines/{name}" for name in self.pipelines)
         return files + ([self.inception] if self.with_fid else [])

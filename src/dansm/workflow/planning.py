@@ -40,6 +40,7 @@ from dansm.metrics.memorising import COMPARED, HELD_OUT, SEARCHED, SIDE
 from dansm.metrics.statistics import KEPT_FEATURES
 from dansm.models.autoencoders import autoencoder_skeleton
 from dansm.models.networks import make_network
+from dansm.models.pipelines import network_skeleton
 from dansm.processes.grids import evaluations
 from dansm.workflow.data_lookups import FOLDERS
 from dansm.workflow.dry_run import Job
@@ -90,6 +91,8 @@ _PUBLISHED_BYTES = {
 }
 _TEST_IMAGES = 10_000  # of MNIST, Fashion-MNIST and CIFAR-10
 _AUTOENCODER_BYTES, _INCEPTION_BYTES = 334_643_276, 95_628_359
+# Stable Diffusion 1.5's text encoder, network and autoencoder in single precision.
+_PIPELINE_BYTES, _PROMPT_TOKENS = 4_266_000_000, 77
 
 
 class Work(NamedTuple):
@@ -334,6 +337,18 @@ class _Loads:
         seen = how["count"] * _evaluations(teacher, Pick(**how["sampler"]), how["steps"])
         return Load((self._sampling(teacher, seen),), disk=4 * how["count"] * stored)
 
+    def fetch_pipeline(self, wildcards: Any) -> Load:
+        local = os.path.isdir(self._look.pipeline_published(wildcards)["name"])
+        return Load(disk=_PIPELINE_BYTES, download=0 if local else _PIPELINE_BYTES)
+
+    def make_pipeline_pairs(self, wildcards: Any) -> Load:
+        look, shape = self._look, self._look.pair_shape(wildcards.dataset)
+        how, small = look.pipeline_settings(wildcards), self._config.scale is not None
+        # With guidance, the network sees each image with its prompt and without.
+        seen = how["count"] * how["steps"] * (2 if how["guidance_scale"] > 1 else 1)
+        flops = pipeline_flops(Path(look.pipeline(wildcards)), shape, small)
+        return Load((Work("evaluate", seen, flops),), disk=4 * how["count"] * 2 * math.prod(shape))
+
     def measure_matching_share(self, wildcards: Any) -> Load:
         """Return the training steps; what matching takes beside them is small, mostly."""
         share, run = self._config.matching_share, self._look.timed_run(wildcards)
@@ -343,10 +358,11 @@ class _Loads:
     def draw_pairs(self, wildcards: Any) -> Load:
         """Return the generation of a dataset's pairs, or the storing of so many samples."""
         pairs = self._look.noise_sample_pairs(wildcards.dataset)
-        count, runs = pairs.draws * pairs.count, self._look.generating_runs(wildcards.dataset)[:1]
+        count, models = pairs.draws * pairs.count, len(self._look.draw_runs(wildcards))
+        runs = self._look.generating_runs(wildcards.dataset)[:1] * models
         works = [self._sampling(run, count * _ADAPTIVE_EVALUATIONS) for run in runs]
-        shape = self._config.dataset(wildcards.dataset).shape
-        return Load(tuple(works), disk=4 * count * math.prod(shape))
+        shape = self._look.pair_shape(wildcards.dataset)
+        return Load(tuple(works), disk=4 * count * max(1, models) * math.prod(shape))
 
     def measure_loss_over_time(self, wildcards: Any) -> Load:
         pairs = self._look.noise_sample_pairs(wildcards.dataset)
@@ -405,6 +421,7 @@ _LARGE = [
     "make_smoke_dataset",
     "make_smoke_autoencoder",
     "make_smoke_inception",
+    "make_smoke_pipeline",
     "train_classifier",
     *(rule for rule in vars(_Loads) if not rule.startswith("_")),
 ]
@@ -461,6 +478,18 @@ def autoencoder_flops(
     with FlopCounterMode(display=False) as decoding:
         codec.decode(latents)
     return encoding.get_total_flops(), decoding.get_total_flops()
+
+
+def pipeline_flops(folder: Path, shape: Shape, small: bool) -> int:
+    """Return the FLOPs of a pipeline's network for one sample.
+
+    Parameters are those of `network_skeleton`.
+    """
+    network = network_skeleton(folder, shape, small)
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        text = torch.empty(1, _PROMPT_TOKENS, network.config["cross_attention_dim"])
+        network(torch.empty(1, *shape), torch.empty(1), text)
+    return counter.get_total_flops()
 
 
 # How long it takes.

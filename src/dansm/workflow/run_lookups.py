@@ -3,11 +3,13 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cached_property
 from typing import Any
 
 from dansm.catalogue import COUPLINGS, PROCESSES, Pick
-from dansm.config import Comparison, NoiseSamplePairs, Run, Sampling
+from dansm.config import Comparison, NoiseSamplePairs, Pipeline, Run, Sampling
 from dansm.errors import InputError
+from dansm.models.hub import check_published
 from dansm.processes.grids import grid_options, is_searched
 from dansm.workflow.data_lookups import DataLookups, Wildcards
 
@@ -261,15 +263,79 @@ class RunLookups(DataLookups):
             )
         return known[dataset]
 
+    @cached_property
+    def pipelines(self) -> list[str]:
+        """Names of noise-sample pairs that a pipeline makes."""
+        return [name for name, one in self.config.noise_sample_pairs.items() if one.pipeline]
+
+    def pipeline(self, wildcards: Wildcards) -> str:
+        """Return the folder of the pipeline that makes them."""
+        return f"{self.results}/pipelines/{wildcards.dataset}"
+
+    def pipeline_published(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return where it is published, which must be a folder or a commit."""
+        settings = self._pipeline(wildcards.dataset)
+        check_published(settings, "the folder of a diffusers pipeline")
+        return settings.model_dump(include={"name", "revision"})
+
+    def pipeline_shape(self, wildcards: Wildcards) -> list[int]:
+        """Return the shape of its latents."""
+        return list(self._pipeline(wildcards.dataset).shape)
+
+    def pipeline_settings(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return how its pairs are made."""
+        pairs, keys = self.noise_sample_pairs(wildcards.dataset), {"steps", "guidance_scale"}
+        settings = self._pipeline(wildcards.dataset).model_dump(include=keys | {"batch_size"})
+        return settings | {"count": pairs.draws * pairs.count}
+
+    def prompts(self, wildcards: Wildcards) -> list[str]:
+        """Return its prompts, at least as many as samples of a draw, which has none twice."""
+        path = self._pipeline(wildcards.dataset).prompts
+        least = self.noise_sample_pairs(wildcards.dataset).count
+        try:
+            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"{path}: expected a text file of prompts, found {' '.join(str(error).split())}"
+            ) from None
+        prompts = [line for line in lines if line and not line.startswith("#")]
+        if len(set(prompts)) < max(least, len(prompts)):
+            raise InputError(
+                f"{path}: expected at least {least} prompts, a line each and none twice, as many "
+                f"as samples of a draw, found {len(prompts)}, of which {len(set(prompts))} differ"
+            )
+        return prompts
+
+    def pipeline_gpus(self, wildcards: Wildcards) -> int:
+        """Return a GPU, but none for a pipeline made here."""
+        return int(self.config.scale is None)
+
+    def _pipeline(self, name: str) -> Pipeline:
+        pairs = self.noise_sample_pairs(name)
+        if pairs.pipeline is None:
+            raise InputError(
+                f"noise_sample_pairs.{name}: no pipeline makes them; expected one of "
+                f"{self.pipelines}"
+            )
+        return pairs.pipeline
+
+    def pair_shape(self, dataset: str) -> tuple[int, int, int]:
+        """Return the shape of samples whose noises are compared."""
+        pipeline = self.noise_sample_pairs(dataset).pipeline
+        return pipeline.shape if pipeline else self.config.dataset(dataset).shape
+
     def generating_runs(self, dataset: str) -> list[Run]:
         """Return the run that generates the samples, and the one whose loss is beside its."""
         pairs = self.noise_sample_pairs(dataset)
         return [self.config.run(dataset, name) for name in (pairs.run, pairs.matched_run) if name]
 
-    def draw_inputs(self, wildcards: Wildcards) -> dict[str, str]:
-        """Return the model that generates samples; where there is none, the store they are from."""
-        models = self._models(wildcards.dataset)
-        return {"model": models[0]} if models else {"store": self.store(wildcards)}
+    def draw_inputs(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return the models that generate samples, a pipeline's pairs, or the store they are of."""
+        if wildcards.dataset in self.pipelines:
+            return {"pairs": f"{self.results}/pairs/{wildcards.dataset}"}
+        runs = self.draw_runs(wildcards)
+        models = [f"{run['folder']}/model.safetensors" for run in runs]
+        return {"models": models} if models else {"store": self.store(wildcards)}
 
     def pair_settings(self, *names: str) -> Callable[[Wildcards], dict[str, Any]]:
         """Return the look-up of some settings of a dataset's pairs."""
@@ -280,8 +346,13 @@ class RunLookups(DataLookups):
         return settings
 
     def draw_runs(self, wildcards: Wildcards) -> list[dict[str, Any]]:
-        """Return the run whose model generates samples, if there is one."""
-        return self.loss_runs(wildcards)[:1]
+        """Return the run whose models generate samples, if there is one, once for each seed."""
+        pairs = self.noise_sample_pairs(wildcards.dataset)
+        if pairs.run is None:
+            return []
+        run = self.config.run(wildcards.dataset, pairs.run)
+        seeds = [seed for seed in run.seeds if seed in (pairs.seeds or run.seeds)]
+        return [self._trained(run, seed) for seed in seeds]
 
     def _models(self, dataset: str) -> list[str]:
         runs = self.generating_runs(dataset)
@@ -298,15 +369,16 @@ class RunLookups(DataLookups):
 
     def loss_runs(self, wildcards: Wildcards) -> list[dict[str, Any]]:
         """Return the runs whose models these are."""
-        return [
-            {
-                "name": run.name,
-                "settings": self._settings(run, run.seeds[0]),
-                "folder": self.folder(run, run.seeds[0]),
-                "batch_size": self.config.sampling(run).batch_size,
-            }
-            for run in self.generating_runs(wildcards.dataset)
-        ]
+        runs = self.generating_runs(wildcards.dataset)
+        return [self._trained(run, run.seeds[0]) for run in runs]
+
+    def _trained(self, run: Run, seed: int) -> dict[str, Any]:
+        return {
+            "name": run.name,
+            "settings": self._settings(run, seed),
+            "folder": self.folder(run, seed),
+            "batch_size": self.config.sampling(run).batch_size,
+        }
 
     def loss_settings(self, wildcards: Wildcards) -> dict[str, Any]:
         """Return on what their loss is measured."""

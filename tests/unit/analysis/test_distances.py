@@ -42,12 +42,13 @@ def write_run(folder, name, seconds, images=(40, 80), **changes):
     settings = make_settings(**changes)
     snapshots = [{"file": "f", "images_seen": 40, "sha256": ""}]
     run = {"name": name, "settings": settings.plain(), "snapshots": snapshots, "model_sha256": ""}
+    run["hardware"] = {"device": "cpu", "processor": "Toy 1", "threads": 2}
     write_json(folder / "run.json", run)
     row = run_columns(name, settings) | MEASURED
     of_snapshots = [row | {"images_seen": 40, "value": 5.0}, row | {"images_seen": 80, "value": 3}]
     write_table(folder / "distances.csv", of_snapshots, DISTANCE_COLUMNS)
     lines = [
-        json.dumps({"images_seen": seen, "seconds": s})
+        json.dumps({"images_seen": seen, "seconds": s, "busy_others": s / 10})
         for seen, s in zip(images, seconds, strict=True)
     ]
     (folder / "stats.jsonl").write_text("\n".join(lines) + "\n")
@@ -89,6 +90,10 @@ def test_each_snapshot_has_its_time_and_fitting_is_part_of_it(tmp_path, potentia
     assert found["vanilla", 40] == [1.5]
     assert found["vanilla", 80] == [3.5]
     assert found["ours", 80] == [pytest.approx(4.0 + fitting)]
+    vanilla, ours = (table[table["run"] == run] for run in ("vanilla", "ours"))
+    assert vanilla["busy_others"].tolist() == [0.15, 0.35]
+    assert ours["busy_others"].isna().all()  # nobody looked while potentials were fitted
+    assert set(table["device"]) == {"Toy 1"} and set(table["threads"]) == {2}
     assert table["options"].dropna().unique().tolist() == ["metric=covariance"]
     assert table["unequal"].isna().all()
     path.write_bytes(path.read_bytes()[:200])

@@ -254,6 +254,61 @@ def test_what_needs_images_of_ones_own_is_made_by_its_name_only(look):
     assert {"results/data/cifar10_small", "results/summary_cifar10_small.csv"} <= {*asked}
 
 
+PAINTER = Wildcards(dataset="stable_diffusion")
+
+
+def test_a_pipelines_pairs_are_in_place_of_a_datasets_samples(look):
+    store = {"pairs": "results/pairs/stable_diffusion"}
+    assert look.draw_inputs(PAINTER) == store
+    settings = look.pipeline_settings(PAINTER)
+    assert settings == {"steps": 50, "guidance_scale": 7.5, "batch_size": 4, "count": 100}
+    assert look.pipeline_published(PAINTER)["name"].endswith("/stable-diffusion-v1-5")
+    figure = Wildcards(figure="noise_sample_tsne", subject="_stable_diffusion")
+    assert look.figure_tables(figure)["crossings"] == "results/crossings_stable_diffusion.csv"
+    files = set(look.all_results())
+    for name in ("pipelines/stable_diffusion", "pairs/stable_diffusion"):
+        assert f"results/{name}" in files
+    assert "results/figures/noise_sample_tsne_stable_diffusion.png" in files
+    assert "results/loss_over_time_stable_diffusion.csv" not in files
+    assert "results/pipelines/stable_diffusion" in look.staged()
+    assert (look.pipeline_gpus(PAINTER), look_up(scale="smoke").pipeline_gpus(PAINTER)) == (1, 0)
+    with pytest.raises(InputError, match=r"noise_sample_pairs\.digits: no pipeline makes them"):
+        look.pipeline_shape(Wildcards(dataset="digits"))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "prompts.txt: expected a text file of prompts, found [Errno 2] No such file"),
+        (b"\xff\xfe", "prompts.txt: expected a text file of prompts, found 'utf-8' codec"),
+        (b"# none\na pear\n\n a bird \n", "at least 3 prompts, a line each and none twice, as"),
+        (b"a pear\na bird\na pear\na lake\n", "found 4, of which 3 differ"),
+        (b"# three\na pear\n\n a bird \na lake # not a comment\n", None),
+    ],
+)
+def test_prompts_are_read_before_anything_runs(tmp_path, content, expected):
+    path = tmp_path / "prompts.txt"
+    if content is not None:
+        path.write_bytes(content)
+    pairs = read_yaml(ROOT / "config/config.yaml")["noise_sample_pairs"]
+    changes = {"count": 3, "pairs": 3, "perplexity": 2, "batch_sizes": [2]}
+    pairs["stable_diffusion"] |= changes
+    pairs["stable_diffusion"]["pipeline"]["prompts"] = str(path)
+    look = look_up(noise_sample_pairs=pairs)
+    if expected is None:
+        assert look.prompts(PAINTER) == ["a pear", "a bird", "a lake # not a comment"]
+    else:
+        with pytest.raises(InputError, match=re.escape(expected)):
+            look.prompts(PAINTER)
+
+
+def test_a_pipeline_without_a_commit_is_refused_before_anything_runs():
+    pairs = read_yaml(ROOT / "config/config.yaml")["noise_sample_pairs"]
+    del pairs["stable_diffusion"]["pipeline"]["revision"]
+    with pytest.raises(InputError, match="expected a folder, or the revision of the hub's"):
+        look_up(noise_sample_pairs=pairs).pipeline_published(PAINTER)
+
+
 def test_what_is_made_of_comparisons_of_one_run_says_nothing_of_others():
     alone = {"dataset": "digits", "runs": ["vanilla"], "seeds": [0]}
     comparisons = read_yaml(ROOT / "config/config.yaml")["comparisons"] | {"digits": alone}
