@@ -122,7 +122,8 @@ def _cell(row: pd.Series) -> str:
     text = f"{row['mean']:.1f}"
     if not pd.isna(row["high"]):
         text += f" ± {row['high'] - row['mean']:.1f}"
-    return f"**{text}**" if row["behind_low"] == 0 else text
+    same = not pd.isna(row["behind_low"]) and row["behind_low"] == 0
+    return f"**{text}**" if same else text
 
 
 def _share(row: pd.Series) -> str:
