@@ -50,5 +50,5 @@ from dansm.config.measurements import (
     Pipeline,
 )
 from dansm.config.reading import config_schema, load_config, parse_config, read_yaml
-from dansm.config.runs import Hardware, Network, Recipe, Run, RunSettings, Sampling
+from dansm.config.runs import Hardware, ModelFolder, Network, Recipe, Run, RunSettings, Sampling
 from dansm.config.scale import Scale

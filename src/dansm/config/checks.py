@@ -321,18 +321,18 @@ def _misfits_before(config: "Config", run: Run) -> Problems:
         options = run.coupling.options
         process = config.run(run.dataset, run.teacher).process
         steps = [options["steps"]] if "steps" in options else []
-        yield from _sampler_misfits(config, process, options["sampler"], steps)
-        if is_searched(PROCESSES[process.name], config.samplers[options["sampler"]]):
+        sampler = config.samplers[options["sampler"]]
+        problems = [*_sampler_misfits(config, process, options["sampler"], steps)]
+        yield from problems
+        if not problems and is_searched(PROCESSES[process.name], sampler):
             yield f"sampler {options['sampler']!r}: expected a grid that is not searched"
-        pairs, batch = (
-            options["count"] + options.get("inverted", 0),
-            run.complete(config.recipes[run.recipe]).batch_size,
-        )
+        if options.get("inverted") and SOLVERS[sampler.name].adaptive:
+            yield f"inverted: expected a sampler with steps, found {options['sampler']!r}"
+        pairs = options["count"] + options.get("inverted", 0)
+        batch = config.recipes[run.recipe].batch_size
         if pairs < batch:
             yield f"teacher_pairs: expected a batch of {batch} pairs at least, found {pairs}"
-        if options.get("inverted") and SOLVERS[config.samplers[options["sampler"]].name].adaptive:
-            yield f"inverted: expected a sampler with steps, found {options['sampler']!r}"
-    if run.start is not None:
+    if isinstance(run.start, str):
         found = config.recipes[config.run(run.dataset, run.start).recipe].network
         expected = config.recipes[run.recipe].network
         if config.networks[found] != config.networks[expected]:
@@ -381,10 +381,10 @@ def _comparisons(config: "Config") -> Problems:
         where = f"comparisons.{name}"
         entry = config.comparisons.get(name, ComparisonEntry())
         runs = config.compared(name)
-        processes = Counter(run.process.name for run in runs if run.name in (entry.baseline or []))
+        processes = Counter(run.process.text for run in runs if run.name in (entry.baseline or []))
         if processes and max(processes.values()) > 1:
             yield f"{where}.baseline: expected one of a process, found {entry.baseline}"
-        lone = {run.process.name for run in runs} - set(processes)
+        lone = {run.process.text for run in runs} - set(processes)
         if processes and lone:
             yield f"{where}.baseline: expected one of {sorted(lone)} too, found {entry.baseline}"
         if entry.sampling is not None:

@@ -38,6 +38,7 @@ from dansm.config.measurements import (
 )
 from dansm.config.runs import (
     Method,
+    ModelFolder,
     Network,
     Recipe,
     Run,
@@ -236,7 +237,7 @@ class Config(Model):
         baselines: dict[str, str] = {}
         for run in runs:
             if entry.baseline is None or run.name in entry.baseline:
-                baselines.setdefault(run.process.name, run.name)
+                baselines.setdefault(run.process.text, run.name)
         most = None if self.scale is None else self.scales[self.scale].seeds
         differences = self.differences(name)
         return Comparison(
@@ -292,13 +293,17 @@ class Config(Model):
         dataset, recipe = self.datasets[run.dataset], run.complete(self.recipes[run.recipe])
         # Pairs of a teacher are as it made them.
         given = "noise" in COUPLINGS[run.coupling.name].needs
+        method = {key: getattr(run, key) for key in Method.model_fields}
+        if isinstance(run.start, ModelFolder):
+            # Not where it lies: what is in it is an input.
+            method["start"] = ModelFolder(folder=run.start.name)
         return RunSettings(
             dataset=run.dataset,
             shape=dataset.shape,
             horizontal_flips=dataset.horizontal_flips and not given,
             seed=seed,
             network=self.networks[recipe.network],
-            **{key: getattr(run, key) for key in Method.model_fields},
+            **method,
             **{key: getattr(recipe, key) for key in Training.model_fields},
         )
 

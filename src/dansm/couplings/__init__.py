@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dansm.couplings.base import Coupling
 
 _BASE = ("Batch", "Pairs", "Coupling", "OnlineCoupling", "FreshNoiseCoupling")
+_OF_TRAINERS = ("MatchedFlowMatcher", "MatchingCollate", "match_scheduler")
 _IMPLEMENTATIONS = (entry.implementation.split(":") for entry in COUPLINGS.values())
 # The module of each public name, in the order of the reference's page.
 _MODULES = {
@@ -29,6 +30,7 @@ _MODULES = {
     **{attribute: module for module, attribute in _IMPLEMENTATIONS},
     **dict.fromkeys(("Potentials", "Evenness", "fit_potentials"), "dansm.couplings.potentials"),
     "PerClass": "dansm.couplings.per_class",
+    **dict.fromkeys(_OF_TRAINERS, "dansm.couplings.trainers"),
 }
 
 

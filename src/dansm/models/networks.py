@@ -13,35 +13,33 @@ from dansm.errors import InputError
 from dansm.randomness import stream_seed
 
 
-class PatchedUNet(UNet2DModel):
-    """A network that sees each square of pixels as the channels of one.
+class ShapedUNet(UNet2DModel):
+    """A network that sees each square of pixels as the channels of one, or two conditions a point.
+
+    Conditions are then of shape (n, 2); of (n,), the second is 0. It is embedded as the first is,
+    and both embeddings are added.
 
     Attributes
     ----------
     patch
         Side of the squares.
+    two_times
+        Whether there are two conditions.
     """
 
-    patch: int
+    patch = 1
+    two_times = False
 
     def forward(self, sample: Tensor, timestep: Tensor) -> UNet2DOutput:
         """Return the prediction for samples, both of shape (n, channels, height, width)."""
-        found = super().forward(pixel_unshuffle(sample, self.patch), timestep).sample
+        second = None
+        if self.two_times:
+            second = torch.zeros_like(timestep)
+            if timestep.ndim == 2:
+                timestep, second = timestep.unbind(dim=1)
+        shown = pixel_unshuffle(sample, self.patch)
+        found = super().forward(shown, timestep, class_labels=second).sample
         return UNet2DOutput(sample=pixel_shuffle(found, self.patch))
-
-
-class TwoTimes(UNet2DModel):
-    """A network conditioned on two numbers a point, shape (n, 2); of one, the second is 0.
-
-    The second is embedded as the first is, and both embeddings are added.
-    """
-
-    def forward(self, sample: Tensor, timestep: Tensor) -> UNet2DOutput:
-        """Return the prediction."""
-        first, second = timestep, torch.zeros_like(timestep)
-        if timestep.ndim == 2:
-            first, second = timestep.unbind(dim=1)
-        return super().forward(sample, first, class_labels=second)
 
 
 def make_network(preset: Network, shape: Shape, seed: int | None = None) -> UNet2DModel:
@@ -55,33 +53,13 @@ def make_network(preset: Network, shape: Shape, seed: int | None = None) -> UNet
         Seed of the initial weights; None leaves them to torch's global generator, for networks
         whose weights are loaded right after.
     """
-    patch = preset.patch
-    channels, height, width = shape[0] * patch**2, shape[1] // patch, shape[2] // patch
-    attends = [height // 2**level in preset.attention_at for level in range(len(preset.channels))]
     with torch.random.fork_rng(devices=[]):
         if seed is not None:
             torch.manual_seed(stream_seed(seed, "weights"))
-        kind, more = UNet2DModel if patch == 1 else PatchedUNet, {}
-        if preset.two_times:
-            kind, more = TwoTimes, {"class_embed_type": "timestep"}
-        network = kind(
-            sample_size=(height, width),
-            in_channels=channels,
-            out_channels=channels,
-            block_out_channels=tuple(preset.channels),
-            layers_per_block=preset.layers_per_block,
-            down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attends),
-            up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in attends[::-1]),
-            # The middle block attends where any level does, as in DDPM.
-            add_attention=any(attends),
-            # One head, as in DDPM and DDPM++.
-            attention_head_dim=None,
-            dropout=preset.dropout,
-            norm_num_groups=preset.norm_groups,
-            **more,
-        )
-    if patch > 1:
-        network.patch = patch
+        plain = preset.patch == 1 and not preset.two_times
+        network = (UNet2DModel if plain else ShapedUNet)(**preset.unet(shape))
+    if not plain:
+        network.patch, network.two_times = preset.patch, preset.two_times
     return network
 
 

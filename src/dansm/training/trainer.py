@@ -39,6 +39,7 @@ from dansm.io.load import OthersLoad
 from dansm.io.provenance import provenance
 from dansm.io.records import is_proven
 from dansm.io.run_folder import MODEL, RUN, SNAPSHOTS, STATE, STATS, TRAINING, costs_of
+from dansm.models.diffusers_folder import load_model_folder
 from dansm.models.networks import make_network, tune_network
 from dansm.models.trained import load_guide, network_description, snapshot_description
 from dansm.models.weights import load_weights, save_weights
@@ -111,8 +112,11 @@ class Trainer:
         if (start is None) != (settings.start is None):
             raise InputError(f"start: expected weights of {settings.start}, found {start}")
         if start is not None:
-            is_proven(start)
-            load_weights(start, network, network_description(settings))
+            if isinstance(settings.start, str):
+                is_proven(start)
+                load_weights(start, network, network_description(settings))
+            else:
+                load_model_folder(start.parent, network, settings.network, settings.shape)
             self.origins["start_sha256"] = sha256(start)
             self.spent |= costs_of(start.parent)
         if teacher_pairs is not None:

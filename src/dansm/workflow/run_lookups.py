@@ -7,8 +7,9 @@ from functools import cached_property
 from typing import Any
 
 from dansm.catalogue import COUPLINGS, PROCESSES, Pick
-from dansm.config import Comparison, NoiseSamplePairs, Pipeline, Run, Sampling
+from dansm.config import Comparison, ModelFolder, NoiseSamplePairs, Pipeline, Run, Sampling
 from dansm.errors import InputError
+from dansm.io.model_folder import WEIGHTS, check_model_folder
 from dansm.models.hub import check_published
 from dansm.processes.grids import grid_options, is_searched
 from dansm.workflow.data_lookups import DataLookups, Wildcards
@@ -148,6 +149,11 @@ class RunLookups(DataLookups):
         for key in run.before.keys() - {"teacher"}:  # whose pairs it needs, not its model
             other = self.config.run(run.dataset, run.before[key], seed)
             inputs[key] = f"{self.folder(other, seed)}/model.safetensors"
+        if isinstance(run.start, ModelFolder):
+            network = self.config.networks[self.config.recipes[run.recipe].network]
+            shape = self.config.datasets[run.dataset].shape
+            check_model_folder(run.start.folder, network, shape)
+            inputs["start"] = str(run.start.folder / WEIGHTS)
         return inputs
 
     # Potentials and pairs of teachers.

@@ -10,6 +10,7 @@ from dansm.catalogue import Pick
 from dansm.config import parse_config, read_yaml
 from dansm.errors import InputError
 from dansm.figures.notebooks import read_notebooks
+from dansm.io.files import write_json
 from dansm.workflow.lookups import Lookups
 from dansm.workflow.run_lookups import pairs_name
 
@@ -83,7 +84,7 @@ def test_searched_grids_are_made_for_each_run_that_is_sampled_on_them(look):
     folder = "results/grids/digits/vanilla/seed2"
     kinds = [f"{grid}-{steps}" for grid in ("evolved", "gits") for steps in (4, 6, 10)]
     assert sorted(found) == sorted(f"{folder}/{kind}.json" for kind in kinds)
-    training = ["results/features/digits/training/digit_classifier.npz"]
+    training = ["results/features/digits/training/classifier.npz"]
     assert look.search_reference(run("digits", "vanilla", grid="evolved")) == training
     assert look.search_reference(run("digits", "vanilla", grid="gits")) == []
 
@@ -362,3 +363,34 @@ def test_a_comparison_with_a_figure_that_is_none_of_comparisons_is_refused(name)
     message = f"comparisons.digits_demo.figures: unknown '{name}'; expected some of ['claims', "
     with pytest.raises(InputError, match=re.escape(message)):
         look_up(comparisons=changed)
+
+
+@pytest.mark.parametrize("process", ["rectified_flow", "diffusion"])
+def test_a_run_may_begin_with_a_folder_of_diffusers(tmp_path, process):
+    content = read_yaml(ROOT / "config/config.yaml")
+    recipe = next(r["recipe"] for r in content["runs"] if r["dataset"] == "digits")
+    one = {"dataset": "digits", "name": "begun", "recipe": recipe, "process": process}
+    one |= {"seeds": [0], "start": {"folder": str(tmp_path / "there" / "model")}}
+    look = look_up(runs=[*content["runs"], one])
+    begun = run("digits", "begun")
+    # Where it lies says nothing of what the run is.
+    assert look.settings(begun)["start"] == {"folder": "model"}
+    folder = tmp_path / "there" / "model"
+    with pytest.raises(InputError, match=f"^{folder}: expected a diffusers folder, found no conf"):
+        look.training_inputs(begun)
+    network = look.config.networks[look.config.recipes[recipe].network]
+    kind = {"rectified_flow": "FlowMatchEulerDiscreteScheduler", "diffusion": "DDPMScheduler"}
+    times = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02}
+    times |= {"beta_schedule": "linear", "prediction_type": "epsilon"}
+    flow = process == "rectified_flow"
+    write_json(folder / "config.json", {"_class_name": "UNet2DModel"} | network.unet((1, 8, 8)))
+    write_json(
+        folder / "scheduler_config.json",
+        {"_class_name": kind[process]} | ({"num_train_timesteps": 999} if flow else times),
+    )
+    (folder / "diffusion_pytorch_model.safetensors").touch()
+    weights = f"{folder}/diffusion_pytorch_model.safetensors"
+    assert look.training_inputs(begun) == {"start": weights}
+    write_json(folder / "config.json", {"_class_name": "UNet2DModel"} | network.unet((3, 8, 8)))
+    with pytest.raises(InputError, match=r"config\.json: \w+_channels: expected 1, found 3"):
+        look.training_inputs(begun)
