@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import pandas as pd
 
-from dansm.analysis.distances import seed_values
+from dansm.analysis.distances import seed_values, shared
 from dansm.analysis.shares import matching_shares
 from dansm.catalogue import METRICS, SPACES
 from dansm.config import (
@@ -43,7 +43,7 @@ from dansm.io.tables import (
     read_table,
     write_table,
 )
-from dansm.metrics.intervals import Interval, corrected, student_interval
+from dansm.metrics.intervals import Interval, corrected, crossed_interval, student_interval
 
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
 VERDICTS = (SUPPORTED, NOT_SUPPORTED, UNDECIDED)
@@ -275,27 +275,26 @@ def _saving(measure: Saving, sources: Sources, against: Against) -> Measured:
 
 
 def _distance_ratio(measure: DistanceRatio, sources: Sources, against: Against) -> Measured:
-    finals = _final_logs(measure, sources, against)
-    logs = {
-        name: _some(finals[finals["run"] == name], f"no value of {name}").set_index("seed")["log"]
-        for name in (measure.run, measure.than)
-    }
-    ratios = (logs[measure.run] - logs[measure.than]).dropna()
-    _some(ratios, f"no seed of both {measure.run} and {measure.than}")
-    return _ratio(ratios, _OVER_SEEDS)
+    finals = _finals(measure, sources, against)
+    for name in (measure.run, measure.than):
+        _some([run for run in finals if run == name], f"no value of {name}")
+    run, than = shared([finals[measure.run].values, finals[measure.than].values])
+    _some(run, f"no seed of both {measure.run} and {measure.than}")
+    return _ratio(np.log(run) - np.log(than))
 
 
 def _distance_factor(measure: DistanceFactor, sources: Sources, against: Against) -> Measured:
-    finals = _final_logs(measure, sources, against)
-    finals = finals[finals["match_size"] > 0]
-    slopes = [
-        np.polyfit(np.log10(runs["match_size"].to_numpy(float)), runs["log"], 1)[0]
-        for _, runs in finals.groupby("seed")
-        if len(runs) > 1
-    ]
-    _some(slopes, f"no seed of two match sizes of {', '.join(measure.runs)}")
-    sizes = ", ".join(map(str, sorted(set(finals["match_size"]))))
-    return _ratio(slopes, f"{_OVER_SEEDS}, match sizes {sizes}")
+    finals = [one for one in _finals(measure, sources, against).values() if one.match_size > 0]
+    sizes = sorted(one.match_size for one in finals)
+    if len(sizes) < 2:
+        raise MissingResultError(f"no two match sizes of {', '.join(measure.runs)}")
+    logs = np.log(shared([one.values for one in finals]))
+    _some(logs[0], f"no seed of all match sizes of {', '.join(measure.runs)}")
+    places = np.log10([one.match_size for one in finals])
+    # The slope of a line through the logarithms, by least squares.
+    weights = (places - places.mean()) / np.square(places - places.mean()).sum()
+    found = _ratio(np.tensordot(weights, logs, 1))
+    return found._replace(how=f"{found.how}, match sizes {', '.join(map(str, sizes))}")
 
 
 def _share_of_step(measure: ShareOfStep, sources: Sources, against: Against) -> Measured:
@@ -324,7 +323,8 @@ def _nearest_share(measure: NearestShare, sources: Sources, against: Against) ->
 def _path_ratio(measure: PathRatio, sources: Sources, against: Against) -> Measured:
     table = _read(sources, "paths")
     both = _of_pairs(table[table["quantity"] == measure.quantity], measure, "value")
-    return _ratio(np.log(both["kind"]) - np.log(both["random"]), _OVER_MODELS)
+    logs = np.log(both["kind"]) - np.log(both["random"])
+    return _ratio(logs.to_numpy()[:, None])._replace(how=_OVER_MODELS)
 
 
 def _crossing_ratio(measure: CrossingRatio, sources: Sources, against: Against) -> Measured:
@@ -360,19 +360,23 @@ _MEASURES: dict[type, Callable[[Any, Sources, Against], Measured]] = {
 }
 
 
-def _final_logs(measure: DistanceMeasure, sources: Sources, against: Against) -> pd.DataFrame:
-    """Return the logarithm of each run's value of each seed, as the summary has it."""
+class Final(NamedTuple):
+    """What a finished run has: its values, a row a seed and a column a set of images."""
+
+    match_size: int
+    values: pd.DataFrame
+
+
+def _finals(measure: DistanceMeasure, sources: Sources, against: Against) -> dict[str, Final]:
+    """Return what the runs of a measure have, as the summary says it."""
     rows = _measured(_read(sources, "summary"), measure, against)
     rows = rows[rows["run"].isin(measure.runs_named)]
-    values = [
-        {"run": row.run, "match_size": row.match_size, "seed": seed, "value": value}
-        for row in rows.itertuples()
-        for seed, value in seed_values(row.by_seed).items()
-    ]
-    finals = pd.DataFrame(values, columns=["run", "match_size", "seed", "value"])
-    if (finals["value"] <= 0).any():
+    finals = {
+        row.run: Final(int(row.match_size), seed_values(row.by_seed)) for row in rows.itertuples()
+    }
+    if any((one.values <= 0).any(axis=None) for one in finals.values()):
         raise MissingResultError("values that are not positive have no ratios")
-    return finals.assign(log=np.log(finals["value"].astype(float)))
+    return finals
 
 
 def _measured(table: pd.DataFrame, measure: DistanceMeasure, against: Against) -> pd.DataFrame:
@@ -401,10 +405,13 @@ def _of_pairs(table: pd.DataFrame, measure: PathRatio | CrossingRatio, column: s
     return _some(pd.DataFrame(means).dropna(), "no model with both kinds of pairs")
 
 
-def _ratio(logarithms: Sequence[float] | pd.Series, how: str) -> Measured:
-    """Return the geometric mean of ratios, given as logarithms, with its interval."""
-    interval = Interval(*(float(np.exp(end)) for end in student_interval(logarithms)))
-    return Measured(interval, len(logarithms), how, _LOGARITHMIC)
+def _ratio(logarithms: np.ndarray) -> Measured:
+    """Return the geometric mean of ratios, given as logarithms by seed and set of images."""
+    seeds, sets = logarithms.shape
+    *found, degrees = map(float, crossed_interval(logarithms))
+    interval = Interval(*(float(np.exp(end)) for end in found))
+    how = f"interval over {seeds} seeds and {sets} sets of images" if sets > 1 else _OVER_SEEDS
+    return Measured(interval, seeds, how, _LOGARITHMIC, degrees)
 
 
 def _some(found: Found, otherwise: str) -> Found:

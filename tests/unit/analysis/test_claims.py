@@ -23,8 +23,10 @@ from dansm.io.tables import (
     read_table,
     write_table,
 )
+from dansm.metrics.intervals import crossed_interval
 
 EXTRACTOR = "classifier"
+
 FLOW = {"sampler": "euler", "steps": 3}
 RATIO = {"kind": "distance_ratio", **FLOW, "run": "dansm_100", "than": "vanilla"}
 SAVING = {"kind": "saving", **FLOW, "run": "dansm_100"}
@@ -153,9 +155,17 @@ def test_distances_are_compared_seed_by_seed_at_the_last_snapshot(write):
     for k in range(2):  # without a vanilla run
         rows.append(distance("dansm_100", 100, 3, 1e-6, image_set=k))
     row = judge(claim(RATIO), {"summary": summary(write, rows)}, EXTRACTOR)
-    assert found(row) == pytest.approx(np.exp(interval(np.log(greedy / vanilla))))
-    assert (row["n"], row["verdict"]) == (3, "supported")
-    assert "3 seeds" in row["why"]
+    shifts = np.array([-1, 1])
+    logs = np.log((greedy[:, None] + shifts) / (vanilla[:, None] + shifts))
+    mean, low, high, degrees = crossed_interval(logs)
+    assert found(row) == pytest.approx(np.exp([mean, low, high]))
+    assert row["corrected_low"] == pytest.approx(np.exp(low))  # it is alone
+    sources = {"summary": summary(write, rows)}
+    together = module.judge([claim(RATIO)] * 3, sources, Against(EXTRACTOR, "held_out"))[0]
+    wider = stats.t.ppf(1 - 0.025 / 3, degrees) / stats.t.ppf(0.975, degrees)
+    assert together["corrected_low"] == pytest.approx(np.exp(mean - (mean - low) * wider))
+    assert row["n"] == 3
+    assert "over 3 seeds and 2 sets of images" in row["why"]
 
 
 def test_runs_that_are_not_there_are_named(write):

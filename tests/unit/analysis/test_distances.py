@@ -193,28 +193,30 @@ def test_intervals_are_over_seeds_and_differences_within_them(tmp_path):
     best, vanilla = (row for _, row in summary.iterrows())
     # The last snapshot's two sets of images differ by 1.
     for row, values in ((best, finals["loom"]), (vanilla, finals["vanilla"])):
-        _, low, high = crossed_interval(values[:, None] + [0, 1])
+        _, low, high, _ = crossed_interval(values[:, None] + [0, 1])
         expected = (values.mean() + 0.5, low, high)
         assert (row["mean"], row["low"], row["high"]) == pytest.approx(expected)
         assert (row["seeds"], row["image_sets"], row["n_samples"]) == (5, 2, 10)
         assert row["how"] == "seeds × image sets, Satterthwaite"
-        assert seed_values(row["by_seed"]).to_numpy() == pytest.approx(values + 0.5)
+        assert seed_values(row["by_seed"]).to_numpy() == pytest.approx(values[:, None] + [0, 1])
         assert (row["seconds"], row["coupling"], row["nfe"]) == (2.0, "independent", 3)
         assert (row["images_seen"], row["reference"]) == (80, "training")
-    gaps = finals["vanilla"] - finals["loom"]
-    expected = stats.t.interval(0.95, 4, loc=gaps.mean(), scale=stats.sem(gaps))
+    gaps = (finals["vanilla"] - finals["loom"])[:, None] + [0, 0]
+    expected = crossed_interval(gaps)
     assert vanilla["behind"] == pytest.approx(gaps.mean())
     assert best["behind"] == best["behind_low"] == 0
-    # Of two, Tukey's interval is Student's; of ratios here, whose ends are shares of the best.
-    logs = np.log((finals["vanilla"] + 0.5) / (finals["loom"] + 0.5))
-    ends = np.exp(stats.t.interval(0.95, 4, loc=logs.mean(), scale=stats.sem(logs))) - 1
+    # Of two, Tukey's interval is Student's, with whole degrees of freedom; of ratios here, whose
+    # ends are shares of the best.
+    logs = np.log((finals["vanilla"][:, None] + [0, 1]) / (finals["loom"][:, None] + [0, 1]))
+    _, low, high, degrees = crossed_interval(logs)
+    wider = stats.t.ppf(0.975, int(degrees)) / stats.t.ppf(0.975, degrees)
+    ends = np.exp(logs.mean() + np.array([-1, 1]) * (high - low) / 2 * wider) - 1
     found = np.array([vanilla["behind_low"], vanilla["behind_high"]], float)
     assert found == pytest.approx((finals["loom"].mean() + 0.5) * ends, rel=1e-3)
     assert vanilla["difference"] == 0
     assert best["difference"] == pytest.approx(-gaps.mean())
-    assert (best["difference_high"], best["difference_low"]) == pytest.approx(
-        tuple(-e for e in expected)
-    )
+    assert best["difference_high"] == pytest.approx(-expected.low)
+    assert best["difference_low"] == pytest.approx(-expected.high)
 
 
 def test_the_best_precision_is_the_highest():
