@@ -49,7 +49,7 @@ def measure_matching_share(
     dimensions = prod(run.shape)
     same = {
         "dataset": run.dataset,
-        "process": run.process.name,
+        "process": run.process.text,
         "dimensions": dimensions,
         "batch_size": run.batch_size,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",

@@ -381,10 +381,10 @@ def _comparisons(config: "Config") -> Problems:
         where = f"comparisons.{name}"
         entry = config.comparisons.get(name, ComparisonEntry())
         runs = config.compared(name)
-        processes = Counter(run.process.name for run in runs if run.name in (entry.baseline or []))
+        processes = Counter(run.process.text for run in runs if run.name in (entry.baseline or []))
         if processes and max(processes.values()) > 1:
             yield f"{where}.baseline: expected one of a process, found {entry.baseline}"
-        lone = {run.process.name for run in runs} - set(processes)
+        lone = {run.process.text for run in runs} - set(processes)
         if processes and lone:
             yield f"{where}.baseline: expected one of {sorted(lone)} too, found {entry.baseline}"
         if entry.sampling is not None:

@@ -39,7 +39,8 @@ class ComparisonEntry(Model):
         Annotated[Names, BeforeValidator(_as_list, json_schema_input_type=Name | Names)] | None
     ) = Field(
         default=None,
-        description="One run of each process, with which the others are compared; none: the first",
+        description="One run of each process and its options, with which the others are "
+        "compared; none: the first",
     )
     seeds: Seeds | None = Field(default=None, description="None: all that each run has")
     sampling: OwnSampling | None = Field(

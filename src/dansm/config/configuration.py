@@ -237,7 +237,7 @@ class Config(Model):
         baselines: dict[str, str] = {}
         for run in runs:
             if entry.baseline is None or run.name in entry.baseline:
-                baselines.setdefault(run.process.name, run.name)
+                baselines.setdefault(run.process.text, run.name)
         most = None if self.scale is None else self.scales[self.scale].seeds
         differences = self.differences(name)
         return Comparison(

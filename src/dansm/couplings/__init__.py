@@ -1,12 +1,14 @@
 """Couplings: which noise each training sample is paired with.
 
+Names are known without PyTorch: `COUPLINGS` is the catalogue, and what is implemented is imported
+when it is asked for.
+
+Examples
+--------
 >>> import torch
 >>> coupling = make_coupling("greedy", match_size=100, seed=0)
 >>> coupling.match(torch.zeros(4, 1, 8, 8)).shape
 torch.Size([4, 1, 8, 8])
-
-Names are known without PyTorch: `COUPLINGS` is the catalogue, and what is implemented is imported
-when it is asked for.
 """
 
 from functools import partial

@@ -128,7 +128,7 @@ def run_columns(name: str, settings: RunSettings) -> dict[str, Any]:
     return {
         "dataset": settings.dataset,
         "run": name,
-        "process": settings.process.name,
+        "process": settings.process.text,
         **coupling_columns(settings.coupling),
         "times": settings.times.text,
         "loss": settings.loss.text,
@@ -167,7 +167,8 @@ def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     if table is None:
         raise InputError(f"{path}: expected columns {list(columns)}, found {header}")
     for column, known in _NAMES.items():
-        unknown = set(table.get(column, pd.Series(dtype=str)).dropna()) - known
+        found = table.get(column, pd.Series(dtype=str)).dropna()
+        unknown = {name.partition("(")[0] for name in found} - known  # options follow a name
         if unknown:
             raise InputError(
                 f"{path}: {column}: expected one of {sorted(known)}, found {min(unknown)!r}"

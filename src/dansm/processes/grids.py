@@ -185,6 +185,12 @@ def evaluations(process: Pick, solver: Pick, steps: int | None = None) -> int | 
     unknown = {steps: uniform(steps, None)} if steps and is_searched(entry, solver) else None
     times = sampling_times(entry, solver, steps, unknown)
     chosen: SolverEntry = SOLVERS[solver.name]
+    first = entry.times is not None and time_index(times[0], entry.times) == entry.times - 1
+    if process.options.get("zero_snr") and solver.name != "euler" and first:
+        raise InputError(
+            f"{solver.text}: expected euler, the only solver that begins where zero_snr leaves no "
+            "signal"
+        )
     if chosen.adaptive:
         return None
     without = 0 if entry.at_data else chosen.stages - 1

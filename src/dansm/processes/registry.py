@@ -94,6 +94,33 @@ class GridEntry(Entry):
     searched: bool = False
 
 
+_PREDICTIONS = ("noise", "velocity", "data")
+
+
+@dataclass(frozen=True)
+class DiffusionOptions(Options):
+    """The schedule of the noise, what the network predicts, and how its error is weighted."""
+
+    schedule: Literal["linear", "cosine"] = "linear"
+    zero_snr: bool = False
+    prediction: Literal["noise", "velocity", "data"] = "noise"
+    weighting: Literal["noise_loss", "velocity_loss", "data_loss"] | None = None
+
+    def __post_init__(self) -> None:
+        for key, known in (
+            ("schedule", ["linear", "cosine"]),
+            ("prediction", [*_PREDICTIONS]),
+            ("weighting", [None, *(f"{one}_loss" for one in _PREDICTIONS)]),
+        ):
+            if getattr(self, key) not in known:
+                raise ValueError(f"{key}: expected one of {known}, found {getattr(self, key)!r}")
+        if self.zero_snr and self.prediction == "noise":
+            raise ValueError(
+                "zero_snr: expected the prediction velocity or data beside it, since noise alone "
+                "says nothing of the data, found noise"
+            )
+
+
 @dataclass(frozen=True)
 class InterpolantOptions(Options):
     """How much noise there is between, as γ₁ in ``γ² = γ₁² t (1 − t)``."""
@@ -135,7 +162,10 @@ PROCESSES: Mapping[str, ProcessEntry] = by_name(
             "diffusion",
             "dansm.processes.diffusion:Diffusion",
             "Diffusion",
-            "DDPM with linear β; the network predicts the noise",
+            "DDPM with linear β, or the `schedule` cosine; the network predicts the noise, or by "
+            "`prediction` velocity or data; `zero_snr` leaves no signal at the end; `weighting` of "
+            "the squared error is that of a noise_loss, velocity_loss or data_loss",
+            DiffusionOptions,
             grids=("trailing", "original"),
             times=1000,
             at_data=False,

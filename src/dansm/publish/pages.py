@@ -23,6 +23,7 @@ from dansm.catalogue import (
 from dansm.errors import InputError
 from dansm.figures.base import (
     metric_title,
+    process_title,
     run_titles,
     sampler_title,
     span,
@@ -35,7 +36,7 @@ from dansm.publish.archive import Archived, archived_path, read_archive
 from dansm.publish.report import readable_time
 from dansm.publish.verdict import verdict_page
 
-FILLED = (Path("README.md"), Path("config/README.md"))
+FILLED = tuple(map(Path, ("README.md", "config/README.md", "docs/couplings.md", "docs/results.md")))
 FIGURES = Path("docs/figures.md")
 VERDICT = Path("docs/verdict.md")
 NOTEBOOKS = Path("notebooks")
@@ -159,7 +160,7 @@ def _distances(path: Path, entry: Archived, reference: str, runs: str = "") -> s
         of = f"{span(group['seeds'])} seed{'' if group['seeds'].max() == 1 else 's'}"
         parts.append(
             f"{metric_title('frechet_distance', extractor, reference)}; "
-            f"{PROCESSES[process].title}, {sampler_title(sampler)}, after "
+            f"{process_title(process)}, {sampler_title(sampler)}, after "
             f"{span(group['images_seen'])} images{unequal_note(table)}; mean ± half of its 95 % "
             f"interval over {of} and {span(group['image_sets'])} sets of "
             f"{span(group['n_samples'])} generated images; lower is better:\n\n"

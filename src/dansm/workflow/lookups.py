@@ -118,7 +118,7 @@ class Lookups(RunLookups):
             models.append(
                 {
                     "run": run.name,
-                    "process": run.process.name,
+                    "process": run.process.text,
                     "coupling": run.coupling.name,
                     "match_size": run.coupling.options.get("match_size", 0),
                     "seed": seed,

@@ -74,6 +74,17 @@ def test_a_dataset_with_runs_has_a_comparison_of_all_of_them(parsed):
     assert toy.unequal == ["recipe", "budget_images", "n_samples", "sampling"]
 
 
+def test_a_process_with_other_options_has_a_baseline_of_its_own(parsed):
+    velocity = {"diffusion": {"prediction": "velocity"}}
+    config = parsed({"comparisons.toy.baseline": ..., "runs.1.process": velocity})
+    changed = next(run.name for run in config.runs if run.process.options)
+    assert config.comparison("toy").baselines == {
+        "rectified_flow": "vanilla",
+        "diffusion(prediction=velocity)": changed,
+        "diffusion": "noisy",
+    }
+
+
 def test_unequal_tells_what_does_differ(parsed):
     config = parsed({f"{STUDENTS}.unequal": ["sampling"]})
     assert config.comparison("students").unequal == []

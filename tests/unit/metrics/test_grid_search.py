@@ -22,7 +22,7 @@ def pixels(images):
     return flat[:, :5].float(), flat[:, :2].float().softmax(1)
 
 
-EXTRACTOR = Extractor("digit_classifier", "0123", torch.device("cpu"), pixels)
+EXTRACTOR = Extractor("classifier", "0123", torch.device("cpu"), pixels)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_search_writes_times_that_evaluations_read(search, grid):
 
 def test_an_evolution_says_by_what_it_was_judged(search):
     found = read_json(search("evolved")[0])
-    assert found["extractor"] == "digit_classifier" and len(found["scores"]) == 2
+    assert found["extractor"] == "classifier" and len(found["scores"]) == 2
     with pytest.raises(InputError, match="expected training images"):
         search("evolved", metric=None)
 

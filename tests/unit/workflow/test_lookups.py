@@ -84,7 +84,7 @@ def test_searched_grids_are_made_for_each_run_that_is_sampled_on_them(look):
     folder = "results/grids/digits/vanilla/seed2"
     kinds = [f"{grid}-{steps}" for grid in ("evolved", "gits") for steps in (4, 6, 10)]
     assert sorted(found) == sorted(f"{folder}/{kind}.json" for kind in kinds)
-    training = ["results/features/digits/training/digit_classifier.npz"]
+    training = ["results/features/digits/training/classifier.npz"]
     assert look.search_reference(run("digits", "vanilla", grid="evolved")) == training
     assert look.search_reference(run("digits", "vanilla", grid="gits")) == []
 
@@ -328,7 +328,7 @@ def test_what_is_remembered_is_measured_where_images_are_held_out(look):
     for name in ("mnist16", "bedroom_pixels"):
         datasets[name].pop("held_out", None)
     classifiers = {k: v for k, v in look.config.classifiers.items() if k != "mnist16"}
-    datasets["mnist16"]["features"] = []
+    datasets["mnist16"]["features"] = ["inception_clean"]
     classifiers = {name: one.plain() for name, one in classifiers.items()}
     without = look_up(datasets=datasets, classifiers=classifiers)
     assert {"digits", "digits_latent", "mnist16", "bedroom"} <= {*look.with_memorising}
