@@ -10,7 +10,6 @@ from pathlib import Path
 import pandas as pd
 from huggingface_hub import ModelCardData
 
-from dansm import __version__
 from dansm.catalogue import COUPLINGS, PROCESSES
 from dansm.config import RunSettings
 from dansm.errors import InputError
@@ -86,6 +85,7 @@ def _card(
         tags=[process.name, coupling.name],
     )
     channels, height, width = settings.shape
+    version = record.get("versions", {}).get("dansm") or "of an unknown version"
     commit = f"commit {record.get('commit') or 'unknown'}"
     if record.get("uncommitted_changes"):
         commit += " with changes that were not committed"
@@ -101,7 +101,7 @@ def _card(
         "training": f"{settings.steps * settings.batch_size:,} images in batches of "
         f"{settings.batch_size}, seed {settings.seed}, weights averaged with decay "
         f"{settings.ema_decay}",
-        "made by": f"dansm {__version__}, {commit}, run {record['name']}",
+        "made by": f"dansm {version}, {commit}, run {record['name']}",
         "SHA-256": f"{weights} of the weights here, {record['model_sha256']} of the run's",
     }
     parts = [
