@@ -20,8 +20,6 @@ import typer
 from dansm.errors import InputError, InterruptedTraining, TrainingError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from dansm.catalogue import Pick
     from dansm.config import Config
     from dansm.data.store import Store
@@ -53,23 +51,15 @@ def _one_line() -> Iterator[None]:
 @app.command()
 def summary(comparisons: list[str], configfile: Annotated[list[Path] | None, _MORE] = None) -> None:
     """Print what the workflow measured for comparisons, and where the pictures are."""
-    from dansm.io.tables import SPEED_COLUMNS, SUMMARY_COLUMNS, compared_with, read_table
+    from rich.console import Console
 
+    from dansm.publish.summary import print_summary
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
     with _one_line():
-        config = _config(configfile)
-        results = Path(config.results)
-        for name in comparisons:
-            reference = config.reference(config.comparison(name).dataset)
-            finals = read_table(results / f"summary_{name}.csv", SUMMARY_COLUMNS)
-            typer.echo(f"\n{_distances(compared_with(finals, reference), name, reference)}")
-            if (results / f"speed_{name}.csv").exists():
-                speed = read_table(results / f"speed_{name}.csv", SPEED_COLUMNS)
-                typer.echo(f"\n{_savings(compared_with(speed, reference), name, reference)}")
-        subjects = {*comparisons, *(config.comparison(name).dataset for name in comparisons)}
-    folder = results / "figures"
-    typer.echo("\nPictures (PDF beside each):")
-    for path in sorted({path for name in subjects for path in folder.glob(f"*_{name}.png")}):
-        typer.echo(f"  {path}")
+        print_summary(console, _config(configfile), comparisons)
 
 
 @app.command()
@@ -398,37 +388,6 @@ def _parts(folder: Path, more: Sequence[Path] | None = None) -> tuple[RunLookups
         raise InputError(f"{folder}: expected results/runs/DATASET/RUN/seedSEED")
     results, dataset, name, seed = found.groups()
     return _look(Path(results), more), dataset, name, int(seed)
-
-
-def _distances(finals: pd.DataFrame, comparison: str, reference: str) -> str:
-    """Return the Fréchet distances of finished models, mean over seeds, as text."""
-    from dansm.catalogue import REFERENCES
-
-    shown = finals[finals["metric"] == "frechet_distance"]
-    key = ["feature_extractor", "process", "sampler", "run"]
-    wide = shown.pivot_table(index=key, columns="steps", values="mean", sort=False)
-    wide.columns = [f"{steps} steps" for steps in wide.columns]
-    lines = [
-        f"Fréchet distance to the {REFERENCES[reference]} in {comparison}, of the finished models; "
-        "lower is better",
-        wide.astype(float).round(1).to_string(na_rep="–"),
-    ]
-    for row in shown[shown["run"].isna()].itertuples():
-        lines.append(f"{row.process} ({row.feature_extractor}): {row.mean:.1f}")
-    return "\n".join(lines)
-
-
-def _savings(speed: pd.DataFrame, comparison: str, reference: str) -> str:
-    from dansm.catalogue import REFERENCES
-
-    columns = "process sampler steps run baseline seeds images_to_reach saving_percent"
-    columns += " saving_low saving_high"
-    shown = speed.loc[speed["run"] != speed["baseline"], columns.split()]
-    title = (
-        f"Images seen by runs of {comparison} to be as good as their baseline, by distance to the "
-        f"{REFERENCES[reference]}, and the saving in %"
-    )
-    return f"{title}\n{shown.round(0).to_string(index=False, na_rep='–')}"
 
 
 if __name__ == "__main__":

@@ -321,17 +321,17 @@ def _misfits_before(config: "Config", run: Run) -> Problems:
         options = run.coupling.options
         process = config.run(run.dataset, run.teacher).process
         steps = [options["steps"]] if "steps" in options else []
-        yield from _sampler_misfits(config, process, options["sampler"], steps)
-        if is_searched(PROCESSES[process.name], config.samplers[options["sampler"]]):
+        sampler = config.samplers[options["sampler"]]
+        problems = [*_sampler_misfits(config, process, options["sampler"], steps)]
+        yield from problems
+        if not problems and is_searched(PROCESSES[process.name], sampler):
             yield f"sampler {options['sampler']!r}: expected a grid that is not searched"
-        pairs, batch = (
-            options["count"] + options.get("inverted", 0),
-            run.complete(config.recipes[run.recipe]).batch_size,
-        )
+        if options.get("inverted") and SOLVERS[sampler.name].adaptive:
+            yield f"inverted: expected a sampler with steps, found {options['sampler']!r}"
+        pairs = options["count"] + options.get("inverted", 0)
+        batch = config.recipes[run.recipe].batch_size
         if pairs < batch:
             yield f"teacher_pairs: expected a batch of {batch} pairs at least, found {pairs}"
-        if options.get("inverted") and SOLVERS[config.samplers[options["sampler"]].name].adaptive:
-            yield f"inverted: expected a sampler with steps, found {options['sampler']!r}"
     if isinstance(run.start, str):
         found = config.recipes[config.run(run.dataset, run.start).recipe].network
         expected = config.recipes[run.recipe].network

@@ -61,8 +61,6 @@ class Network(Model):
             raise ValueError(
                 f"norm_groups {self.norm_groups} must divide every channel count, {bad}"
             )
-        if self.two_times and self.patch > 1:
-            raise ValueError(f"two_times: expected patch 1 beside it, found {self.patch}")
         return self
 
     def unet(self, shape: Shape) -> dict[str, Any]:

@@ -13,35 +13,33 @@ from dansm.errors import InputError
 from dansm.randomness import stream_seed
 
 
-class PatchedUNet(UNet2DModel):
-    """A network that sees each square of pixels as the channels of one.
+class ShapedUNet(UNet2DModel):
+    """A network that sees each square of pixels as the channels of one, or two conditions a point.
+
+    Conditions are then of shape (n, 2); of (n,), the second is 0. It is embedded as the first is,
+    and both embeddings are added.
 
     Attributes
     ----------
     patch
         Side of the squares.
+    two_times
+        Whether there are two conditions.
     """
 
-    patch: int
+    patch = 1
+    two_times = False
 
     def forward(self, sample: Tensor, timestep: Tensor) -> UNet2DOutput:
         """Return the prediction for samples, both of shape (n, channels, height, width)."""
-        found = super().forward(pixel_unshuffle(sample, self.patch), timestep).sample
+        second = None
+        if self.two_times:
+            second = torch.zeros_like(timestep)
+            if timestep.ndim == 2:
+                timestep, second = timestep.unbind(dim=1)
+        shown = pixel_unshuffle(sample, self.patch)
+        found = super().forward(shown, timestep, class_labels=second).sample
         return UNet2DOutput(sample=pixel_shuffle(found, self.patch))
-
-
-class TwoTimes(UNet2DModel):
-    """A network conditioned on two numbers a point, shape (n, 2); of one, the second is 0.
-
-    The second is embedded as the first is, and both embeddings are added.
-    """
-
-    def forward(self, sample: Tensor, timestep: Tensor) -> UNet2DOutput:
-        """Return the prediction."""
-        first, second = timestep, torch.zeros_like(timestep)
-        if timestep.ndim == 2:
-            first, second = timestep.unbind(dim=1)
-        return super().forward(sample, first, class_labels=second)
 
 
 def make_network(preset: Network, shape: Shape, seed: int | None = None) -> UNet2DModel:
@@ -58,10 +56,10 @@ def make_network(preset: Network, shape: Shape, seed: int | None = None) -> UNet
     with torch.random.fork_rng(devices=[]):
         if seed is not None:
             torch.manual_seed(stream_seed(seed, "weights"))
-        kind = UNet2DModel if preset.patch == 1 else PatchedUNet
-        network = (TwoTimes if preset.two_times else kind)(**preset.unet(shape))
-    if preset.patch > 1:
-        network.patch = preset.patch
+        plain = preset.patch == 1 and not preset.two_times
+        network = (UNet2DModel if plain else ShapedUNet)(**preset.unet(shape))
+    if not plain:
+        network.patch, network.two_times = preset.patch, preset.two_times
     return network
 
 

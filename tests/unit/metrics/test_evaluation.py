@@ -75,9 +75,10 @@ def test_searched_times_are_sampled_and_named_in_the_description(run, tmp_path):
     sampling = make_sampling(
         each_snapshot={}, final={"euler": [3]}, final_one_set={}, samplers=samplers
     )
-    reference = ReferenceFeatures.of(pixels(torch.tensor(store.array)).numpy())
+    features = ReferenceFeatures.of(pixels(torch.tensor(store.array)).numpy())
+    metrics = [(EXTRACTOR, {"training": features})]
     ours = RunEvaluator(
-        "vanilla", SETTINGS, sampling, folder, store, lambda x: x, [(EXTRACTOR, reference)], [path]
+        "vanilla", SETTINGS, sampling, folder, store, lambda x: x, metrics, searched=[path]
     )
     table = evaluate(ours, tmp_path)
     assert set(table["nfe"]) == {3}
@@ -270,7 +271,7 @@ KEEPING = SAMPLING.model_copy(update={"keep_png": True})
 def test_kept_images_are_those_that_were_measured(run, tmp_path):
     kept = run[1] / "png"
     (kept / "euler-9").mkdir(parents=True)  # of an evaluation with other step counts
-    table = evaluate(evaluator(run, sampling=KEEPING), tmp_path / "kept")
+    table = evaluate(evaluator(run, sampling=KEEPING), run[1])
     folders = {path.relative_to(kept).as_posix() for path in kept.glob("*/*")}
     twice = {f"{s}/set{k}" for s in ("euler-2", "euler-3", "rk45-0") for k in (0, 1)}
     assert folders == twice | {"euler-4/set0"}
@@ -281,7 +282,7 @@ def test_kept_images_are_those_that_were_measured(run, tmp_path):
     found = np.stack([np.asarray(Image.open(path)) for path in files])
     assert np.ptp(found) > 17
     np.testing.assert_array_equal(np.rint(found * (16 / 255)), expected)
-    without = evaluate(evaluator(run), tmp_path / "without")
+    without = evaluate(evaluator(run), run[1])
     assert table.equals(without)
     assert not kept.exists()  # the evaluation that keeps none has none
 

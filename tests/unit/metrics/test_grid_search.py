@@ -28,7 +28,9 @@ EXTRACTOR = Extractor("classifier", "0123", torch.device("cpu"), pixels)
 @pytest.fixture
 def search(tmp_path, make_store):
     folder = write_run(tmp_path / "run", "vanilla", SETTINGS)
-    store = make_store(torch.arange(40 * 16).reshape(40, 1, 4, 4).remainder(17).byte().numpy())
+    store = make_store(
+        torch.arange(40 * 16).reshape(40, 1, 4, 4).remainder(17).byte().numpy(), value_range=(0, 16)
+    )
     reference = ReferenceFeatures.of(pixels(torch.tensor(store.array))[0].numpy())
 
     def search(grid, steps=3, metric=(EXTRACTOR, reference), **changes):
