@@ -166,7 +166,7 @@ def test_a_finished_run_is_sampled_and_evaluated(finished, folder):
         (["export", "config", "model"], "config: expected results/runs/DATASET/RUN/seedSEED"),
         (["export", "{run}2", "model"], "seed12: expected a finished run, found no run.json"),
         (["evaluate", "config"], "config: expected --dataset for images that are not of a run"),
-        (["evaluate", "{run}", "--extractor", "inception_clean"], "expected one of ['digit_class"),
+        (["evaluate", "{run}", "--extractor", "inception_clean"], "expected one of ['classifier'"),
         (["evaluate", "config", "--dataset", "cats"], "unknown dataset 'cats'; expected one of"),
         (
             ["evaluate", "config", "--dataset", "digits", "--results", "results/smoke"],

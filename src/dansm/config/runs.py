@@ -4,7 +4,15 @@ import json
 import os
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictBool, StrictInt, ValidationError, model_validator
+from pydantic import (
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from dansm.catalogue import SOLVERS, Pick
 from dansm.config.base import (
@@ -209,6 +217,18 @@ class ModelFolder(Model):
         return os.path.basename(os.path.abspath(self.folder)) or os.sep
 
 
+def _one_of_both(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return validate(value)
+    except ValidationError:
+        raise ValueError(
+            f"expected the name of a run, or {{folder: PATH}}, found {shown(value)}"
+        ) from None
+
+
+Start = Annotated[Name | ModelFolder, WrapValidator(_one_of_both)]
+
+
 class Method(Model):
     """What is trained: everything of a run but its recipe, its dataset and its seed."""
 
@@ -216,7 +236,7 @@ class Method(Model):
     coupling: CouplingPick = Pick("independent")
     times: TimesPick = Field(default=Pick("uniform"), description="Distribution of training times")
     loss: LossPick = Pick("squared_error")
-    start: Name | ModelFolder | None = Field(
+    start: Start | None = Field(
         default=None,
         description="The run of the same dataset and seed whose weights it begins with, or a "
         "diffusers folder, as `dansm export` writes it",

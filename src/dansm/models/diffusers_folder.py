@@ -21,18 +21,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from dansm.catalogue import Pick
 from dansm.config import Network, Shape
 from dansm.errors import InputError
 from dansm.io.model_folder import CONFIG, WEIGHTS, check_model_folder
 from dansm.models.weights import check_weights
-from dansm.processes.base import Process
 from dansm.processes.diffusion import Diffusion
 from dansm.processes.rectified_flow import TIME_SCALE, RectifiedFlow
 
+_SCHEDULES = {"linear": "linear", "cosine": "squaredcos_cap_v2"}
+_PREDICTIONS = {"noise": "epsilon", "velocity": "v_prediction", "data": "sample"}
 _TIME, _OUTPUT = "time_embedding.linear_1.weight", ("conv_out.weight", "conv_out.bias")
 
 
-def save_model_folder(network: UNet2DModel, process: Process, folder: Path) -> None:
+def save_model_folder(network: UNet2DModel, process: Pick, folder: Path) -> None:
     """Write a network into an empty folder, with the scheduler of its process.
 
     Sampling is Euler's as ours, to rounding: of a flow with
@@ -49,19 +51,21 @@ def save_model_folder(network: UNet2DModel, process: Process, folder: Path) -> N
             f"{type(network).__name__}: expected a network that diffusers has, of patch 1 and one "
             "time"
         )
-    if type(process) is RectifiedFlow:
+    if process.name == RectifiedFlow.name:
         scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=round(TIME_SCALE))
         # The paper's steps from ε to 1 add up to 1.
         exported = UNet2DModel.from_config(network.config)
-        weights = _turned(network.state_dict(), -1 / (1 - process.epsilon))
+        weights = _turned(network.state_dict(), -1 / (1 - RectifiedFlow().epsilon))
         exported.load_state_dict(weights)
         network = exported
-    elif isinstance(process, Diffusion):
+    elif process.name == Diffusion.name:
         scheduler = DDIMScheduler(
-            num_train_timesteps=process.times,
+            num_train_timesteps=Diffusion.times,
             beta_start=1e-4,
             beta_end=0.02,
-            beta_schedule="linear",
+            beta_schedule=_SCHEDULES[process.options.get("schedule", "linear")],
+            rescale_betas_zero_snr=process.options.get("zero_snr", False),
+            prediction_type=_PREDICTIONS[process.options.get("prediction", "noise")],
             clip_sample=False,
             timestep_spacing="trailing",
         )
@@ -80,8 +84,8 @@ def load_model_folder(folder: Path, network: UNet2DModel, preset: Network, shape
     Raises
     ------
     InputError
-        If something is missing, damaged, not finite or of another network, or the scheduler's
-        times or noise are not those of `save_model_folder`.
+        If something is missing, damaged, not finite or of another network, or the scheduler counts
+        other times than that of `save_model_folder`.
     """
     folder = Path(folder)
     config, scheduler = check_model_folder(folder, preset, shape)

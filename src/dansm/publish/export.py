@@ -10,7 +10,6 @@ from pathlib import Path
 import pandas as pd
 from huggingface_hub import ModelCardData
 
-from dansm import __version__
 from dansm.catalogue import COUPLINGS, PROCESSES
 from dansm.config import RunSettings
 from dansm.errors import InputError
@@ -22,7 +21,6 @@ from dansm.io.tables import DISTANCE_COLUMNS, read_table
 from dansm.metrics.intervals import half_width
 from dansm.models.diffusers_folder import save_model_folder
 from dansm.models.trained import load_model
-from dansm.processes.objective import make_process
 
 _CARD, _AUTOENCODER = "README.md", "vae"
 
@@ -59,7 +57,7 @@ def export_run(folder: Path, path: Path, licence: str, autoencoder: Path | None 
         with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".") as place:
             made = Path(place) / "model"
             made.mkdir()
-            save_model_folder(network, make_process(settings.process), made)
+            save_model_folder(network, settings.process, made)
             if autoencoder is not None:
                 shutil.copytree(
                     autoencoder, made / _AUTOENCODER, ignore=shutil.ignore_patterns(".*")
@@ -86,6 +84,7 @@ def _card(
         tags=[process.name, coupling.name],
     )
     channels, height, width = settings.shape
+    version = record.get("versions", {}).get("dansm") or "of an unknown version"
     commit = f"commit {record.get('commit') or 'unknown'}"
     if record.get("uncommitted_changes"):
         commit += " with changes that were not committed"
@@ -96,12 +95,12 @@ def _card(
     facts = {
         "data": f"{settings.dataset}, licence: {licence}",
         "samples": f"{samples}, {channels}×{height}×{width}",
-        "process": f"{PROCESSES[process.name].title}: {PROCESSES[process.name].summary}",
+        "process": f"`{process.text}`: {PROCESSES[process.name].summary}",
         "coupling of noise and data": f"{matched}: {COUPLINGS[coupling.name].summary}",
         "training": f"{settings.steps * settings.batch_size:,} images in batches of "
         f"{settings.batch_size}, seed {settings.seed}, weights averaged with decay "
         f"{settings.ema_decay}",
-        "made by": f"dansm {__version__}, {commit}, run {record['name']}",
+        "made by": f"dansm {version}, {commit}, run {record['name']}",
         "SHA-256": f"{weights} of the weights here, {record['model_sha256']} of the run's",
     }
     parts = [

@@ -90,6 +90,23 @@ def test_plain_diffusers_gives_the_same_samples(tmp_path, run, settings, steps):
     ]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"schedule": "cosine", "prediction": "velocity"},
+        {"zero_snr": True, "prediction": "velocity"},
+        {"zero_snr": True, "schedule": "cosine", "prediction": "data"},
+        {"prediction": "data"},
+    ],
+)
+def test_a_diffusions_schedule_and_prediction_are_told(tmp_path, options):
+    settings = settings_of({"diffusion": options})
+    run = write_run(tmp_path / "run", "vanilla", settings)
+    export_run(run, tmp_path / "model", "none")
+    expected = ours(run, settings, 5)
+    torch.testing.assert_close(theirs(tmp_path / "model", 5), expected, rtol=1e-5, atol=1e-5)
+
+
 def test_other_schedulers_of_flows_follow_the_same_path(tmp_path):
     """Small steps end where ours do, but for the thousandth by which the paper's are longer."""
     settings = settings_of("rectified_flow")
@@ -171,9 +188,9 @@ def test_a_run_begins_with_what_was_exported(tmp_path, run, settings, make_store
         ({"process": "edm"}, "^process edm: expected one that diffusers samples"),
         (
             {"network": NETWORK | {"patch": 2}},
-            "^PatchedUNet: expected a network that diffusers has",
+            "^ShapedUNet: expected a network that diffusers has",
         ),
-        ({"network": NETWORK | {"two_times": True}}, "^TwoTimes: expected a network that diff"),
+        ({"network": NETWORK | {"two_times": True}}, "^ShapedUNet: expected a network that di"),
     ],
 )
 def test_a_model_that_diffusers_cannot_hold_is_refused(tmp_path, changes, message):
