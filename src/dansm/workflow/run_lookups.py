@@ -9,7 +9,6 @@ from typing import Any
 from dansm.catalogue import COUPLINGS, Pick
 from dansm.config import NoiseSamplePairs, Pipeline, Run
 from dansm.errors import InputError
-from dansm.models.hub import check_published
 from dansm.workflow.data_lookups import DataLookups, Wildcards
 
 Resources = dict[str, Callable[[Wildcards], Any]]
@@ -224,7 +223,7 @@ class RunLookups(DataLookups):
     def pipeline_published(self, wildcards: Wildcards) -> dict[str, Any]:
         """Return where it is published, which must be a folder or a commit."""
         settings = self._pipeline(wildcards.dataset)
-        check_published(settings, "the folder of a diffusers pipeline")
+        settings.is_folder("the folder of a diffusers pipeline")
         return settings.model_dump(include={"name", "revision"})
 
     def pipeline_shape(self, wildcards: Wildcards) -> list[int]:

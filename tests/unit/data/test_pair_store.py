@@ -29,7 +29,9 @@ def write(folder, count=10, states=0, make=None, batch_size=4, **changes):
     identity = {"teacher": TEACHER, "steps": 3, "count": count, "states": states} | changes
     times = [k / (states + 1) for k in range(1, states + 1)]
     made = make or (lambda pairs: Trajectories(points_of(pairs, states), 3 + pairs.start))
-    write_pairs(folder / "pairs", folder / "work", made, identity, times, batch_size)
+    write_pairs(
+        folder / "pairs", folder / "work", made, identity, times, batch_size, "a test", "none"
+    )
     return open_pairs(folder / "pairs")
 
 
@@ -97,7 +99,7 @@ def make(pairs):
     return Trajectories((rows + torch.arange(32).view(2, 1, 4, 4)).sin(), 5)
 teacher = {"shape": [1, 4, 4], "dataset": "toy"}
 identity = {"teacher": teacher, "count": 11, "states": 0}
-write_pairs(folder / "pairs", folder / "work", make, identity, [], 4)
+write_pairs(folder / "pairs", folder / "work", make, identity, [], 4, "a test", "none")
 """
 
 
@@ -170,7 +172,16 @@ def test_a_finished_batch_that_was_changed_is_made_again(tmp_path, capsys, name)
 def test_pairs_of_another_teacher_or_sampler_are_refused(tmp_path):
     identity = {"teacher": TEACHER, "run": "vanilla", "steps": 3, "count": 10, "states": 0}
     folder = tmp_path / "rk45-3-10"
-    write_pairs(folder, tmp_path / "work", lambda p: Trajectories(points_of(p), 1), identity, [], 4)
+    write_pairs(
+        folder,
+        tmp_path / "work",
+        lambda pairs: Trajectories(points_of(pairs), 1),
+        identity,
+        [],
+        4,
+        "a test",
+        "none",
+    )
     open_pairs(folder).check(student())
     other = make_settings(
         coupling={"teacher_pairs": {"teacher": "dansm", "sampler": "rk45", "count": 10, "steps": 3}}
