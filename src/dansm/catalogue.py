@@ -67,9 +67,9 @@ class ExtractorEntry(Entry):
 EXTRACTORS: Mapping[str, ExtractorEntry] = by_name(
     [
         ExtractorEntry(
-            "digit_classifier",
+            "classifier",
             "dansm.metrics.extractors:classifier_features",
-            "digit_classifier features",
+            "classifier features",
             "penultimate activations of a small classifier trained on the dataset",
             weights="classifier",
         ),

@@ -118,6 +118,24 @@ def sample(
 
 
 @app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run")],
+    folder: Annotated[Path, typer.Argument(help="A new folder")],
+    configfile: Annotated[list[Path] | None, _MORE] = None,
+) -> None:
+    """Write a finished run's model as a folder that plain diffusers loads, with a model card."""
+    with _one_line():
+        look, dataset, *_ = _parts(run, configfile)
+        licence = look.config.dataset(dataset).licence
+        autoencoder = look.autoencoder(SimpleNamespace(dataset=dataset))
+        # Not before: what is no run need not wait for it.
+        from dansm.publish.export import export_run
+
+        export_run(run, folder, licence, Path(autoencoder) if autoencoder else None)
+    typer.echo(f"{folder}: {folder / 'README.md'} says how it is sampled")
+
+
+@app.command()
 def evaluate(
     images: Annotated[
         Path, typer.Argument(help="A run, a folder of images, or NAME.npz of sample")

@@ -71,7 +71,7 @@ def results(tmp_path_factory):
     with job("train_model", *(made.run / name for name in names), inputs=[made.store]):
         train(SETTINGS, store, made.run)
     extractor = make_extractor(
-        "digit_classifier", store, classifier=CLASSIFIER, classifier_path=made.classifier
+        "classifier", store, classifier=CLASSIFIER, classifier_path=made.classifier
     )
     floor = made.features.with_suffix(".floor.csv")
     with job("compute_reference", made.features, floor, inputs=[made.store, made.classifier]):
@@ -97,7 +97,7 @@ def results(tmp_path_factory):
     with job("draw_pairs", made.draws, inputs=[made.run / "run.json"]):
         run = TrainedRun(RUN, SETTINGS, made.run, 16)
         sizes = {"draws": 2, "count": 16, "match_sizes": [4], "seed": 0}
-        draw_pairs(made.draws, run=run, store=None, pairs=None, **sizes)
+        draw_pairs(made.draws, runs=[run], store=None, pairs=None, **sizes)
     with job("measure_paths", made.paths, inputs=[made.draws]):
         measure_paths(read_pairs(made.draws), [4, 8], "toy", made.paths)
     with job("count_crossings", made.crossings, made.embedding, inputs=[made.draws]):

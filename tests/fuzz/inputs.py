@@ -56,7 +56,7 @@ class Results:
         self.run = folder / "runs" / "toy" / RUN / "seed0"
         self.interrupted = folder / "runs" / "toy" / "interrupted" / "seed0"
         self.notes = self.interrupted / "training" / "evaluation.jsonl"
-        self.features = folder / "features" / "toy" / "training" / "digit_classifier.npz"
+        self.features = folder / "features" / "toy" / "training" / "classifier.npz"
         self.distances = folder / "distances_toy.csv"
         self.pairs = folder / "pairs" / "toy" / RUN / "seed0" / "pairs"
         self.batches = folder / "encoding" / "pairs"
@@ -81,7 +81,7 @@ def weights(model):
 
 def evaluator(made):
     extractor = make_extractor(
-        "digit_classifier",
+        "classifier",
         open_store(made.store),
         classifier=CLASSIFIER,
         classifier_path=made.classifier,

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from diffusers import FlowMatchEulerDiscreteScheduler, UNet2DModel
 from typer.testing import CliRunner
 
 from dansm import cli
@@ -29,6 +30,7 @@ from dansm.io.tables import COMPARISON_COLUMNS, SPEED_COLUMNS, SUMMARY_COLUMNS, 
 from dansm.metrics.classifier import train_classifier
 from dansm.metrics.extractors import make_extractor
 from dansm.metrics.reference import compute_reference
+from dansm.randomness import image_noises
 
 from .test_project import ROOT
 
@@ -101,7 +103,7 @@ def finished(folder):
         classifier, open_store(store), open_store(store), results / "classifiers" / "digits"
     )
     extractor = make_extractor(
-        "digit_classifier",
+        "classifier",
         open_store(store),
         classifier=classifier,
         classifier_path=results / "classifiers" / "digits",
@@ -113,7 +115,7 @@ def finished(folder):
             extractor,
             dataset="digits",
             part=part,
-            features=features / part / "digit_classifier.npz",
+            features=features / part / "classifier.npz",
             floor=features / part / "floor.csv",
         )
     return RUN
@@ -140,6 +142,18 @@ def test_a_finished_run_is_sampled_and_evaluated(finished, folder):
     table = pd.read_csv(StringIO(of_run), index_col="metric")
     assert set(table.index) >= {"frechet_distance", "precision", "recall", "classifier_score"}
     assert (table["value"]["frechet_distance"] > 0).all() and set(table["n_samples"]) == {8}
+    assert "model/README.md says how" in ok("export", finished, "model")
+    model = UNet2DModel.from_pretrained(folder / "model").eval()
+    scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "model")
+    scheduler.set_timesteps(sigmas=np.linspace(0.999, 0, 3, endpoint=False))
+    points = image_noises(0, 8, (1, 8, 8))
+    with torch.no_grad():
+        for time in scheduler.timesteps:
+            points = scheduler.step(model(points, time).sample, time, points).prev_sample
+    # Rounded to the store's integers.
+    np.testing.assert_allclose((points.clamp(-1, 1) + 1) * 8, eight["images"], atol=0.5 + 1e-4)
+    card = (folder / "model" / "README.md").read_text()
+    assert "UCI" in card and "Not measured." in card
 
 
 @pytest.mark.parametrize(
@@ -148,6 +162,9 @@ def test_a_finished_run_is_sampled_and_evaluated(finished, folder):
         (["sample", "{run}", "{run}", "--steps", "3"], "new or empty folder"),
         (["sample", "{run}", "a.npz", "--sampler", "ddim_original"], "grid"),
         (["sample", "{run}", "a.npz", "--sampler", "ddim"], "unknown sampler 'ddim'; expected one"),
+        (["export", "{run}", "config"], "config: expected the name of a new folder, found one"),
+        (["export", "config", "model"], "config: expected results/runs/DATASET/RUN/seedSEED"),
+        (["export", "{run}2", "model"], "seed12: expected a finished run, found no run.json"),
         (["evaluate", "config"], "config: expected --dataset for images that are not of a run"),
         (["evaluate", "{run}", "--extractor", "inception_clean"], "expected one of ['digit_class"),
         (["evaluate", "config", "--dataset", "cats"], "unknown dataset 'cats'; expected one of"),
@@ -376,7 +393,7 @@ def test_summary_prints_means_savings_and_pictures(folder):
             "nfe": 3.0,
             "image_set": 0,
             "metric": "frechet_distance",
-            "feature_extractor": "digit_classifier",
+            "feature_extractor": "classifier",
             "reference": "training",
             "n_samples": 10,
             "value": (40.0 if match_size else 80.0) / images + seed,
@@ -417,7 +434,7 @@ def test_summary_of_what_is_not_there_says_so(folder):
 
 def test_help_names_the_commands():
     text = run(app, ["--help"]).output
-    for command in ("train", "sample", "evaluate", "match", "plan", "archive", "pages"):
+    for command in ("train", "sample", "export", "evaluate", "match", "plan", "archive", "pages"):
         assert command in text
         assert "Usage" in run(app, [command, "--help"]).output
 

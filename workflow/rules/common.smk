@@ -21,7 +21,7 @@ NOTEBOOKS = "notebooks" if Path("notebooks").is_dir() else str(PROJECT / "notebo
 
 from snakemake.exceptions import WorkflowError
 
-from dansm.catalogue import EXTRACTORS
+from dansm.catalogue import EXTRACTORS, GRIDS
 from dansm.config import PARTS, parse_config, read_yaml
 from dansm.errors import InputError
 from dansm.figures.notebooks import read_notebooks

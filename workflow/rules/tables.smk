@@ -16,6 +16,7 @@ rule collect_distances:
         **SMALL,
     params:
         folders=look.folders,
+        tables=look.measured,
         potentials=look.fitted,
         conditions=look.conditions,
     script:
@@ -60,6 +61,23 @@ use rule summarise as write_memorising with:
         f"{RESULTS}/logs/write_memorising/{{comparison}}.log",
     wildcard_constraints:
         comparison=one_of(look.with_memorising),
+
+
+rule measure_costs:
+    input:
+        look.run_files,
+    output:
+        f"{RESULTS}/costs_{{comparison}}.csv",
+    log:
+        f"{RESULTS}/logs/measure_costs/{{comparison}}.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        **SMALL,
+    params:
+        folders=look.folders,
+    script:
+        "../scripts/measure_costs.py"
 
 
 rule measure_reproducibility:
@@ -157,6 +175,22 @@ rule measure_matching_cost:
         settings=CONFIG.matching_cost.plain(),
     script:
         "../scripts/measure_matching_cost.py"
+
+
+rule measure_straightness:
+    output:
+        table=f"{RESULTS}/straightness.csv",
+        trajectories=f"{RESULTS}/straightness.npz",
+    log:
+        f"{RESULTS}/logs/measure_straightness/straightness.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        **SMALL,
+    params:
+        settings=CONFIG.straightness.model_dump(mode="json"),
+    script:
+        "../scripts/measure_straightness.py"
 
 
 rule measure_best_of_k:

@@ -1,4 +1,4 @@
-"""Draw the samples whose noises are compared: a model's, a pipeline's, or the dataset's."""
+"""Draw the samples whose noises are compared: of models, of a pipeline, or the dataset's."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ with job(snakemake):
     call(
         draw_pairs,
         snakemake.output[0],
-        run=runs[0] if runs else None,
+        runs=runs,
         pairs=open_pairs(Path(inputs["pairs"])) if "pairs" in inputs else None,
         store=open_store(inputs["store"]) if "store" in inputs else None,
         **snakemake.params.settings,

@@ -42,6 +42,7 @@ with job(snakemake):
         Codec.load(snakemake.input.autoencoder).decode,
         metrics,
         memorising,
+        snakemake.input.searched,
     ).evaluate(
         Path(snakemake.output.distances),
         Path(snakemake.output.samples),

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import pandas as pd
 
-from dansm.analysis.distances import seed_values
+from dansm.analysis.distances import seed_values, shared
 from dansm.analysis.shares import matching_shares
 from dansm.catalogue import METRICS, SPACES
 from dansm.config import (
@@ -30,6 +30,7 @@ from dansm.config import (
     ShareOfStep,
     SimilarityGain,
 )
+from dansm.io.load import doubt
 from dansm.io.tables import (
     CLAIM_COLUMNS,
     CROSSING_COLUMNS,
@@ -42,12 +43,15 @@ from dansm.io.tables import (
     read_table,
     write_table,
 )
-from dansm.metrics.intervals import Interval, corrected, student_interval
+from dansm.metrics.intervals import Interval, corrected, crossed_interval, student_interval
 
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
 VERDICTS = (SUPPORTED, NOT_SUPPORTED, UNDECIDED)
 _OVER_SEEDS = "Student's interval over {n} seeds"
+_OVER_MODELS = "Student's interval over {n} models, each the mean over its draws"
 _LEAST_SEEDS = 3
+# What is said of training, and so of more than one model.
+_OF_TRAINING = (DistanceMeasure, NearestShare, PathRatio, CrossingRatio)
 
 # Tables by what they hold, see `measure_claims`; of a kind there may be several, or none.
 Sources = Mapping[str, Sequence[Path]]
@@ -82,7 +86,8 @@ _SPEED_UP = Scale(
 class Measured(NamedTuple):
     """A value with its 95 % interval, how many measurements it is of, and what the interval is.
 
-    ``degrees`` are those of freedom; none: one less than the measurements.
+    ``degrees`` are those of freedom; none: one less than the measurements. ``doubt`` says why it
+    cannot be judged by, if so.
     """
 
     interval: Interval
@@ -90,6 +95,7 @@ class Measured(NamedTuple):
     how: str
     scale: Scale = _LINEAR
     degrees: float | None = None
+    doubt: str | None = None
 
     def corrected(self, tests: int) -> Interval:
         """Return the interval at the level that many tests share."""
@@ -147,36 +153,54 @@ def judge(claims: Sequence[Claim], sources: Sources, against: Against) -> list[d
             found.append(_MEASURES[type(claim.measure)](claim.measure, sources, against))
         except MissingResultError as missing:
             found.append(missing)
-    tests = sum(isinstance(one, Measured) and not np.isnan(one.interval).any() for one in found)
-    return [_judged(claim, one, tests, against) for claim, one in zip(claims, found, strict=True)]
+    reasons = [_undecidable(claim, one) for claim, one in zip(claims, found, strict=True)]
+    tests = sum(reason is None for reason in reasons)
+    return [
+        _judged(claim, one, reason, tests, against)
+        for claim, one, reason in zip(claims, found, reasons, strict=True)
+    ]
+
+
+def _undecidable(claim: Claim, measured: Measured | MissingResultError) -> str | None:
+    """Return why a claim cannot be judged, whatever was found, if it cannot."""
+    if isinstance(measured, MissingResultError):
+        return str(measured)
+    if isinstance(claim.measure, _OF_TRAINING) and measured.n < _LEAST_SEEDS:
+        seeds = f"{measured.n} seed{'s' if measured.n > 1 else ''}"
+        return f"{seeds}; a verdict on training takes {_LEAST_SEEDS}"
+    if np.isnan(measured.interval).any():
+        return "one measurement has no interval"
+    return measured.doubt
 
 
 def _judged(
-    claim: Claim, measured: Measured | MissingResultError, tests: int, against: Against
+    claim: Claim,
+    measured: Measured | MissingResultError,
+    undecidable: str | None,
+    tests: int,
+    against: Against,
 ) -> dict[str, Any]:
+    measure = claim.measure
+    # What is remembered is measured by images of both parts.
+    of_one = isinstance(measure, DistanceMeasure) and not METRICS[measure.metric].memorising
     row: dict[str, Any] = {
         "name": claim.name,
         "claim": claim.text,
         "source": claim.source,
-        "measure": describe(claim.measure),
-        "reference": against.reference if isinstance(claim.measure, DistanceMeasure) else None,
+        "measure": describe(measure),
+        "reference": against.reference if of_one else None,
         "direction": claim.direction,
         "threshold": claim.threshold,
     }
-    if isinstance(measured, MissingResultError):
-        return row | {"verdict": UNDECIDED, "why": str(measured)}
-    row |= measured.interval._asdict() | {"n": measured.n}
-    row["value"] = row.pop("mean")
-    if np.isnan(measured.interval).any():
-        return row | {"verdict": UNDECIDED, "why": "one measurement has no interval"}
+    if isinstance(measured, Measured):
+        row |= measured.interval._asdict() | {"n": measured.n}
+        row["value"] = row.pop("mean")
+    if undecidable is not None:
+        return row | {"verdict": UNDECIDED, "why": undecidable}
     _, low, high = measured.corrected(tests)
-    row |= {"corrected_low": low, "corrected_high": high}
-    if isinstance(claim.measure, DistanceMeasure) and measured.n < _LEAST_SEEDS:
-        why = f"{measured.n} seeds; a verdict on training takes {_LEAST_SEEDS}"
-        return row | {"verdict": UNDECIDED, "why": why}
     found, reason = verdict(low, high, claim.direction, claim.threshold)
-    how = measured.how.format(n=measured.n)
-    return row | {"verdict": found, "why": f"{reason}; {how}, for {tests} claims together"}
+    why = f"{reason}; {measured.how.format(n=measured.n)}, for {tests} claims together"
+    return row | {"corrected_low": low, "corrected_high": high, "verdict": found, "why": why}
 
 
 def verdict(low: float, high: float, direction: str, threshold: float) -> tuple[str, str]:
@@ -246,31 +270,31 @@ def _saving(measure: Saving, sources: Sources, against: Against) -> Measured:
         how += f", at least so much in {row['seeds_at_least']}"
     if row["seeds_at_most"] > 0:
         how += f", at most so much in {row['seeds_at_most']}"
-    return Measured(Interval(*values), int(row["seeds"]), how, _SPEED_UP)
+    unsure = None if measure.of == "images" or pd.isna(row["doubt"]) else row["doubt"]
+    return Measured(Interval(*values), int(row["seeds"]), how, _SPEED_UP, doubt=unsure)
 
 
 def _distance_ratio(measure: DistanceRatio, sources: Sources, against: Against) -> Measured:
-    finals = _final_logs(measure, sources, against)
-    logs = {
-        name: _some(finals[finals["run"] == name], f"no value of {name}").set_index("seed")["log"]
-        for name in (measure.run, measure.than)
-    }
-    ratios = (logs[measure.run] - logs[measure.than]).dropna()
-    _some(ratios, f"no seed of both {measure.run} and {measure.than}")
-    return _ratio(ratios, _OVER_SEEDS)
+    finals = _finals(measure, sources, against)
+    for name in (measure.run, measure.than):
+        _some([run for run in finals if run == name], f"no value of {name}")
+    run, than = shared([finals[measure.run].values, finals[measure.than].values])
+    _some(run, f"no seed of both {measure.run} and {measure.than}")
+    return _ratio(np.log(run) - np.log(than))
 
 
 def _distance_factor(measure: DistanceFactor, sources: Sources, against: Against) -> Measured:
-    finals = _final_logs(measure, sources, against)
-    finals = finals[finals["match_size"] > 0]
-    slopes = [
-        np.polyfit(np.log10(runs["match_size"].to_numpy(float)), runs["log"], 1)[0]
-        for _, runs in finals.groupby("seed")
-        if len(runs) > 1
-    ]
-    _some(slopes, f"no seed of two match sizes of {', '.join(measure.runs)}")
-    sizes = ", ".join(map(str, sorted(set(finals["match_size"]))))
-    return _ratio(slopes, f"{_OVER_SEEDS}, match sizes {sizes}")
+    finals = [one for one in _finals(measure, sources, against).values() if one.match_size > 0]
+    sizes = sorted(one.match_size for one in finals)
+    if len(sizes) < 2:
+        raise MissingResultError(f"no two match sizes of {', '.join(measure.runs)}")
+    logs = np.log(shared([one.values for one in finals]))
+    _some(logs[0], f"no seed of all match sizes of {', '.join(measure.runs)}")
+    places = np.log10([one.match_size for one in finals])
+    # The slope of a line through the logarithms, by least squares.
+    weights = (places - places.mean()) / np.square(places - places.mean()).sum()
+    found = _ratio(np.tensordot(weights, logs, 1))
+    return found._replace(how=f"{found.how}, match sizes {', '.join(map(str, sizes))}")
 
 
 def _share_of_step(measure: ShareOfStep, sources: Sources, against: Against) -> Measured:
@@ -280,7 +304,8 @@ def _share_of_step(measure: ShareOfStep, sources: Sources, against: Against) -> 
     first = table.iloc[0]
     machine = first["processor"] if first["device"] == "cpu" else first["device"]
     how = f"Student's interval over {{n}} rounds on {machine}"
-    return Measured(student_interval(shares), len(shares), how)
+    unsure = doubt(table["busy_others"].astype(float).tolist())
+    return Measured(student_interval(shares), len(shares), how, doubt=unsure)
 
 
 def _nearest_share(measure: NearestShare, sources: Sources, against: Against) -> Measured:
@@ -290,29 +315,26 @@ def _nearest_share(measure: NearestShare, sources: Sources, against: Against) ->
     rows = rows[rows["pairs"] == rows["pairs"].max()]
     # In a batch of n, one noise in n is the nearest by chance.
     times_chance = rows["value"].astype(float) * rows["pairs"].astype(float)
-    of_draw = times_chance.groupby(rows["draw"]).mean()
-    how = f"Student's interval over {{n}} draws, batches of {rows['pairs'].iloc[0]}"
-    return Measured(student_interval(of_draw), len(of_draw), how)
+    of_model = times_chance.groupby(rows["seed"]).mean()
+    how = f"{_OVER_MODELS}, batches of {rows['pairs'].iloc[0]}"
+    return Measured(student_interval(of_model), len(of_model), how)
 
 
 def _path_ratio(measure: PathRatio, sources: Sources, against: Against) -> Measured:
     table = _read(sources, "paths")
-    of_kind, of_random = _by_draw(table[table["quantity"] == measure.quantity], measure, "value")
-    ratios = (of_kind.map(np.log) - of_random.map(np.log)).dropna()
-    _some(ratios, "no draw of both kinds of pairs")
-    return _ratio(ratios, "Student's interval over {n} draws")
+    both = _of_pairs(table[table["quantity"] == measure.quantity], measure, "value")
+    logs = np.log(both["kind"]) - np.log(both["random"])
+    return _ratio(logs.to_numpy()[:, None])._replace(how=_OVER_MODELS)
 
 
 def _crossing_ratio(measure: CrossingRatio, sources: Sources, against: Against) -> Measured:
-    table = _read(sources, "crossings")
-    both = pd.concat(_by_draw(table, measure, "crossings"), axis=1, keys=["kind", "random"])
-    both = both.dropna()
+    both = _of_pairs(_read(sources, "crossings"), measure, "crossings")
     random = float(both["random"].mean())
-    _some(both if random else [], "no draw of both kinds of pairs with crossings")
-    # A draw may have no crossing, so differences are taken, and divided by the random mean.
+    _some(both if random else [], "random pairs do not cross")
+    # A model's pairs may have no crossing, so differences are taken, over the random mean.
     gap = student_interval((both["kind"] - both["random"]) / random)
-    how = "Student's interval over the differences of {n} draws"
-    return Measured(Interval(*(1 + end for end in gap)), len(both), how)
+    found = Interval(*(1 + end for end in gap))
+    return Measured(found, len(both), f"{_OVER_MODELS}, of differences")
 
 
 def _similarity_gain(measure: SimilarityGain, sources: Sources, against: Against) -> Measured:
@@ -338,19 +360,23 @@ _MEASURES: dict[type, Callable[[Any, Sources, Against], Measured]] = {
 }
 
 
-def _final_logs(measure: DistanceMeasure, sources: Sources, against: Against) -> pd.DataFrame:
-    """Return the logarithm of each run's value of each seed, as the summary has it."""
+class Final(NamedTuple):
+    """What a finished run has: its values, a row a seed and a column a set of images."""
+
+    match_size: int
+    values: pd.DataFrame
+
+
+def _finals(measure: DistanceMeasure, sources: Sources, against: Against) -> dict[str, Final]:
+    """Return what the runs of a measure have, as the summary says it."""
     rows = _measured(_read(sources, "summary"), measure, against)
     rows = rows[rows["run"].isin(measure.runs_named)]
-    values = [
-        {"run": row.run, "match_size": row.match_size, "seed": seed, "value": value}
-        for row in rows.itertuples()
-        for seed, value in seed_values(row.by_seed).items()
-    ]
-    finals = pd.DataFrame(values, columns=["run", "match_size", "seed", "value"])
-    if (finals["value"] <= 0).any():
+    finals = {
+        row.run: Final(int(row.match_size), seed_values(row.by_seed)) for row in rows.itertuples()
+    }
+    if any((one.values <= 0).any(axis=None) for one in finals.values()):
         raise MissingResultError("values that are not positive have no ratios")
-    return finals.assign(log=np.log(finals["value"].astype(float)))
+    return finals
 
 
 def _measured(table: pd.DataFrame, measure: DistanceMeasure, against: Against) -> pd.DataFrame:
@@ -364,25 +390,28 @@ def _measured(table: pd.DataFrame, measure: DistanceMeasure, against: Against) -
     return compared_with(table, against.reference)
 
 
-def _by_draw(
-    table: pd.DataFrame, measure: PathRatio | CrossingRatio, column: str
-) -> tuple[pd.Series, pd.Series]:
-    """Return a column's means by draw of the pairs asked for and of random ones."""
+def _of_pairs(table: pd.DataFrame, measure: PathRatio | CrossingRatio, column: str) -> pd.DataFrame:
+    """Return, for each model, a column's means of the pairs asked for and of random ones."""
     chosen = table["kind"] == measure.pairs
     if measure.pairs == "matched":
         chosen &= table["match_size"] == measure.match_size
     _some(table[chosen], f"no {_pairs(measure)} pairs")
+    _some(table[table["seed"].notna()], "stored samples: no model made these pairs")
     values = table[column].astype(float)
-    return tuple(
-        values[rows].groupby(table.loc[rows, "draw"]).mean()
-        for rows in (chosen, table["kind"] == "random")
-    )
+    kinds = {"kind": chosen, "random": table["kind"] == "random"}
+    means = {
+        name: values[rows].groupby(table.loc[rows, "seed"]).mean() for name, rows in kinds.items()
+    }
+    return _some(pd.DataFrame(means).dropna(), "no model with both kinds of pairs")
 
 
-def _ratio(logarithms: Sequence[float] | pd.Series, how: str) -> Measured:
-    """Return the geometric mean of ratios, given as logarithms, with its interval."""
-    interval = Interval(*(float(np.exp(end)) for end in student_interval(logarithms)))
-    return Measured(interval, len(logarithms), how, _LOGARITHMIC)
+def _ratio(logarithms: np.ndarray) -> Measured:
+    """Return the geometric mean of ratios, given as logarithms by seed and set of images."""
+    seeds, sets = logarithms.shape
+    *found, degrees = map(float, crossed_interval(logarithms))
+    interval = Interval(*(float(np.exp(end)) for end in found))
+    how = f"interval over {seeds} seeds and {sets} sets of images" if sets > 1 else _OVER_SEEDS
+    return Measured(interval, seeds, how, _LOGARITHMIC, degrees)
 
 
 def _some(found: Found, otherwise: str) -> Found:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from dansm.catalogue import COUPLINGS, EXTRACTORS, SOURCES, Pick
+from dansm.catalogue import COUPLINGS, EXTRACTORS, LOSSES, PROCESSES, SOLVERS, SOURCES, Pick
 from dansm.config.base import Shape, shown
 from dansm.config.claims import DistanceMeasure
 from dansm.config.comparisons import ComparisonEntry
 from dansm.config.datasets import Dataset, LatentSource, TrainedAutoencoder
 from dansm.config.runs import Run
 from dansm.errors import InputError
-from dansm.processes.grids import evaluations
+from dansm.processes.grids import evaluations, is_searched
 
 if TYPE_CHECKING:
     from dansm.config.configuration import Config
@@ -23,8 +23,8 @@ Problems = Iterator[str]
 # Directly below the folder of results, where scales have theirs.
 FOLDERS = {
     *("autoencoders", "benchmarks", "classifiers", "data", "encoding", "features", "figures"),
-    *("from_reference", "held_out", "inception", "jobs", "logs", "noise_sample_pairs", "pairs"),
-    "pipelines",
+    *("from_reference", "grids", "held_out", "inception", "jobs", "logs", "noise_sample_pairs"),
+    *("pairs", "pipelines"),
     *("potentials", "reference", "results", "runs", "standins", "training"),
 }
 
@@ -34,7 +34,7 @@ def problems_of(config: "Config") -> list[str]:
 
     Comparisons are looked at once names, datasets and runs are right, which they take for granted.
     """
-    for checks in ((_names,), (_datasets, _runs, _claims), (_comparisons,)):
+    for checks in ((_names,), (_datasets, _classifiers, _runs, _claims, _pairs), (_comparisons,)):
         problems = [problem for check in checks for problem in check(config)]
         if problems:
             return problems
@@ -87,7 +87,11 @@ def _references(config: "Config") -> Iterator[tuple[str, Iterable[str], Iterable
         yield f"{where}.dataset", [dataset], with_runs
         yield f"{where}.runs", entry.runs or [], known
         yield f"{where}.baseline", entry.baseline or [], entry.runs or known
+        if entry.sampling is not None:
+            for plan in (entry.sampling.final, entry.sampling.final_one_set):
+                yield f"{where}.sampling", plan, samplers
     yield "demo", config.demo, comparisons
+    yield "few_steps", config.few_steps or [], comparisons
     yield "report", config.report or [], comparisons
     yield "coupling_marginals.comparison", [config.coupling_marginals.comparison], comparisons
     of_datasets = [n for n, pairs in config.noise_sample_pairs.items() if not pairs.pipeline]
@@ -202,6 +206,16 @@ def _misfits_held_out(dataset: Dataset, least: int) -> Problems:
             )
 
 
+def _classifiers(config: "Config") -> Problems:
+    for name, classifier in config.classifiers.items():
+        shape = config.datasets[name].shape
+        if min(shape[1:]) < 2**classifier.blocks:
+            yield (
+                f"classifiers.{name}.blocks: expected fewer than would halve {shape[1]}×{shape[2]} "
+                f"to nothing, found {classifier.blocks}"
+            )
+
+
 def _halved(images: Shape, latents: Shape) -> bool:
     """Whether both sides are those of images after the same number of halvings."""
     factor = images[1] // latents[1]
@@ -213,7 +227,7 @@ def _runs(config: "Config") -> Problems:
     for run in config.runs:
         network = config.recipes[run.recipe].network
         levels = range(len(config.networks[network].channels))
-        height = config.datasets[run.dataset].shape[1]
+        height = config.datasets[run.dataset].shape[1] // config.networks[network].patch
         heights.setdefault(network, set()).update(height >> level for level in levels)
     for network, known in heights.items():
         for height in set(config.networks[network].attention_at) - known:
@@ -236,11 +250,14 @@ def _runs(config: "Config") -> Problems:
 
 def _misfits(config: "Config", run: Run) -> Problems:
     dataset, recipe = config.datasets[run.dataset], config.recipes[run.recipe]
-    halvings = len(config.networks[recipe.network].channels) - 1
-    if any(side % 2**halvings for side in dataset.shape[1:]):
+    network = config.networks[recipe.network]
+    halvings = len(network.channels) - 1
+    factor = network.patch * 2**halvings
+    if any(side % factor for side in dataset.shape[1:]):
+        patches = f" in patches of {network.patch}" if network.patch > 1 else ""
         yield (
-            f"network {recipe.network!r} halves the image {halvings} times, so sides must be "
-            f"divisible by {2**halvings}; dataset {run.dataset!r} is "
+            f"network {recipe.network!r} halves the image{patches} {halvings} times, so sides must "
+            f"be divisible by {factor}; dataset {run.dataset!r} is "
             f"{dataset.shape[1]}×{dataset.shape[2]}"
         )
     try:
@@ -251,6 +268,7 @@ def _misfits(config: "Config", run: Run) -> Problems:
     for plan in plans:
         for sampler, steps in plan.items():
             yield from _sampler_misfits(config, run.process, sampler, steps)
+    yield from _objective_misfits(config, run)
     entry = COUPLINGS[run.coupling.name]
     drawn_anew = getattr(dataset.source, "posterior", "mean") == "sample"
     if (
@@ -267,6 +285,31 @@ def _misfits(config: "Config", run: Run) -> Problems:
         yield f"dataset {run.dataset!r} names no features, so no distance can be computed"
 
 
+def _objective_misfits(config: "Config", run: Run) -> Problems:
+    """Yield what of a run's process, loss and network does not go together."""
+    process, loss = PROCESSES[run.process.name], LOSSES[run.loss.name]
+    recipe = config.recipes[run.recipe]
+    if process.loss is not None and loss.name != process.loss:
+        yield f"loss: expected {process.loss}, which {process.name} needs, found {run.loss.text}"
+    if loss.processes is not None and process.name not in loss.processes:
+        yield (
+            f"loss {run.loss.text}: expected a process of {list(loss.processes)}, found "
+            f"{process.name}"
+        )
+    if run.loss.options.get("of") == "data" and not process.path:
+        yield f"loss {run.loss.text}: expected a process that predicts data, found {process.name}"
+    if config.networks[recipe.network].two_times != process.two_times:
+        yield (
+            f"network {recipe.network!r}: expected two_times: {str(process.two_times).lower()} for "
+            f"{process.name}"
+        )
+    if process.two_times and (recipe.hardware.gpu > 1 or recipe.compile):
+        yield (
+            f"recipe {run.recipe!r}: expected one GPU at most and no compile, since {process.name} "
+            "differentiates the network forwards"
+        )
+
+
 def _misfits_before(config: "Config", run: Run) -> Problems:
     """Yield what is wrong with the runs that a run needs."""
     for key, name in run.before.items():
@@ -278,8 +321,18 @@ def _misfits_before(config: "Config", run: Run) -> Problems:
         options = run.coupling.options
         process = config.run(run.dataset, run.teacher).process
         steps = [options["steps"]] if "steps" in options else []
-        yield from _sampler_misfits(config, process, options["sampler"], steps)
-    if run.start is not None:
+        sampler = config.samplers[options["sampler"]]
+        problems = [*_sampler_misfits(config, process, options["sampler"], steps)]
+        yield from problems
+        if not problems and is_searched(PROCESSES[process.name], sampler):
+            yield f"sampler {options['sampler']!r}: expected a grid that is not searched"
+        if options.get("inverted") and SOLVERS[sampler.name].adaptive:
+            yield f"inverted: expected a sampler with steps, found {options['sampler']!r}"
+        pairs = options["count"] + options.get("inverted", 0)
+        batch = config.recipes[run.recipe].batch_size
+        if pairs < batch:
+            yield f"teacher_pairs: expected a batch of {batch} pairs at least, found {pairs}"
+    if isinstance(run.start, str):
         found = config.recipes[config.run(run.dataset, run.start).recipe].network
         expected = config.recipes[run.recipe].network
         if config.networks[found] != config.networks[expected]:
@@ -315,24 +368,38 @@ def _claims(config: "Config") -> Problems:
                 yield f"{where}.comparisons: {name!r} does not compare {missing[name]}"
 
 
+def _pairs(config: "Config") -> Problems:
+    for name, pairs in config.noise_sample_pairs.items():
+        known = config.run(name, pairs.run).seeds if pairs.run else []
+        if missing := sorted({*(pairs.seeds or [])} - {*known}):
+            of = f"those of run {pairs.run}, {known}" if pairs.run else "none without a run"
+            yield f"noise_sample_pairs.{name}.seeds: expected {of}, found {missing}"
+
+
 def _comparisons(config: "Config") -> Problems:
     for name in config.comparison_names:
         where = f"comparisons.{name}"
         entry = config.comparisons.get(name, ComparisonEntry())
         runs = config.compared(name)
-        processes = Counter(run.process.name for run in runs if run.name in (entry.baseline or []))
+        processes = Counter(run.process.text for run in runs if run.name in (entry.baseline or []))
         if processes and max(processes.values()) > 1:
             yield f"{where}.baseline: expected one of a process, found {entry.baseline}"
-        lone = {run.process.name for run in runs} - set(processes)
+        lone = {run.process.text for run in runs} - set(processes)
         if processes and lone:
             yield f"{where}.baseline: expected one of {sorted(lone)} too, found {entry.baseline}"
+        if entry.sampling is not None:
+            for plan in (entry.sampling.final, entry.sampling.final_one_set):
+                for process in dict.fromkeys(run.process for run in runs):
+                    for sampler, steps in plan.items():
+                        for problem in _sampler_misfits(config, process, sampler, steps):
+                            yield f"{where}.sampling: {problem}"
         for seed in entry.seeds or []:
             if not any(seed in run.seeds for run in runs):
                 yield f"{where}.seeds: expected those of its runs, found {seed}, which none has"
         for run in runs:
             if entry.seeds and not set(entry.seeds) & set(run.seeds):
                 yield f"{where}.seeds: expected one of {run.name}, {run.seeds}, found {entry.seeds}"
-        for condition, ((first, one), (second, other)) in config.differences(runs).items():
+        for condition, ((first, one), (second, other)) in config.differences(name).items():
             if condition not in entry.unequal:
                 yield (
                     f"{where}: runs differ in {condition}, {first} has {shown(one)} and {second} "

@@ -63,7 +63,7 @@ class NearestShare(Model):
 
 
 class PathRatio(Model):
-    """A quantity of paths as a multiple of that of random pairs; draw by draw."""
+    """A quantity of paths as a multiple of that of random pairs; model by model."""
 
     kind: Literal["path_ratio"]
     quantity: Literal["path_length", "inter_path_average", "inter_path_minimum"]
@@ -72,7 +72,7 @@ class PathRatio(Model):
 
 
 class CrossingRatio(Model):
-    """Crossings in the plane as a multiple of those of random pairs, means over draws."""
+    """Crossings in the plane as a multiple of those of random pairs; model by model."""
 
     kind: Literal["crossing_ratio"]
     pairs: Literal["matched", "preferable"]

@@ -86,6 +86,15 @@ class ImageFolderSource(_FirstFiles):
     labels: StrictBool = Field(
         default=True, description="Whether the folders in it, where there are any, are classes"
     )
+    per_class: Count | None = Field(
+        default=None, description="The first so many images of each class; none: all"
+    )
+
+    @model_validator(mode="after")
+    def _can_choose(self) -> "ImageFolderSource":
+        if self.per_class is not None and (self.count is not None or not self.labels):
+            raise ValueError("per_class: expected classes, and no count beside it")
+        return self
 
 
 class ImageNet64Source(_FirstFiles):
@@ -148,7 +157,7 @@ class HeldOut(Model):
         if part == "held_out" and self.published:
             changes = {"part": "test"}
         elif part == "held_out" and self.folder is not None:
-            changes = {"folder": self.folder, "count": None}
+            changes = {"folder": self.folder, "count": None, "per_class": None}
         elif part == "held_out" and self.beyond is not None:
             changes = {"count": source.count + self.beyond, "at_most": None}
         return source.model_copy(update=changes)
@@ -262,7 +271,10 @@ class Classifier(Model):
     It learns the training images; its accuracy is told on the held-out ones.
     """
 
-    channels: Count
+    channels: Count = Field(description="Of the first convolution; each block doubles them")
+    blocks: Count = Field(
+        default=1, description="Of two convolutions each, after which the sides are halved"
+    )
     features: Count
     epochs: Count
     batch_size: Count

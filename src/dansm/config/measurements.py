@@ -15,6 +15,7 @@ from dansm.config.base import (
     Number,
     Positive,
     Seed,
+    Seeds,
     Shape,
 )
 from dansm.config.datasets import Published
@@ -58,8 +59,11 @@ class NoiseSamplePairs(Model):
     matched_run: Name | None = Field(
         default=None, description="The run whose loss over time is measured beside its"
     )
+    seeds: Seeds | None = Field(
+        default=None, description="Of the run: each model has draws; none: all that it has"
+    )
     count: Annotated[StrictInt, Field(ge=3)] = Field(description="Samples of a draw")
-    draws: Count
+    draws: Count = Field(description="Of each model")
     match_sizes: AscendingFrom2 = Field(
         default=[100, 1000, 10_000], description="Of the matched noises"
     )
@@ -109,6 +113,15 @@ class BestOfK(Model):
     counts: Ascending = Field(description="Noises to choose from, k")
     draws: AtLeast2
     seed: Seed
+
+
+class Straightness(Model):
+    """What ``results/straightness.csv`` measures: trajectories of systems in two dimensions."""
+
+    batch_sizes: Ascending = Field(default=[16, 128], description="Of transport in batches")
+    steps: Count = Field(default=1500, description="Optimiser steps of each system")
+    count: Count = Field(default=2000, description="Trajectories")
+    seeds: Count = 3
 
 
 class MatchingCost(Model):

@@ -1,6 +1,7 @@
 """Runs: what is trained and sampled, from entries of the configuration to resolved settings."""
 
 import json
+import os
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictBool, StrictInt, ValidationError, model_validator
@@ -10,6 +11,7 @@ from dansm.config.base import (
     Count,
     Counts,
     CouplingPick,
+    Folder,
     Fraction,
     LearningRate,
     LossPick,
@@ -37,6 +39,12 @@ class Network(Model):
     attention_at: list[Count] = Field(description="Image heights that get self-attention")
     dropout: Fraction
     norm_groups: Count
+    patch: Count = Field(
+        default=1, description="Side of the squares of pixels that it sees as one of more channels"
+    )
+    two_times: StrictBool = Field(
+        default=False, description="Conditioned on two times, as mean_flow needs"
+    )
 
     @model_validator(mode="after")
     def _groups_divide_channels(self) -> "Network":
@@ -46,6 +54,28 @@ class Network(Model):
                 f"norm_groups {self.norm_groups} must divide every channel count, {bad}"
             )
         return self
+
+    def unet(self, shape: Shape) -> dict[str, Any]:
+        """Return the arguments of ``UNet2DModel`` for samples of a shape."""
+        patch = self.patch
+        channels, height, width = shape[0] * patch**2, shape[1] // patch, shape[2] // patch
+        attends = [height // 2**level in self.attention_at for level in range(len(self.channels))]
+        return {
+            "sample_size": (height, width),
+            "in_channels": channels,
+            "out_channels": channels,
+            "block_out_channels": tuple(self.channels),
+            "layers_per_block": self.layers_per_block,
+            "down_block_types": tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attends),
+            "up_block_types": tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in attends[::-1]),
+            # The middle block attends where any level does, as in DDPM.
+            "add_attention": any(attends),
+            # One head, as in DDPM and DDPM++.
+            "attention_head_dim": None,
+            "dropout": self.dropout,
+            "norm_num_groups": self.norm_groups,
+            **({"class_embed_type": "timestep"} if self.two_times else {}),
+        }
 
 
 class Hardware(Model):
@@ -168,6 +198,17 @@ class Recipe(Training):
         return self
 
 
+class ModelFolder(Model):
+    """A model that is no run's."""
+
+    folder: Folder
+
+    @property
+    def name(self) -> str:
+        """Of the folder, wherever it lies."""
+        return os.path.basename(os.path.abspath(self.folder)) or os.sep
+
+
 class Method(Model):
     """What is trained: everything of a run but its recipe, its dataset and its seed."""
 
@@ -175,9 +216,10 @@ class Method(Model):
     coupling: CouplingPick = Pick("independent")
     times: TimesPick = Field(default=Pick("uniform"), description="Distribution of training times")
     loss: LossPick = Pick("squared_error")
-    start: Name | None = Field(
+    start: Name | ModelFolder | None = Field(
         default=None,
-        description="The run of the same dataset and seed whose weights it begins with",
+        description="The run of the same dataset and seed whose weights it begins with, or a "
+        "diffusers folder, as `dansm export` writes it",
     )
 
 
@@ -205,9 +247,13 @@ class Run(Method):
 
     @property
     def before(self) -> dict[str, str]:
-        """Runs that must be finished before it: its ``start`` and its ``teacher``, if it has."""
-        found = {"start": self.start, "teacher": self.teacher}
-        return {key: name for key, name in found.items() if name is not None}
+        """Runs that must be finished before it: its ``start``, ``teacher`` and ``guide``, if any.
+
+        The guide is the ``teacher`` of its loss.
+        """
+        guide = self.loss.options.get("teacher")
+        found = {"start": self.start, "teacher": self.teacher, "guide": guide}
+        return {key: name for key, name in found.items() if isinstance(name, str)}
 
     def complete(self, recipe: Recipe) -> Recipe:
         """Return the recipe with this run's own values in place of its.

@@ -19,8 +19,10 @@ from dansm.config.measurements import (
     MatchingShare,
     NoiseSamplePairs,
     Pipeline,
+    Straightness,
 )
 from dansm.config.runs import Network, Recipe, Run, Sampling
+from dansm.config.searches import GridSearch
 
 if TYPE_CHECKING:
     from dansm.config.configuration import Config
@@ -68,6 +70,20 @@ BOUNDS: dict[type[Model], dict[str, str]] = {
         "match_sizes": "images",
         "dimensions": "images",
         "batch_sizes": "batch_size",
+    },
+    GridSearch: {
+        "knots": "batch_size",
+        "noises": "images",
+        "images": "images",
+        "population": "seeds",
+        "parents": "seeds",
+        "rounds": "seeds",
+    },
+    Straightness: {
+        "batch_sizes": "batch_size",
+        "steps": "batches",
+        "count": "images",
+        "seeds": "seeds",
     },
     MatchingShare: {"rounds": "seeds", "steps": "batches", "match_sizes": "images"},
 }
@@ -149,7 +165,8 @@ def _what_follows(less: Model, scale: Scale) -> dict[str, Any]:
         case Run():
             options = dict(less.coupling.options)
             if less.teacher is not None:
-                options["count"] = min(options["count"], scale.images)
+                for key in {"count", "inverted", "annealed"} & options.keys():
+                    options[key] = min(options[key], scale.images)
             most = min(scale.snapshots, scale.batches)
             return {
                 "snapshots": _at_most(less.snapshots, most),

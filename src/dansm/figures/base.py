@@ -18,6 +18,7 @@ from dansm.catalogue import (
     GRIDS,
     LOSSES,
     METRICS,
+    PROCESSES,
     REFERENCES,
     SOLVERS,
     SPACES,
@@ -127,6 +128,18 @@ def coupling_title(coupling: str, match_size: int, options: Any = None) -> str:
     """Return the title of a coupling from the columns that describe it."""
     sized = {"match_size": int(match_size)} if match_size else {}
     return label(COUPLINGS, coupling, sized | _options(options))
+
+
+def process_title(process: str) -> str:
+    """Return the title of a process as tables write it, with its options."""
+    name, _, options = process.partition("(")
+    return label(PROCESSES, name, _options(options.removesuffix(")")))
+
+
+def process_place(process: str) -> tuple[int, str]:
+    """Return what processes are sorted by: the catalogue's order, then their options."""
+    name, _, options = process.partition("(")
+    return list(PROCESSES).index(name), options
 
 
 def sampler_title(sampler: str) -> str:

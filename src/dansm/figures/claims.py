@@ -103,4 +103,5 @@ def _found(claim: Any) -> str:
             (claim.corrected_low, claim.corrected_high),
         )
     )
-    return f"{value} {alone}, n\u00a0=\u00a0{claim.n}; together {together}"
+    found = f"{value} {alone}, n\u00a0=\u00a0{claim.n}"
+    return found if pd.isna(claim.corrected_low) else f"{found}; together {together}"

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dansm.catalogue import METRICS, PROCESSES
+from dansm.catalogue import METRICS
 from dansm.errors import InputError
 from dansm.figures import base
 from dansm.figures.distances import (
@@ -73,7 +73,7 @@ def comparison(
         panels = panels_of(curves[curves["process"] == process]) or panels_of(of_process)
         sampler = panels[0][0][2]
         blocks.append((process, sampler, of_process[of_process["sampler"] == sampler]))
-    blocks.sort(key=lambda block: list(PROCESSES).index(block[0]))
+    blocks.sort(key=lambda block: base.process_place(block[0]))
     ranked = [_ranked(block[2], metric) for block in blocks]
     shown = {run for runs in ranked for run in runs}
     by_title = base.looks_of(title for run, title in titles.items() if run in shown)

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter
 
-from dansm.catalogue import METRICS, PROCESSES, SPACES
+from dansm.catalogue import METRICS, SPACES
 from dansm.errors import InputError
 from dansm.figures import base
 
@@ -27,7 +27,7 @@ Row = tuple[str, str, str]
 
 def panel_title(process: str, sampler: str) -> str:
     """Return the title of what a sampler of a process makes."""
-    return f"{PROCESSES[process].title}, {base.sampler_title(sampler)}"
+    return f"{base.process_title(process)}, {base.sampler_title(sampler)}"
 
 
 def of_metric(table: pd.DataFrame, metric: str, reference: str) -> tuple[pd.DataFrame, str | None]:
@@ -72,14 +72,14 @@ def panels_of(rows: pd.DataFrame) -> list[tuple[tuple[str, str, str], pd.DataFra
     InputError
         If the catalogue does not have an extractor.
     """
-    extractors, processes = list(SPACES), list(PROCESSES)
+    extractors = list(SPACES)
     unknown = sorted(set(rows["feature_extractor"]) - set(extractors))
     if unknown:
         raise InputError(f"table: expected features of {extractors}, found {unknown[0]!r}")
 
-    def place(panel: tuple[tuple[str, str, str], pd.DataFrame]) -> tuple[int, int, str]:
+    def place(panel: tuple[tuple[str, str, str], pd.DataFrame]) -> tuple[Any, ...]:
         extractor, process, sampler = panel[0]
-        return extractors.index(extractor), processes.index(process), sampler
+        return extractors.index(extractor), base.process_place(process), sampler
 
     return sorted(rows.groupby(_PANEL), key=place)
 
@@ -211,9 +211,8 @@ def distance_curves(
         axes_row[0].set_ylabel(title.replace(", ", "\n").replace(" against ", "\nagainst "))
     seeds = curves.groupby(["process", "run"])["seed"].nunique()
     numbers = ", ".join(
-        f"{entry.title.lower()} {base.span(seeds[process])}"
-        for process, entry in PROCESSES.items()
-        if process in seeds
+        f"{base.process_title(process).lower()} {base.span(seeds[process])}"
+        for process in sorted(seeds.index.unique("process"), key=base.process_place)
     )
     figure.suptitle(f"{subject} (number of seeds: {numbers}){base.unequal_note(distances)}")
     handles: list[Any] = [Line2D([], [], label=title, **look) for title, look in by_title.items()]

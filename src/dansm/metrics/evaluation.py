@@ -23,6 +23,7 @@ from dansm.io.run_folder import RUN, SNAPSHOTS, read_run
 from dansm.io.tables import DISTANCE_COLUMNS, run_columns, write_table
 from dansm.metrics.distances import measure
 from dansm.metrics.extractors import Extractor, Features
+from dansm.metrics.grid_search import read_grids
 from dansm.metrics.memorising import COMPARED, Memorising
 from dansm.metrics.png import kept_as_png
 from dansm.metrics.sampling import Decode, Images, generate
@@ -78,6 +79,8 @@ class RunEvaluator:
     memorising
         What the last snapshot's images are compared with to see which are remembered; None where
         no images are held out.
+    searched
+        Files of time grids that were searched for the run.
 
     Raises
     ------
@@ -95,15 +98,18 @@ class RunEvaluator:
         decode: Decode,
         metrics: Sequence[tuple[Extractor, Mapping[Part, ReferenceFeatures]]],
         memorising: Memorising | None = None,
+        searched: Sequence[Path] = (),
     ) -> None:
         self.settings, self.sampling, self.folder = settings, sampling, Path(folder)
         self.store, self.decode, self.metrics = store, decode, metrics
         self.memorising = memorising
         self.columns = run_columns(run, settings)
-        self.samplers = {
-            name: Sampler(settings.process, solver) for name, solver in sampling.samplers.items()
-        }
         self.snapshots = _checked_snapshots(self.folder, run, settings)
+        self.grids = read_grids(searched, self.snapshots[-1]["sha256"])
+        self.samplers = {
+            name: Sampler(settings.process, solver, self.grids.get(solver.options.get("grid")))
+            for name, solver in sampling.samplers.items()
+        }
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network: nn.Module = make_network(settings.network, settings.shape).to(device).eval()
         self._loaded: str | None = None
@@ -128,12 +134,13 @@ class RunEvaluator:
         samples that are measured are noted in ``evaluation.jsonl`` beside the table until it is
         complete, so an interrupted evaluation continues.
         """
+        self.png = Path(table).parent / PNG
         notes = Path(table).parent / "training" / "evaluation.jsonl"
         identity = json.dumps(self.description(), sort_keys=True)
         done = read_notes(notes, identity)
         if not done:
             # Images of an earlier evaluation would mix with those of this one.
-            shutil.rmtree(self.folder / PNG, ignore_errors=True)
+            shutil.rmtree(self.png, ignore_errors=True)
         rows: list[dict[str, Any]] = []
         tasks, count = self.tasks(), self.sampling.n_samples
         finished = count * sum(task.key in done for task in tasks)
@@ -154,6 +161,7 @@ class RunEvaluator:
         return {
             "run_sha256": sha256(self.folder / RUN),
             "sampling": self.sampling.plain(),
+            **({"searched": self.grids} if self.grids else {}),
             "features": {
                 extractor.name: {
                     "weights_sha256": extractor.weights,
@@ -176,7 +184,7 @@ class RunEvaluator:
         evaluations, first = [], _First(COMPARED)
         batches = self._generate(task)
         if self.sampling.keep_png and task.last:
-            batches = kept_as_png(batches, self.folder / PNG / task.png_folder, self.store)
+            batches = kept_as_png(batches, self.png / task.png_folder, self.store)
         for images, nfe in batches:
             evaluations.append(nfe)
             for parts, (extractor, _) in zip(found, self.metrics, strict=True):

@@ -70,7 +70,10 @@ def make_pipeline_pairs(
         "scheduler": type(pipeline.scheduler).__name__,
         "steps": steps,
         "guidance_scale": guidance_scale,
+        "run": name,
         "count": count,
         "states": 0,
+        "inverted": 0,
     }
-    write_pairs(path, work, make, identity, [], batch_size, report["source"], licence)
+    of = {"source": report["source"], "licence": licence, "spent": {}}
+    write_pairs(path, work, make, identity, [], batch_size, **of)

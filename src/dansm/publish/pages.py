@@ -1,7 +1,7 @@
 """Pages that are written from archived results, notebooks and the catalogue, never typed.
 
 In `FILLED` everything between ``<!-- generated: KIND … -->`` and ``<!-- end -->`` is made from a
-file of `dansm.publish.archive` or from the catalogue; ``docs/figures.md`` is made as a whole.
+file of `dansm.publish.archive` or from the catalogue; `FIGURES` and `VERDICT` are made as a whole.
 """
 
 import re
@@ -23,6 +23,7 @@ from dansm.catalogue import (
 from dansm.errors import InputError
 from dansm.figures.base import (
     metric_title,
+    process_title,
     run_titles,
     sampler_title,
     span,
@@ -33,9 +34,11 @@ from dansm.figures.notebooks import read_notebooks
 from dansm.io.tables import SUMMARY_COLUMNS, compared_with, read_table
 from dansm.publish.archive import Archived, archived_path, read_archive
 from dansm.publish.report import readable_time
+from dansm.publish.verdict import verdict_page
 
-FILLED = (Path("README.md"), Path("config/README.md"))
+FILLED = tuple(map(Path, ("README.md", "config/README.md", "docs/couplings.md", "docs/results.md")))
 FIGURES = Path("docs/figures.md")
+VERDICT = Path("docs/verdict.md")
 NOTEBOOKS = Path("notebooks")
 _SECTION = re.compile(r"(<!-- generated: (.*?) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
 _CATALOGUE: dict[str, Mapping[str, Entry]] = {
@@ -63,7 +66,8 @@ def pages(reference: Path) -> dict[Path, str]:
         If one asks for a file that is not archived, or in a form that there is not.
     """
     filled_pages = {path: filled(path.read_text(encoding="utf-8"), reference) for path in FILLED}
-    return {**filled_pages, FIGURES: figures_page(NOTEBOOKS, reference)}
+    whole = {FIGURES: figures_page(NOTEBOOKS, reference), VERDICT: verdict_page(reference)}
+    return filled_pages | whole
 
 
 def filled(text: str, reference: Path) -> str:
@@ -156,7 +160,7 @@ def _distances(path: Path, entry: Archived, reference: str, runs: str = "") -> s
         of = f"{span(group['seeds'])} seed{'' if group['seeds'].max() == 1 else 's'}"
         parts.append(
             f"{metric_title('frechet_distance', extractor, reference)}; "
-            f"{PROCESSES[process].title}, {sampler_title(sampler)}, after "
+            f"{process_title(process)}, {sampler_title(sampler)}, after "
             f"{span(group['images_seen'])} images{unequal_note(table)}; mean ± half of its 95 % "
             f"interval over {of} and {span(group['image_sets'])} sets of "
             f"{span(group['n_samples'])} generated images; lower is better:\n\n"

@@ -62,8 +62,20 @@ class Lookups(RunLookups):
 
     def run_tables(self, wildcards: Wildcards) -> list[str]:
         """Return the files in them that a table of distances is made from."""
-        names = ("run.json", "stats.jsonl", "distances.csv")
-        return [f"{one}/{name}" for one in self.folders(wildcards) for name in names]
+        names = ("run.json", "stats.jsonl")
+        files = [f"{one}/{name}" for one in self.folders(wildcards) for name in names]
+        return files + self.measured(wildcards)
+
+    def run_files(self, wildcards: Wildcards) -> list[str]:
+        """Return the descriptions of the runs in a comparison."""
+        return [f"{one}/run.json" for one in self.folders(wildcards)]
+
+    def measured(self, wildcards: Wildcards) -> list[str]:
+        """Return the tables of distances of the runs in a comparison."""
+        comparison = self.comparison(wildcards)
+        return [
+            f"{self.evaluation(*one, comparison)}/distances.csv" for one in self.runs_in(comparison)
+        ]
 
     def fitted(self, wildcards: Wildcards) -> dict[str, str]:
         """Return the potentials that the runs need, by the slug of the coupling."""
@@ -100,16 +112,17 @@ class Lookups(RunLookups):
     def models(self, wildcards: Wildcards) -> list[dict[str, Any]]:
         """Return the runs whose images of the same noises are compared, and which images."""
         models = []
-        for run, seed in self.runs_in(self.comparison(wildcards)):
-            sampler, steps = self.config.sampling(run).longest
+        comparison = self.comparison(wildcards)
+        for run, seed in self.runs_in(comparison):
+            sampler, steps = self.config.sampling(run, comparison.sampling).longest
             models.append(
                 {
                     "run": run.name,
-                    "process": run.process.name,
+                    "process": run.process.text,
                     "coupling": run.coupling.name,
                     "match_size": run.coupling.options.get("match_size", 0),
                     "seed": seed,
-                    "path": f"{self.folder(run, seed)}/samples.npz",
+                    "path": f"{self.evaluation(run, seed, comparison)}/samples.npz",
                     "sampler": sampler,
                     "steps": steps,
                 }
@@ -174,7 +187,9 @@ class Lookups(RunLookups):
             "summary": True,
             "fid": comparison.name in self.with_fid,
             "memorising": comparison.name in self.with_memorising,
-            "speed": len(comparison.runs) > len(comparison.baselines),
+            "speed": len(comparison.runs) > len(comparison.baselines)
+            and comparison.sampling is None,  # which is of finished models only
+            "costs": any(self.config.run(comparison.dataset, r).before for r in comparison.runs),
             "claims": bool(self.config.claims_of(comparison.name)),
             "reproducibility": len(self.runs_in(comparison)) > 1
             and "reproducibility" in (comparison.figures or ["reproducibility"]),
@@ -198,12 +213,20 @@ class Lookups(RunLookups):
     @cached_property
     def tables_of_nothing(self) -> list[str]:
         """The tables that are of no comparison and no dataset."""
-        return self._paths(["best_of_k.csv", "matching_cost.csv"])
+        names = ("best_of_k.csv", "matching_cost.csv", "straightness.csv", "straightness.npz")
+        return self._paths(names)
+
+    @cached_property
+    def _in_all(self) -> list[str]:
+        """Comparisons that the target all makes."""
+        return [name for name, one in self.config.all_comparisons.items() if one.in_all]
 
     @cached_property
     def _datasets(self) -> list[str]:
-        """Datasets with runs, or with pairs of noise and sample, and pipelines that make such."""
-        return [*dict.fromkeys([*self._datasets_with_runs, *self.config.noise_sample_pairs])]
+        """Datasets with runs, with pairs or pipelines of such, unless all leaves them out."""
+        left_out = set(self._datasets_with_runs) - set(self._in_all)
+        names = dict.fromkeys([*self._datasets_with_runs, *self.config.noise_sample_pairs])
+        return [name for name in names if name not in left_out]
 
     def _tables(self, of: str, subject: str) -> list[str]:
         """Return all tables for figures of a comparison, a dataset or nothing."""
@@ -270,8 +293,9 @@ class Lookups(RunLookups):
         if not notebook.samples:
             return []
         first: dict[str, dict[str, Any]] = {}
-        for run, seed in self.runs_in(self.config.comparison(subject)):
-            path = f"{self.folder(run, seed)}/samples.npz"
+        comparison = self.config.comparison(subject)
+        for run, seed in self.runs_in(comparison):
+            path = f"{self.evaluation(run, seed, comparison)}/samples.npz"
             first.setdefault(run.name, {"run": run.name, "seed": seed, "path": path})
         return list(first.values())
 
@@ -297,14 +321,26 @@ class Lookups(RunLookups):
 
     def all_results(self) -> list[str]:
         """Return what the target all makes."""
-        files = self._results(self.config.all_comparisons, self._datasets)
+        files = self._results(self._in_all, self._datasets)
         files += self.tables_of_nothing + self._pictures(self._drawn("nothing"))
-        return files + self._behind(self.config.all_comparisons, self._datasets)
+        return files + self._behind(self._in_all, self._datasets)
 
     def demo_results(self) -> list[str]:
         """Return what the target demo makes."""
         datasets = [self.config.comparison(name).dataset for name in self.config.demo]
         return self._with_datasets(self.config.demo) + self._behind(self.config.demo, datasets)
+
+    def few_steps_results(self) -> list[str]:
+        """Return what the target few_steps makes: of comparisons, not of their datasets."""
+        names = self.config.few_steps or []
+        if not names:
+            raise InputError("few_steps: expected comparisons, found none")
+        files = self._results(names, []) + self._behind(names, [])
+        return (
+            files
+            + self._paths(["straightness.csv", "straightness.npz"])
+            + self._pictures(["straightness"])
+        )
 
     def reported_results(self, wildcards: Wildcards) -> list[str]:
         """Return what report.zip and crate.zip hold."""
@@ -346,7 +382,8 @@ class Lookups(RunLookups):
             for run, seed in self.runs_in(comparison):
                 files |= self._behind_run(run, seed)
                 results = ("distances.csv", "samples.npz")
-                files |= {f"{self.folder(run, seed)}/{name}" for name in results}
+                folder = self.evaluation(run, seed, comparison)
+                files |= {f"{folder}/{name}" for name in results}
         pairs = set(datasets) & set(self.config.noise_sample_pairs)
         names = [f"noise_sample_pairs/{name}.npz" for name in pairs]
         for name in pairs & set(self.pipelines):
@@ -357,7 +394,7 @@ class Lookups(RunLookups):
         """Return the files of a run's training, of its teacher's and of that of its start."""
         files = {f"{self.folder(run, seed)}/{name}" for name in ("model.safetensors", "run.json")}
         files |= set(self.before(run, seed).values())
-        for name in {run.teacher, run.start} - {None}:
+        for name in {*run.before.values()}:
             files |= self._behind_run(self.config.run(run.dataset, name, seed), seed)
         return files
 

@@ -25,6 +25,7 @@ from dansm.config import (
     INCEPTION_FILE,
     Config,
     Network,
+    OwnSampling,
     Part,
     PretrainedAutoencoder,
     Run,
@@ -258,8 +259,22 @@ class _Loads:
         return Load((_training(settings),), disk=4 * parameters * settings.snapshots)
 
     def evaluate_run(self, wildcards: Any) -> Load:
+        return self._evaluation(wildcards, None)
+
+    def sample_run(self, wildcards: Any) -> Load:
+        own = self._config.comparison(wildcards.comparison).sampling
+        return self._evaluation(wildcards, own)
+
+    def search_grid(self, wildcards: Any) -> Load:
+        search, steps = self._config.grid_search, int(wildcards.steps)
+        seen = 2 * search.noises * search.knots
+        if wildcards.grid == "evolved":
+            seen = search.population * search.rounds * search.images * steps
+        return Load((self._sampling(self._look.run(wildcards), seen),))
+
+    def _evaluation(self, wildcards: Any, own: OwnSampling | None) -> Load:
         run = self._look.run(wildcards)
-        config, sampling = self._config, self._config.sampling(run)
+        config, sampling = self._config, self._config.sampling(run, own)
         snapshots = config.run_settings(run, int(wildcards.seed)).snapshots
         each = [(*key, (snapshots - 1) * sets) for *key, sets in sampling.sets(last=False)]
         last = sampling.sets(last=True)
@@ -343,10 +358,11 @@ class _Loads:
     def draw_pairs(self, wildcards: Any) -> Load:
         """Return the generation of a dataset's pairs, or the storing of so many samples."""
         pairs = self._look.noise_sample_pairs(wildcards.dataset)
-        count, runs = pairs.draws * pairs.count, self._look.generating_runs(wildcards.dataset)[:1]
+        count, models = pairs.draws * pairs.count, len(self._look.draw_runs(wildcards))
+        runs = self._look.generating_runs(wildcards.dataset)[:1] * models
         works = [self._sampling(run, count * _ADAPTIVE_EVALUATIONS) for run in runs]
         shape = self._look.pair_shape(wildcards.dataset)
-        return Load(tuple(works), disk=4 * count * math.prod(shape))
+        return Load(tuple(works), disk=4 * count * max(1, models) * math.prod(shape))
 
     def measure_loss_over_time(self, wildcards: Any) -> Load:
         pairs = self._look.noise_sample_pairs(wildcards.dataset)
@@ -409,7 +425,7 @@ _LARGE = [
     "train_classifier",
     *(rule for rule in vars(_Loads) if not rule.startswith("_")),
 ]
-_TARGETS = ["stage_data", "demo", "all"]
+_TARGETS = ["stage_data", "demo", "few_steps", "all"]
 
 
 def _evaluations(run: Run, solver: Pick, steps: int) -> int:

@@ -6,9 +6,11 @@ from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
-from dansm.catalogue import COUPLINGS, Pick
-from dansm.config import NoiseSamplePairs, Pipeline, Run
+from dansm.catalogue import COUPLINGS, PROCESSES, Pick
+from dansm.config import Comparison, ModelFolder, NoiseSamplePairs, Pipeline, Run, Sampling
 from dansm.errors import InputError
+from dansm.io.model_folder import WEIGHTS, check_model_folder
+from dansm.processes.grids import grid_options, is_searched
 from dansm.workflow.data_lookups import DataLookups, Wildcards
 
 Resources = dict[str, Callable[[Wildcards], Any]]
@@ -17,8 +19,8 @@ Resources = dict[str, Callable[[Wildcards], Any]]
 def pairs_name(coupling: Pick) -> str:
     """Return the name of the store of a teacher's pairs: ``rk45-8192``."""
     options = coupling.options
-    states = f"states{options['states']}" if options.get("states") else None
-    parts = (options["sampler"], options.get("steps"), options["count"], states)
+    more = [f"{key}{options[key]}" for key in ("states", "inverted") if options.get(key)]
+    parts = (options["sampler"], options.get("steps"), options["count"], *more)
     return "-".join(str(part) for part in parts if part)
 
 
@@ -28,6 +30,11 @@ class RunLookups(DataLookups):
     def folder(self, run: Run, seed: int) -> str:
         """Return the folder of a run of a seed."""
         return f"{self.results}/runs/{run.dataset}/{run.name}/seed{seed}"
+
+    def evaluation(self, run: Run, seed: int, comparison: Comparison) -> str:
+        """Return the folder of what a comparison measures of a run: the run's, or one for it."""
+        own = "" if comparison.sampling is None else f"/sampled/{comparison.name}"
+        return f"{self.folder(run, seed)}{own}"
 
     def needs_potentials(self, run: Run) -> bool:
         """Return whether a run's coupling needs potentials."""
@@ -84,7 +91,47 @@ class RunLookups(DataLookups):
 
     def sampling(self, wildcards: Wildcards) -> dict[str, Any]:
         """Return how a run's snapshots are sampled."""
-        return self.config.sampling(self.run(wildcards)).plain()
+        return self._sampling(wildcards).plain()
+
+    def _sampling(self, wildcards: Wildcards) -> Sampling:
+        """Return the same; where a comparison is named, as it samples its runs itself."""
+        own, name = None, getattr(wildcards, "comparison", None)
+        if name is not None:
+            own = self.config.comparison(name).sampling
+            if own is None:
+                raise InputError(f"comparisons.{name}: expected its own sampling, found none")
+        return self.config.sampling(self.run(wildcards), own)
+
+    def searched(self, wildcards: Wildcards) -> list[str]:
+        """Return the files of the time grids that are searched for a run's sampling."""
+        run, sampling = self.run(wildcards), self._sampling(wildcards)
+        process = PROCESSES[run.process.name]
+        folder = f"{self.results}/grids/{run.dataset}/{run.name}/seed{wildcards.seed}"
+        found = {
+            f"{folder}/{grid_options(process, solver)['grid']}-{steps}.json": None
+            for name, solver in sampling.samplers.items()
+            if is_searched(process, solver)
+            for plan in sampling.plans
+            for steps in plan.get(name, [])
+        }
+        return [*found]
+
+    def search_settings(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return what a search of a time grid may take."""
+        return self.config.grid_search.model_dump(mode="json")
+
+    def search_reference(self, wildcards: Wildcards) -> list[str]:
+        """Return the features of training images that a search compares with, if it does."""
+        names = self.search_extractors(wildcards)
+        return [self._features(wildcards.dataset, "training", f"{name}.npz") for name in names]
+
+    def search_extractors(self, wildcards: Wildcards) -> list[str]:
+        """Return over which features."""
+        return self.extractors(wildcards)[:1] if wildcards.grid == "evolved" else []
+
+    def search_weights(self, wildcards: Wildcards) -> dict[str, str]:
+        """Return the weights that these need."""
+        return self._weights(wildcards.dataset, self.search_extractors(wildcards))
 
     def training_inputs(self, wildcards: Wildcards) -> dict[str, str]:
         """Return what a run is trained on: potentials, a teacher's pairs, weights to begin with."""
@@ -98,9 +145,14 @@ class RunLookups(DataLookups):
         if run.teacher is not None:
             place = f"{self.results}/pairs/{run.dataset}/{run.teacher}/seed{seed}"
             inputs["pairs"] = f"{place}/{pairs_name(run.coupling)}"
-        if run.start is not None:
-            start = self.config.run(run.dataset, run.start, seed)
-            inputs["start"] = f"{self.folder(start, seed)}/model.safetensors"
+        for key in run.before.keys() - {"teacher"}:  # whose pairs it needs, not its model
+            other = self.config.run(run.dataset, run.before[key], seed)
+            inputs[key] = f"{self.folder(other, seed)}/model.safetensors"
+        if isinstance(run.start, ModelFolder):
+            network = self.config.networks[self.config.recipes[run.recipe].network]
+            shape = self.config.datasets[run.dataset].shape
+            check_model_folder(run.start.folder, network, shape)
+            inputs["start"] = str(run.start.folder / WEIGHTS)
         return inputs
 
     # Potentials and pairs of teachers.
@@ -144,7 +196,12 @@ class RunLookups(DataLookups):
             )
         options = taught[wildcards.pairs]
         sampler = asdict(self.config.samplers[options["sampler"]])
-        return {"sampler": sampler} | {k: options.get(k, 0) for k in ("steps", "count", "states")}
+        numbers = ("steps", "count", "states", "inverted")
+        return {"sampler": sampler} | {key: options.get(key, 0) for key in numbers}
+
+    def inverted_images(self, wildcards: Wildcards) -> str | list[str]:
+        """Return the store of the images that are inverted, if any are."""
+        return self.store(wildcards) if self.pairs_settings(wildcards)["inverted"] else []
 
     # What couplings do and cost.
 
@@ -277,12 +334,13 @@ class RunLookups(DataLookups):
         pairs = self.noise_sample_pairs(dataset)
         return [self.config.run(dataset, name) for name in (pairs.run, pairs.matched_run) if name]
 
-    def draw_inputs(self, wildcards: Wildcards) -> dict[str, str]:
-        """Return the model that generates samples, a pipeline's pairs, or the store they are of."""
+    def draw_inputs(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return the models that generate samples, a pipeline's pairs, or the store they are of."""
         if wildcards.dataset in self.pipelines:
             return {"pairs": f"{self.results}/pairs/{wildcards.dataset}"}
-        models = self._models(wildcards.dataset)
-        return {"model": models[0]} if models else {"store": self.store(wildcards)}
+        runs = self.draw_runs(wildcards)
+        models = [f"{run['folder']}/model.safetensors" for run in runs]
+        return {"models": models} if models else {"store": self.store(wildcards)}
 
     def pair_settings(self, *names: str) -> Callable[[Wildcards], dict[str, Any]]:
         """Return the look-up of some settings of a dataset's pairs."""
@@ -293,8 +351,13 @@ class RunLookups(DataLookups):
         return settings
 
     def draw_runs(self, wildcards: Wildcards) -> list[dict[str, Any]]:
-        """Return the run whose model generates samples, if there is one."""
-        return self.loss_runs(wildcards)[:1]
+        """Return the run whose models generate samples, if there is one, once for each seed."""
+        pairs = self.noise_sample_pairs(wildcards.dataset)
+        if pairs.run is None:
+            return []
+        run = self.config.run(wildcards.dataset, pairs.run)
+        seeds = [seed for seed in run.seeds if seed in (pairs.seeds or run.seeds)]
+        return [self._trained(run, seed) for seed in seeds]
 
     def _models(self, dataset: str) -> list[str]:
         runs = self.generating_runs(dataset)
@@ -311,15 +374,16 @@ class RunLookups(DataLookups):
 
     def loss_runs(self, wildcards: Wildcards) -> list[dict[str, Any]]:
         """Return the runs whose models these are."""
-        return [
-            {
-                "name": run.name,
-                "settings": self._settings(run, run.seeds[0]),
-                "folder": self.folder(run, run.seeds[0]),
-                "batch_size": self.config.sampling(run).batch_size,
-            }
-            for run in self.generating_runs(wildcards.dataset)
-        ]
+        runs = self.generating_runs(wildcards.dataset)
+        return [self._trained(run, run.seeds[0]) for run in runs]
+
+    def _trained(self, run: Run, seed: int) -> dict[str, Any]:
+        return {
+            "name": run.name,
+            "settings": self._settings(run, seed),
+            "folder": self.folder(run, seed),
+            "batch_size": self.config.sampling(run).batch_size,
+        }
 
     def loss_settings(self, wildcards: Wildcards) -> dict[str, Any]:
         """Return on what their loss is measured."""

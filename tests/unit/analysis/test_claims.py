@@ -23,8 +23,10 @@ from dansm.io.tables import (
     read_table,
     write_table,
 )
+from dansm.metrics.intervals import crossed_interval
 
-EXTRACTOR = "digit_classifier"
+EXTRACTOR = "classifier"
+
 FLOW = {"sampler": "euler", "steps": 3}
 RATIO = {"kind": "distance_ratio", **FLOW, "run": "dansm_100", "than": "vanilla"}
 SAVING = {"kind": "saving", **FLOW, "run": "dansm_100"}
@@ -94,6 +96,29 @@ def found(row):
     return [row["value"], row["low"], row["high"]]
 
 
+def test_what_is_remembered_is_compared_seed_by_seed_in_the_space_that_is_named(write):
+    """Whichever real images distances are to, since both parts are compared."""
+    rng = np.random.default_rng(0)
+    shares = {"vanilla": rng.uniform(0.5, 0.55, 4), "dansm_100": rng.uniform(0.5, 0.55, 4)}
+    about = {"metric": "nearer_to_training", "reference": None}
+    rows = [
+        distance(run, 0, seed, value + shift, feature_extractor=space, **about)
+        for run, values in shares.items()
+        for seed, value in enumerate(values)
+        for space, shift in (("pixels", 0.0), (EXTRACTOR, 0.3))
+    ]
+    rows.append({"process": "real_held_out", "feature_extractor": "pixels", "value": 0.5, **about})
+    measure = RATIO | {"metric": "nearer_to_training", "features": "pixels"}
+    for reference in ("training", "held_out"):
+        row = judge(
+            claim(measure, threshold=1.2), {"summary": summary(write, rows)}, EXTRACTOR, reference
+        )
+        expected = np.exp(interval(np.log(shares["dansm_100"] / shares["vanilla"])))
+        assert found(row) == pytest.approx(expected, rel=1e-8)
+        assert row["verdict"] == SUPPORTED and row["reference"] is None
+        assert "Share nearer to training images, pixels, euler, 3 steps" in row["measure"]
+
+
 @pytest.mark.parametrize(
     ("low", "high", "direction", "expected"),
     [
@@ -130,9 +155,17 @@ def test_distances_are_compared_seed_by_seed_at_the_last_snapshot(write):
     for k in range(2):  # without a vanilla run
         rows.append(distance("dansm_100", 100, 3, 1e-6, image_set=k))
     row = judge(claim(RATIO), {"summary": summary(write, rows)}, EXTRACTOR)
-    assert found(row) == pytest.approx(np.exp(interval(np.log(greedy / vanilla))))
-    assert (row["n"], row["verdict"]) == (3, "supported")
-    assert "3 seeds" in row["why"]
+    shifts = np.array([-1, 1])
+    logs = np.log((greedy[:, None] + shifts) / (vanilla[:, None] + shifts))
+    mean, low, high, degrees = crossed_interval(logs)
+    assert found(row) == pytest.approx(np.exp([mean, low, high]))
+    assert row["corrected_low"] == pytest.approx(np.exp(low))  # it is alone
+    sources = {"summary": summary(write, rows)}
+    together = module.judge([claim(RATIO)] * 3, sources, Against(EXTRACTOR, "held_out"))[0]
+    wider = stats.t.ppf(1 - 0.025 / 3, degrees) / stats.t.ppf(0.975, degrees)
+    assert together["corrected_low"] == pytest.approx(np.exp(mean - (mean - low) * wider))
+    assert row["n"] == 3
+    assert "over 3 seeds and 2 sets of images" in row["why"]
 
 
 def test_runs_that_are_not_there_are_named(write):
@@ -221,7 +254,7 @@ def test_savings_are_judged_by_their_interval(write):
     [
         ({"saving_percent": None}, "has no images"),
         ({"run": "loom"}, "no curve of dansm_100 beside its baseline"),
-        ({"seeds": 1, "saving_low": None, "saving_high": None}, "one measurement has no interval"),
+        ({"seeds": 1, "saving_low": None, "saving_high": None}, "1 seed; a verdict on training"),
         ({"seeds": 2}, "2 seeds; a verdict on training takes 3"),
     ],
 )
@@ -230,6 +263,15 @@ def test_savings_that_cannot_be_judged(write, changes, why):
     row = judge(claim(SAVING, "above", 0), sources, EXTRACTOR)
     assert row["verdict"] == "undecided"
     assert why in row["why"]
+
+
+def test_times_are_judged_only_where_nothing_else_was_done(write):
+    disturbed = SPEED | {"doubt": "other processes kept up to 1.0 cores busy meanwhile"}
+    sources = {"speed": write(SPEED_COLUMNS, [disturbed])}
+    row = judge(claim(SAVING | {"of": "seconds"}, "above", 30), sources, EXTRACTOR)
+    assert (row["verdict"], row["why"]) == ("undecided", disturbed["doubt"])
+    assert found(row) == [20, 15, 25] and "corrected_low" not in row
+    assert judge(claim(SAVING, "above", 25), sources, EXTRACTOR)["verdict"] == "supported"
 
 
 def test_a_bound_below_the_threshold_refutes_nothing(write):
@@ -262,7 +304,7 @@ def test_shares_of_a_step_are_taken_within_rounds(write):
     steps, matches = np.array([50.0, 100.0, 40.0]), np.array([1.0, 3.0, 1.0])
     rows = [
         {"match_size": 10, "round": k, "step_ms": s, "match_ms": m, "ahead_step_ms": 1.5 * s}
-        | {"device": "cpu", "processor": "Toy 1"}
+        | {"device": "cpu", "processor": "Toy 1", "busy_others": 0.05}
         for k, (s, m) in enumerate(zip(steps, matches, strict=True))
     ]
     sources = {"matching_share": write(MATCHING_SHARE_COLUMNS, rows)}
@@ -273,19 +315,26 @@ def test_shares_of_a_step_are_taken_within_rounds(write):
     ahead = judge(claim(SHARE | {"how": "ahead"}, threshold=5), sources, EXTRACTOR)
     assert ahead["value"] == pytest.approx(50)
     assert ahead["verdict"] == "not supported"
+    for busy, why in ((0.4, "kept up to 0.4 cores busy"), (None, "was not recorded")):
+        rows[0]["busy_others"] = busy
+        disturbed = {"matching_share": write(MATCHING_SHARE_COLUMNS, rows, "other.csv")}
+        row = judge(claim(SHARE, threshold=5), disturbed, EXTRACTOR)
+        assert row["verdict"] == "undecided" and why in row["why"]
     other = judge(claim(SHARE | {"match_size": 99}), sources, EXTRACTOR)
     assert (other["verdict"], other["why"]) == ("undecided", "match size 99 was not timed")
 
 
 def path_rows(kind, match_size, values, quantity="path_length", pairs=64):
+    """Two draws of each model, around its value."""
     return [
-        {"kind": kind, "match_size": match_size, "draw": k, "pairs": pairs}
-        | {"quantity": quantity, "value": value}
+        {"kind": kind, "match_size": match_size, "seed": k, "draw": 2 * k + of_model}
+        | {"pairs": pairs, "quantity": quantity, "value": value * (0.9 + 0.2 * of_model)}
         for k, value in enumerate(values)
+        for of_model in (0, 1)
     ]
 
 
-def test_paths_are_compared_with_random_ones_draw_by_draw(write):
+def test_paths_are_compared_with_random_ones_model_by_model(write):
     random, matched = np.array([10.0, 12.0, 11.0]), np.array([8.0, 9.5, 9.0])
     rows = path_rows("random", 0, random) + path_rows("matched", 10, matched)
     rows += path_rows("matched", 99, [1.0, 1.0, 1.0])
@@ -296,6 +345,16 @@ def test_paths_are_compared_with_random_ones_draw_by_draw(write):
     assert row["verdict"] == "supported"
     preferable = SHORTER | {"pairs": "preferable", "match_size": 0}
     assert judge(claim(preferable), sources, EXTRACTOR)["why"] == "no preferable pairs"
+
+
+def test_pairs_of_fewer_than_three_models_decide_nothing(write):
+    rows = path_rows("random", 0, [10.0, 12.0]) + path_rows("matched", 10, [8.0, 9.6])
+    row = judge(claim(SHORTER), {"paths": write(PATH_COLUMNS, rows)}, EXTRACTOR)
+    assert (row["n"], row["verdict"]) == (2, "undecided")
+    assert row["why"] == "2 seeds; a verdict on training takes 3"
+    stored = [row | {"seed": None} for row in rows]
+    row = judge(claim(SHORTER), {"paths": write(PATH_COLUMNS, stored)}, EXTRACTOR)
+    assert row["why"] == "stored samples: no model made these pairs"
 
 
 def test_nearest_noises_are_counted_against_chance_in_the_largest_batches(write):
@@ -309,15 +368,16 @@ def test_nearest_noises_are_counted_against_chance_in_the_largest_batches(write)
     assert row["verdict"] == "supported"
 
 
-def test_crossings_are_compared_by_differences_of_draws(write):
-    random, preferable = np.array([40, 50, 45, 60]), np.array([10, 0, 12, 20])
+def test_crossings_are_compared_by_differences_of_models(write):
+    random, preferable = np.array([40, 50, 45, 60, 50, 52]), np.array([10, 0, 12, 20, 8, 9])
     rows = [
-        {"kind": kind, "match_size": 0, "draw": k, "crossings": count}
+        {"kind": kind, "match_size": 0, "seed": k // 2, "draw": k, "crossings": count}
         for kind, counts in (("random", random), ("preferable", preferable))
         for k, count in enumerate(counts)
     ]
     sources = {"crossings": write(CROSSING_COLUMNS, rows)}
     row = judge(claim(CROSSING), sources, EXTRACTOR)
+    random, preferable = random.reshape(3, 2).mean(1), preferable.reshape(3, 2).mean(1)
     expected = 1 + np.array(interval((preferable - random) / random.mean()))
     assert found(row) == pytest.approx(expected)
     assert row["value"] == pytest.approx(preferable.mean() / random.mean())

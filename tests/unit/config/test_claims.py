@@ -17,9 +17,9 @@ PIPELINE = {
     [
         ({f"{MEASURE}.kind": "hearsay"}, "claims.0.measure: Input tag 'hearsay' found"),
         ({f"{MEASURE}.colour": 1},
-         "claims.0.measure.distance_ratio.colour: unknown key (value 1); expected one of ['kind',"),
+         "claims.0.measure.distance_ratio.colour: unknown key (value 1); expected one of ['feat"),
         ({f"{MEASURE}.metric": "beauty"},
-         "distance_ratio.metric: unknown metric 'beauty'; expected one of ['classifier_score', 'f"),
+         "distance_ratio.metric: unknown metric 'beauty'; expected one of ['classifier_score', 'c"),
         ({f"{MEASURE}.sampler": "magic"}, "claims.better.measure.sampler: unknown 'magic'"),
         ({f"{MEASURE}.run": "nobody"}, "claims.better.measure: unknown 'nobody'; expected one of"),
         ({f"{MEASURE}.steps": ...},

@@ -18,7 +18,7 @@ from dansm.metrics.intervals import crossed_interval
 SNAPSHOTS = [100, 200, 400]
 
 
-def make_distances(extractor="digit_classifier", metric="frechet_distance") -> pd.DataFrame:
+def make_distances(extractor="classifier", metric="frechet_distance") -> pd.DataFrame:
     """Two seeds, two runs; 3 steps at all snapshots, RK45 and 3 image sets at the last."""
     rng = np.random.default_rng(0)
     shared = {"dataset": "digits", "metric": metric, "feature_extractor": extractor}
@@ -65,11 +65,11 @@ def test_table_holds_the_mean_over_seeds_of_the_mean_over_image_sets(distances):
         rows = distances.dropna(subset=["steps"])
         rows = rows[(rows["match_size"] == match_size) & (rows["images_seen"] == 400)]
         values = rows.pivot(index="seed", columns="image_set", values="value").to_numpy(float)
-        mean, low, _ = crossed_interval(values)
+        mean, low, *_ = crossed_interval(values)
         assert mean == pytest.approx(np.mean([row.mean() for row in values]))
         printed = f"{mean:.2f} ± {mean - low:.2f}"
         best[mean] = printed
-        metric = "Fréchet distance against held-out images, digit_classifier features"
+        metric = "Fréchet distance against held-out images, classifier features"
         row = table.loc[(metric, "Rectified flow, Euler", name)]
         assert (row["3 steps"], row["seeds"], row["own steps"]) == (printed, "2", "")
         assert printed in texts(figure)
@@ -99,7 +99,7 @@ def test_any_metric_makes_a_table_and_higher_may_be_better():
     distances = make_distances(metric="recall")
     table, figure = draw_table(distances, "recall")
     (name,) = set(table.index.get_level_values("metric"))
-    assert name == "Recall against held-out images, digit_classifier features"
+    assert name == "Recall against held-out images, classifier features"
     assert "Higher is better" in " ".join(texts(figure).split())
     means = summarise(distances).dropna(subset=["run", "steps"])["mean"]
     bold = [t.get_text() for t in figure.axes[0].texts if t.get_weight() == "bold"]
@@ -147,7 +147,7 @@ def test_the_table_of_long_sampling_fits_a_page():
     assert figure.get_size_inches()[0] < 8.6  # at the width of text, letters keep 6 points
 
 
-@pytest.mark.parametrize(("extractor", "is_fid"), [("digit_classifier", 0), ("inception_clean", 1)])
+@pytest.mark.parametrize(("extractor", "is_fid"), [("classifier", 0), ("inception_clean", 1)])
 def test_only_inception_features_are_called_fid(extractor, is_fid):
     distances = make_distances(extractor)
     for figure in (draw_table(distances)[1], distance_curves(distances, "digits", "held_out")):

@@ -9,7 +9,7 @@ from dansm.figures.memorising import memorising
 from dansm.io.tables import SUMMARY_COLUMNS
 
 METRICS = ("nearer_to_training", "copies")
-SPACES = ("digit_classifier", "pixels")
+SPACES = ("classifier", "pixels")
 
 
 @pytest.fixture

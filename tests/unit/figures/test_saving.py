@@ -15,7 +15,7 @@ def speed():
         "dataset": "toy",
         "process": "rectified_flow",
         "sampler": "euler",
-        "feature_extractor": "digit_classifier",
+        "feature_extractor": "classifier",
         "reference": "training",
         "metric": "frechet_distance",
         "baseline": "vanilla",

@@ -14,6 +14,7 @@ from dansm.io.tables import DISTANCE_COLUMNS, read_table, run_columns
 from dansm.metrics.distances import frechet_distance, measure
 from dansm.metrics.evaluation import RunEvaluator
 from dansm.metrics.extractors import Extractor, Features
+from dansm.metrics.grid_search import read_grids
 from dansm.metrics.memorising import Memorising
 from dansm.metrics.statistics import ReferenceFeatures
 from dansm.models.networks import make_network
@@ -38,9 +39,7 @@ def shares(images):
     return rows / rows.sum(dim=1, keepdim=True)
 
 
-EXTRACTOR = Extractor(
-    "digit_classifier", "0123", torch.device("cpu"), lambda x: (pixels(x), shares(x))
-)
+EXTRACTOR = Extractor("classifier", "0123", torch.device("cpu"), lambda x: (pixels(x), shares(x)))
 
 
 @pytest.fixture
@@ -62,6 +61,47 @@ def evaluator(run, settings=SETTINGS, sampling=SAMPLING, name="vanilla", memoris
 def evaluate(ours, folder):
     ours.evaluate(folder / "distances.csv", folder / "samples.npz", folder / "evaluation.json")
     return read_table(folder / "distances.csv", DISTANCE_COLUMNS)
+
+
+GRID = {"grid": "gits", "steps": 3, "times": [0, 0.2, 0.6, 1]}
+
+
+def test_searched_times_are_sampled_and_named_in_the_description(run, tmp_path):
+    store, folder = run
+    model = sha256(folder / "model.safetensors")
+    path = tmp_path / "gits-3.json"
+    write_json(path, GRID | {"model_sha256": model})
+    samplers = {"euler": {"euler": {"grid": "gits"}}}
+    sampling = make_sampling(
+        each_snapshot={}, final={"euler": [3]}, final_one_set={}, samplers=samplers
+    )
+    features = ReferenceFeatures.of(pixels(torch.tensor(store.array)).numpy())
+    metrics = [(EXTRACTOR, {"training": features})]
+    ours = RunEvaluator(
+        "vanilla", SETTINGS, sampling, folder, store, lambda x: x, metrics, searched=[path]
+    )
+    table = evaluate(ours, tmp_path)
+    assert set(table["nfe"]) == {3}
+    assert read_json(tmp_path / "evaluation.json")["searched"] == {"gits": {"3": GRID["times"]}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"model_sha256": "0" * 64}, "expected times searched for the model"),
+        ({"times": [0, 0.6, 0.2, 1]}, "expected 4 rising times from 0 to 1"),
+        ({"times": [0.1, 0.2, 0.6, 1]}, "expected 4 rising times from 0 to 1"),
+        ({"times": [0, 0.2, 1]}, "expected 4 rising times from 0 to 1"),
+        ({"steps": 0}, "steps"),
+    ],
+)
+def test_a_searched_grid_that_is_damaged_or_of_another_model_is_refused(
+    tmp_path, changes, expected
+):
+    path = tmp_path / "gits-3.json"
+    write_json(path, GRID | {"model_sha256": "1" * 64} | changes)
+    with pytest.raises(InputError, match=expected):
+        read_grids([path], "1" * 64)
 
 
 def sampled_by_hand(run, first=20):
@@ -116,7 +156,7 @@ def test_the_description_names_run_weights_and_references(run, tmp_path):
     assert found["run_sha256"] == sha256(run[1] / "run.json")
     assert found["sampling"] == SAMPLING.plain()
     assert found["features"] == {
-        "digit_classifier": {
+        "classifier": {
             "weights_sha256": "0123",
             "real_images": {"training": 30, "held_out": 10},
             "real_images_kept": {"training": 30, "held_out": 10},
@@ -169,7 +209,7 @@ def memorising(run, make_store):
     images = np.random.default_rng(1).integers(0, 17, (30, 1, 4, 4), dtype=np.uint8)
     stores = run[0], make_store(images, value_range=(0, 16), name="held_out")
     features = (pixels(torch.tensor(store.array)).numpy() for store in stores)
-    return Memorising(*stores, {"digit_classifier": tuple(features)})
+    return Memorising(*stores, {"classifier": tuple(features)})
 
 
 def test_the_last_snapshots_images_are_compared_with_held_out_ones(run, memorising, tmp_path):
@@ -189,7 +229,7 @@ def test_the_last_snapshots_images_are_compared_with_held_out_ones(run, memorisi
     ties = (near[:, chosen].amin(1) == far.amin(1)).double().mean().item() / 2
     assert found["pixels", "nearer_to_training"] == pytest.approx(expected + ties)
     features = pixels(sampled_by_hand(run)).numpy()
-    again = memorising.measure(sampled_by_hand(run), {"digit_classifier": features})
+    again = memorising.measure(sampled_by_hand(run), {"classifier": features})
     assert found.to_dict() == {(r["feature_extractor"], r["metric"]): r["value"] for r in again}
     rest = table[~table["metric"].isin(["nearer_to_training", "copies"])]
     without = evaluate(evaluator(run), tmp_path / "without")
@@ -231,7 +271,7 @@ KEEPING = SAMPLING.model_copy(update={"keep_png": True})
 def test_kept_images_are_those_that_were_measured(run, tmp_path):
     kept = run[1] / "png"
     (kept / "euler-9").mkdir(parents=True)  # of an evaluation with other step counts
-    table = evaluate(evaluator(run, sampling=KEEPING), tmp_path / "kept")
+    table = evaluate(evaluator(run, sampling=KEEPING), run[1])
     folders = {path.relative_to(kept).as_posix() for path in kept.glob("*/*")}
     twice = {f"{s}/set{k}" for s in ("euler-2", "euler-3", "rk45-0") for k in (0, 1)}
     assert folders == twice | {"euler-4/set0"}
@@ -242,7 +282,7 @@ def test_kept_images_are_those_that_were_measured(run, tmp_path):
     found = np.stack([np.asarray(Image.open(path)) for path in files])
     assert np.ptp(found) > 17
     np.testing.assert_array_equal(np.rint(found * (16 / 255)), expected)
-    without = evaluate(evaluator(run), tmp_path / "without")
+    without = evaluate(evaluator(run), run[1])
     assert table.equals(without)
     assert not kept.exists()  # the evaluation that keeps none has none
 

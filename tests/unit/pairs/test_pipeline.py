@@ -63,13 +63,13 @@ def test_interrupted_pairs_go_on_where_they_stopped(folder, tmp_path, monkeypatc
 def test_figures_take_pairs_in_place_of_a_runs(folder, tmp_path):
     pairs = pairs_of(folder, tmp_path)
     draws = {"draws": 2, "count": 2, "match_sizes": [4], "seed": 0}
-    draw_pairs(tmp_path / "draws.npz", run=None, store=None, pairs=pairs, **draws)
+    draw_pairs(tmp_path / "draws.npz", runs=[], store=None, pairs=pairs, **draws)
     drawn = read_pairs(tmp_path / "draws.npz")
     assert torch.equal(drawn.samples.flatten(0, 1), pairs.samples[:4])
     assert torch.equal(drawn.noises(PREFERABLE).flatten(0, 1), pairs.noise[:4])
     for few in ({"count": 3}, {"draws": 3}):
         with pytest.raises(InputError, match="expected 6 pairs of the preferable noises, found 5"):
-            draw_pairs(tmp_path / "x.npz", run=None, store=None, pairs=pairs, **draws | few)
+            draw_pairs(tmp_path / "x.npz", runs=[], store=None, pairs=pairs, **draws | few)
 
 
 def test_more_steps_than_the_scheduler_has_are_refused(folder, tmp_path):

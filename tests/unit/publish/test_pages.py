@@ -48,7 +48,7 @@ def reference(tmp_path, monkeypatch):
             "nfe": float(steps),
             "image_set": 0,
             "metric": "frechet_distance",
-            "feature_extractor": "digit_classifier",
+            "feature_extractor": "classifier",
             "reference": "training",
             "n_samples": 10,
             "value": value * 3 / steps + (64_000 - images),

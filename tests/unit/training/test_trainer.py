@@ -417,6 +417,43 @@ def test_a_run_starts_from_the_averaged_weights_of_another(store, tmp_path):
     assert models[0] == models[1]
 
 
+def test_a_run_counts_what_it_and_the_stages_before_it_took(store, tmp_path):
+    other, weights = other_run(store, tmp_path / "other" / "seed0")
+    settings = SETTINGS.model_copy(update={"start": "other", "budget_images": 40, "snapshots": 1})
+    train(settings, store, tmp_path / "run" / "seed0", start=weights)
+    found = read_json(tmp_path / "run" / "seed0" / "run.json")["spent"]
+    images = other.steps * other.batch_size
+    assert found == {"other": 3 * images, "run": 3 * settings.steps * settings.batch_size}
+
+
+def test_a_guide_is_frozen_and_of_the_same_dataset_seed_and_process(store, tmp_path):
+    _, weights = other_run(store, tmp_path / "other" / "seed0")
+    loss = Pick("flow_guided", {"teacher": "other"})
+    update = {"loss": loss, "budget_images": 40, "snapshots": 1}
+    settings = SETTINGS.model_copy(update=update)
+    before = sha256(weights)
+    train(settings, store, tmp_path / "run" / "seed0", guide=weights)
+    run = read_json(tmp_path / "run" / "seed0" / "run.json")
+    assert run["guide_sha256"] == sha256(weights) == before
+    assert run["spent"].keys() == {"other", "run"}
+    assert run["spent"]["run"] == 5 * settings.steps * settings.batch_size
+    with pytest.raises(InputError, match="expected a guide of seed 9"):
+        Trainer(settings.model_copy(update={"seed": 9}), store, tmp_path / "x", guide=weights)
+    with pytest.raises(InputError, match=r"flow_guided.*: expected guide, found none"):
+        Trainer(settings, store, tmp_path / "x")
+
+
+def test_mean_flow_trains_and_resumes(store, tmp_path):
+    network = NETWORK.model_copy(update={"two_times": True})
+    update = {"process": Pick("mean_flow"), "loss": Pick("mean_velocity"), "network": network}
+    settings = SETTINGS.model_copy(update=update | {"budget_images": 64, "snapshots": 1})
+    train(settings, store, tmp_path / "whole")
+    stop_after(Trainer(settings, store, tmp_path / "stopped"), 3)
+    train(settings, store, tmp_path / "stopped")
+    models = [sha256(tmp_path / name / "model.safetensors") for name in ("whole", "stopped")]
+    assert models[0] == models[1]
+
+
 def test_a_state_begun_from_other_weights_is_not_continued(store, tmp_path):
     _, weights = other_run(store, tmp_path / "other")
     settings = SETTINGS.model_copy(update={"start": "other"})

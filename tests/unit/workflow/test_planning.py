@@ -88,7 +88,7 @@ def config(tmp_path, monkeypatch):
                     "shape": [1, 8, 8],
                     "licence": "none",
                     "held_out": {"share": 0.332},
-                    "features": ["digit_classifier"],
+                    "features": ["classifier"],
                 },
                 "digit_latents": {
                     "source": {"kind": "latents", "of": "digits", "autoencoder": "kl"},
@@ -348,7 +348,7 @@ def test_references_reconstructions_and_potentials(config):
     assert [(w.flops, w.images) for w in reference.work] == [(INCEPTION_FLOPS, 600)]
     # All 600 images' features are kept, in single precision, with their covariance in double.
     assert reference.disk == 600 * 2048 * 4 + 2048 * 2048 * 8 and reference.seconds == 5 * 40
-    digits = {"dataset": "digits", "part": "training", "extractor": "digit_classifier"}
+    digits = {"dataset": "digits", "part": "training", "extractor": "classifier"}
     assert load_of(RunLookups(config), Job("compute_reference", digits, 1, 0)) == planning.Load()
     latents = {"dataset": "room_latents", "extractor": "inception_clean"}
     works = load_of(RunLookups(config), Job("measure_reconstruction", latents, 1, 1)).work
