@@ -75,10 +75,10 @@ class Jobs:
         """Take notice of an event."""
         event, said = getattr(record, "event", None), vars(record)
         if event == LogEvent.RUN_INFO:
-            counts = said["per_rule_job_counts"]
-            self.planned = Counter({rule: count for rule, count in counts.items() if count})
+            counts = said["stats"]
+            self.planned = Counter({rule: counts[rule] for rule in counts if rule != "total"})
         elif event == LogEvent.JOB_INFO:
-            subject = " ".join(map(str, dict(said["wildcards"] or {}).values()))
+            subject = " ".join(map(str, (said["wildcards"] or {}).values()))
             logs = [str(log) for log in said["log"] or []]
             self.running[said["jobid"]] = _Job(said["rule_name"], subject, logs)
         elif event == LogEvent.JOB_FINISHED:
@@ -161,7 +161,10 @@ class LogHandler(RichLogHandler):
 
     def emit(self, record: LogRecord) -> Any:
         """Show an event."""
-        self.jobs.take(record)
+        try:
+            self.jobs.take(record)
+        except Exception:  # after which Snakemake's thread would hand on no other event
+            self.handleError(record)
         return super().emit(record)
 
     def close(self) -> None:

@@ -37,8 +37,7 @@ def started(number, rule="train_model", log="none.log", **wildcards):
 
 
 def planned(**counts):
-    total = sum(counts.values())
-    return event(LogEvent.RUN_INFO, per_rule_job_counts=counts, total_job_count=total)
+    return event(LogEvent.RUN_INFO, stats={**counts, "total": sum(counts.values())})
 
 
 def finished(number):
