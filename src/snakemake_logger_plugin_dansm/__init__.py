@@ -9,7 +9,7 @@ where there is a terminal.
 import re
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from logging import LogRecord
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def progress_in(log: Path) -> str:
         return ""
     found = everything[-1]
     # tqdm's unit stands behind its rate.
-    unit = re.sub(r"^[\d.?]+[kMG]?|^s/|/s$", "", found["rate"].strip())
+    unit = re.sub(r"^[\d.?]+[kMG]?(?:s/)?|/s$", "", found["rate"].strip())
     text = f"{found['share']} %, {found['done']} of {found['all']} {unit}".rstrip()
     return (
         text if "?" in found["rate"] else f"{text}, {found['rate'].strip()}, {found['left']} left"
@@ -53,7 +53,7 @@ class _Job:
     rule: str
     subject: str
     logs: list[str]
-    started: float = field(default_factory=time.monotonic)
+    started: float
 
     @property
     def text(self) -> str:
@@ -80,7 +80,7 @@ class Jobs:
         elif event == LogEvent.JOB_INFO:
             subject = " ".join(map(str, (said["wildcards"] or {}).values()))
             logs = [str(log) for log in said["log"] or []]
-            self.running[said["jobid"]] = _Job(said["rule_name"], subject, logs)
+            self.running[said["jobid"]] = _Job(said["rule_name"], subject, logs, time.monotonic())
         elif event == LogEvent.JOB_FINISHED:
             job = self.running.pop(said["job_id"], None)
             if job is not None:
