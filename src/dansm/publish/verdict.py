@@ -16,9 +16,9 @@ _INTRODUCTION = """# Which coupling, by what was measured
 
 One section a dataset, of its archived comparison with the most couplings: what each reaches in so
 many sampling steps, what it remembers, what it costs and what it asks of the data. Cells are the
-mean ± half of the 95 % interval over seeds and sets of images. Those in bold cannot be told from the
-best of their column: Tukey's simultaneous intervals of all differences, `behind` in the summary.
-Differences are known far better than each mean, since all runs share seeds and noises.
+mean ± half of the 95 % interval over seeds and sets of images. Those in bold cannot be told from
+the best of their column: Tukey's simultaneous intervals of all differences, `behind` in the
+summary. Differences are known far better than each mean, since all runs share seeds and noises.
 [numbers.md](numbers.md) says how each number is computed, [couplings.md](couplings.md) how to use a
 coupling. This page is written by `dansm pages` from the tables that it names."""
 
