@@ -394,7 +394,7 @@ def test_summary_prints_means_savings_and_pictures(folder):
             "image_set": 0,
             "metric": "frechet_distance",
             "feature_extractor": "classifier",
-            "reference": "training",
+            "reference": "held_out",
             "n_samples": 10,
             "value": (40.0 if match_size else 80.0) / images + seed,
             "seconds": images / 2,
