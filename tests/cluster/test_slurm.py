@@ -71,6 +71,7 @@ class ClusterProject(Project):
         content["runs"] = [{**entry, "recipe": "one_gpu", "grid": grid}]
         content["coupling_marginals"]["comparison"] = "digits"
         content |= {"comparisons": {}, "noise_sample_pairs": {}, "claims": [], "demo": ["digits"]}
+        content |= {"few_steps": None}
         content["scales"]["smoke"] |= {"batches": STEPS, "batch_size": BATCH}
         self.write(content)
 
