@@ -9,7 +9,7 @@ where there is a terminal.
 import re
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from logging import LogRecord
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def progress_in(log: Path) -> str:
         return ""
     found = everything[-1]
     # tqdm's unit stands behind its rate.
-    unit = re.sub(r"^[\d.?]+[kMG]?|^s/|/s$", "", found["rate"].strip())
+    unit = re.sub(r"^[\d.?]+[kMG]?(?:s/)?|/s$", "", found["rate"].strip())
     text = f"{found['share']} %, {found['done']} of {found['all']} {unit}".rstrip()
     return (
         text if "?" in found["rate"] else f"{text}, {found['rate'].strip()}, {found['left']} left"
@@ -53,7 +53,7 @@ class _Job:
     rule: str
     subject: str
     logs: list[str]
-    started: float = field(default_factory=time.monotonic)
+    started: float
 
     @property
     def text(self) -> str:
@@ -75,12 +75,12 @@ class Jobs:
         """Take notice of an event."""
         event, said = getattr(record, "event", None), vars(record)
         if event == LogEvent.RUN_INFO:
-            counts = said["per_rule_job_counts"]
-            self.planned = Counter({rule: count for rule, count in counts.items() if count})
+            counts = said["stats"]
+            self.planned = Counter({rule: counts[rule] for rule in counts if rule != "total"})
         elif event == LogEvent.JOB_INFO:
-            subject = " ".join(map(str, dict(said["wildcards"] or {}).values()))
+            subject = " ".join(map(str, (said["wildcards"] or {}).values()))
             logs = [str(log) for log in said["log"] or []]
-            self.running[said["jobid"]] = _Job(said["rule_name"], subject, logs)
+            self.running[said["jobid"]] = _Job(said["rule_name"], subject, logs, time.monotonic())
         elif event == LogEvent.JOB_FINISHED:
             job = self.running.pop(said["job_id"], None)
             if job is not None:
@@ -161,7 +161,10 @@ class LogHandler(RichLogHandler):
 
     def emit(self, record: LogRecord) -> Any:
         """Show an event."""
-        self.jobs.take(record)
+        try:
+            self.jobs.take(record)
+        except Exception:  # after which Snakemake's thread would hand on no other event
+            self.handleError(record)
         return super().emit(record)
 
     def close(self) -> None:

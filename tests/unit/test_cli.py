@@ -394,7 +394,7 @@ def test_summary_prints_means_savings_and_pictures(folder):
             "image_set": 0,
             "metric": "frechet_distance",
             "feature_extractor": "classifier",
-            "reference": "training",
+            "reference": "held_out",
             "n_samples": 10,
             "value": (40.0 if match_size else 80.0) / images + seed,
             "seconds": images / 2,
@@ -421,8 +421,8 @@ def test_summary_prints_means_savings_and_pictures(folder):
     vanilla, matched = np.mean([20, 21]), np.mean([10, 11])
     assert f"{vanilla:.1f}" in done.output
     assert f"{matched:.1f}" in done.output
-    assert "50.0" in done.output  # 4 images against 2
-    assert "real_halves (classifier): 1.2" in done.output
+    assert "50 %" in done.output  # 4 images against 2
+    assert "real_halves: 1.2" in done.output
     assert "results/figures/distance_table_digits.png" in done.output
 
 

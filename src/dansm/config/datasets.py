@@ -1,5 +1,7 @@
 """Datasets, and the autoencoders and classifiers that belong to them."""
 
+import re
+from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field, StrictBool, model_validator
@@ -20,6 +22,7 @@ from dansm.config.base import (
     distinct,
     name_of,
 )
+from dansm.errors import InputError
 
 
 class _Files(Model):
@@ -218,6 +221,28 @@ class Published(Model):
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = Field(
         default=None, description="Commit of the hub's repository, 40 hexadecimal digits"
     )
+
+    def is_folder(self, what: str) -> bool:
+        """Return whether it is in a folder; otherwise it is on the hub.
+
+        Raises
+        ------
+        InputError
+            If its name is neither a folder nor a hub name with a commit; it names ``what`` was
+            expected.
+        """
+        if Path(self.name).is_dir():
+            return True
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", self.name) or self.name.startswith("."):
+            raise InputError(
+                f"{self.name}: expected {what} or a hub name (owner/name), found no such folder"
+            )
+        if self.revision is None:
+            raise InputError(
+                f"{self.name}: expected a folder, or the revision of the hub's repository to take "
+                "(its commit, 40 hexadecimal digits), found neither"
+            )
+        return False
 
 
 class PretrainedAutoencoder(Published):

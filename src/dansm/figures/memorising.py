@@ -85,16 +85,19 @@ def memorising(table: pd.DataFrame, samples: Sequence[Sample], subject: str) -> 
                 axes.axvline(value, color=look["color"], linestyle=dashes, linewidth=1.2)
         axes.set(ylim=(len(runs) - 0.5, -0.5), xlabel=METRICS[metric].title)
         axes.set_yticks(range(len(runs)), [])
+        axes.set_xlim(left=max(axes.get_xlim()[0], -0.01))  # shares
     panels[0].set_yticks(range(len(runs)), [titles[run] for run in runs])
     handles = [Line2D([], [], label=SPACES[space].title, **look) for space, look in looks.items()]
     line = {"color": base.GREY, "linestyle": (0, (4, 4)), "linewidth": 1.2}
     handles.append(Line2D([], [], label="held-out images themselves", **line))
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
     seeds = table.loc[table["run"].isin(runs), "seeds"]
-    spread = "bars: 95 % intervals" if seeds.max() > 1 else "one seed, so there are no intervals"
+    spread = f"{base.span(seeds)} seeds, bars: 95 % intervals"
+    if seeds.max() == 1:
+        spread = "one seed, so there are no intervals"
     figure.suptitle(
         f"{subject}: nearer to training images than to held-out ones?\n"
-        f"{'; '.join(made_by)}; {base.span(seeds)} seeds, {spread}{base.unequal_note(table)}"
+        f"{'; '.join(made_by)}; {spread}{base.unequal_note(table)}"
     )
     return figure
 

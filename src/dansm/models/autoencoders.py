@@ -26,7 +26,6 @@ from dansm.data.store import Store
 from dansm.errors import InputError
 from dansm.io.files import atomic_path, publish, read_json, read_model, sha256, write_json
 from dansm.io.records import is_proven
-from dansm.models.hub import check_published
 from dansm.randomness import generator, stream_seed
 
 REPORT = "report.json"
@@ -322,7 +321,7 @@ class Codec:
 
 def _find(settings: PretrainedAutoencoder, source: str, name: str) -> Path:
     """Return one of an autoencoder's files, in its folder or from the hub."""
-    if check_published(settings, "a diffusers folder"):
+    if settings.is_folder("a diffusers folder"):
         folder = Path(source)
         if not (folder / name).is_file():
             raise InputError(

@@ -30,7 +30,6 @@ from dansm.io.files import (
     write_json,
 )
 from dansm.io.records import is_proven
-from dansm.models.hub import check_published
 from dansm.randomness import stream_seed
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ def fetch_pipeline(settings: Published, shape: Shape, path: Path) -> None:
         If it is no StableDiffusionPipeline, its scheduler adds noise, it has other latents, or
         weights are missing or not finite.
     """
-    in_folder = check_published(settings, "the folder of a diffusers pipeline")
+    in_folder = settings.is_folder("the folder of a diffusers pipeline")
     source = settings.name if in_folder else f"{settings.name} at {settings.revision}"
     _check_configuration(_find(settings, source, _CONFIGS), shape, source)
     folder = _find(settings, source, [*_CONFIGS, *_WEIGHTS], _TOKENIZER)

@@ -11,14 +11,15 @@ from dansm.figures.base import metric_title, run_titles, sampler_title, span, un
 from dansm.io.tables import MARGINAL_COLUMNS, SUMMARY_COLUMNS, compared_with, read_table
 
 _STEPS = (3, 5, 10, 50)
+_COUPLING = ["dataset", "coupling", "match_size", "options"]
 _REMEMBERED = "nearer_to_training"
 _INTRODUCTION = """# Which coupling, by what was measured
 
 One section a dataset, of its archived comparison with the most couplings: what each reaches in so
 many sampling steps, what it remembers, what it costs and what it asks of the data. Cells are the
 mean ± half of the 95 % interval over seeds and sets of images. Those in bold cannot be told from
-the best of their column: Tukey's simultaneous intervals of all differences, `behind` in the
-summary. Differences are known far better than each mean, since all runs share seeds and noises.
+the best of their column: Tukey's simultaneous intervals of all differences, `behind` in summaries.
+Differences are known far better than each mean, since all runs share seeds and noises.
 [numbers.md](numbers.md) says how each number is computed, [couplings.md](couplings.md) how to use a
 coupling. This page is written by `dansm pages` from the tables that it names."""
 
@@ -47,14 +48,14 @@ def verdict_page(reference: Path) -> str:
 def _couplings(table: pd.DataFrame | None) -> set[tuple[str, ...]]:
     if table is None:
         return set()
-    return set(table[["coupling", "match_size", "options"]].astype(str).itertuples(index=False))
+    return set(table[_COUPLING].astype(str).itertuples(index=False))
 
 
 def _costs(marginals: pd.DataFrame) -> dict[tuple[str, ...], float]:
-    """Return microseconds a sample by coupling, match size and options."""
+    """Return microseconds a sample by dataset, coupling, match size and options."""
     rows = marginals[marginals["statistic"] == "microseconds_per_sample"]
     rows = rows[rows["window"] == "stream"]
-    keys = rows[["coupling", "match_size", "options"]].astype(str).itertuples(index=False)
+    keys = rows[_COUPLING].astype(str).itertuples(index=False)
     return dict(zip(map(tuple, keys), rows["value"].astype(float), strict=True))
 
 
@@ -106,7 +107,7 @@ def _table(
     for run in of_first["run"]:
         mine = distances[distances["run"] == run].set_index("steps")
         described = mine.iloc[0]
-        key = tuple(described[["coupling", "match_size", "options"]].astype(str))
+        key = tuple(described[_COUPLING].astype(str))
         beside = remembered[remembered["run"] == run].sort_values("steps", na_position="first")
         line = [titles[run], *(_cell(mine.loc[number]) for number in steps)]
         line.append(_share(beside.iloc[-1]) if len(beside) else "not measured")
@@ -121,7 +122,8 @@ def _cell(row: pd.Series) -> str:
     text = f"{row['mean']:.1f}"
     if not pd.isna(row["high"]):
         text += f" ± {row['high'] - row['mean']:.1f}"
-    return f"**{text}**" if row["behind_low"] == 0 else text
+    same = not pd.isna(row["behind_low"]) and row["behind_low"] == 0
+    return f"**{text}**" if same else text
 
 
 def _share(row: pd.Series) -> str:

@@ -10,7 +10,6 @@ from dansm.catalogue import COUPLINGS, PROCESSES, Pick
 from dansm.config import Comparison, ModelFolder, NoiseSamplePairs, Pipeline, Run, Sampling
 from dansm.errors import InputError
 from dansm.io.model_folder import WEIGHTS, check_model_folder
-from dansm.models.hub import check_published
 from dansm.processes.grids import grid_options, is_searched
 from dansm.workflow.data_lookups import DataLookups, Wildcards
 
@@ -281,7 +280,7 @@ class RunLookups(DataLookups):
     def pipeline_published(self, wildcards: Wildcards) -> dict[str, Any]:
         """Return where it is published, which must be a folder or a commit."""
         settings = self._pipeline(wildcards.dataset)
-        check_published(settings, "the folder of a diffusers pipeline")
+        settings.is_folder("the folder of a diffusers pipeline")
         return settings.model_dump(include={"name", "revision"})
 
     def pipeline_shape(self, wildcards: Wildcards) -> list[int]:

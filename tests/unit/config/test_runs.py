@@ -89,8 +89,9 @@ TEACHER = f"{GRID}.student.coupling.teacher_pairs"
          "toy student: teacher_pairs: expected a batch of 100 pairs at least, found 99"),
         ({f"{TEACHER}.inverted": 5}, "inverted: expected a sampler with steps, found 'rk45'"),
         ({f"{TEACHER}.slerp": 0.1}, "slerp: expected 0 to 1 and images that are inverted"),
-        ({"samplers.rk45": {"euler": {"grid": "gits"}}},
-         "toy student: sampler 'rk45': expected a grid that is not searched"),
+        ({"samplers.found": {"euler": {"grid": "gits"}}, f"{TEACHER}.sampler": "found",
+          f"{TEACHER}.steps": 5},
+         "toy student: sampler 'found': expected a grid that is not searched"),
         # teachers and starts
         ({f"{GRID}.vanilla": LOOP}, "runs: a circle of teachers and starts, "),
         ({f"{GRID}.vanilla": {"start": "vanilla"}},

@@ -88,7 +88,7 @@ def test_the_tsne_shows_each_kind_and_counts_of_all(tmp_path, draws):
 
 def test_stored_samples_have_no_panel_of_preferable_noises_and_say_why(tmp_path):
     np.savez(tmp_path / "tsne.npz", **{f"{k}-{s}": np.eye(2)[:, None] * 1.0 for k, s in KINDS[:2]})
-    rows = [["d", kind, size, 0, 1, 0.5, 0] for kind, size in KINDS[:2]]
+    rows = [["d", kind, size, None, 0, 1, 0.5, 0] for kind, size in KINDS[:2]]
     crossings = table(rows, CROSSING_COLUMNS)
     figure = noise_sample_tsne(crossings, tmp_path / "tsne.npz", "d")
     assert len(figure.axes) == 2

@@ -20,7 +20,7 @@ from accelerate.optimizer import AcceleratedOptimizer
 from safetensors.torch import load_file
 from torch import nn
 
-from dansm.catalogue import Entry, Options, Pick
+from dansm.catalogue import Options, Pick
 from dansm.config import Network, RunSettings
 from dansm.couplings import fit_potentials
 from dansm.data.pair_store import PairStore
@@ -30,6 +30,7 @@ from dansm.io.files import read_json, sha256
 from dansm.models.weights import save_weights
 from dansm.processes import objective as objectives
 from dansm.processes.objective import Objective
+from dansm.processes.registry import LossEntry
 from dansm.training.trainer import Trainer, train
 
 from ..factories import make_settings
@@ -486,7 +487,7 @@ class FakePairs(PairStore):
 
 
 POINTS = torch.randn(30, 2, 1, 8, 8, generator=torch.Generator().manual_seed(2))
-PAIRS = FakePairs(Path("pairs"), POINTS, {}, "0" * 64)
+PAIRS = FakePairs(Path("pairs"), POINTS, {"count": 30, "spent": {"vanilla": 9.0}}, "0" * 64)
 
 
 @pytest.fixture
@@ -562,7 +563,7 @@ class Share(Options):
 def test_an_objective_with_a_network_of_its_own_is_killed_and_ends_with_the_same_weights(
     store, tmp_path, monkeypatch
 ):
-    entry = Entry("adversarial", f"{__name__}:Adversarial", "Adversarial", "", Share)
+    entry = LossEntry("adversarial", f"{__name__}:Adversarial", "Adversarial", "", Share)
     monkeypatch.setattr(objectives, "LOSSES", {"adversarial": entry})
     settings = SETTINGS.model_copy(update={"loss": Pick("adversarial", {"share": 0.5})})
     whole = Trainer(settings, store, tmp_path / "whole")

@@ -107,7 +107,7 @@ def test_pairs_are_named_by_all_that_makes_them():
 def test_pairs_and_potentials_are_made_as_the_runs_say_that_need_them(look):
     wildcards = Wildcards(dataset="digits", teacher="vanilla", seed="1", pairs="rk45-8192")
     sampler = {"name": "rk45", "options": {}}
-    expected = {"sampler": sampler, "steps": 0, "count": 8192, "states": 0}
+    expected = {"sampler": sampler, "steps": 0, "count": 8192, "states": 0, "inverted": 0}
     assert look.pairs_settings(wildcards) == expected
     assert look.teacher_settings(wildcards) == look.settings(run("digits", "vanilla", 1))
     found = look.potentials_settings(
@@ -195,8 +195,9 @@ def test_weights_are_those_of_the_extractors_asked_for(look):
 
 
 def test_only_comparisons_over_inception_have_a_fid(look):
-    assert sorted(look.with_fid) == ["bedroom", "cifar10"]
-    assert sorted(look_up(scale="smoke").with_fid) == ["bedroom", "cifar10"]
+    expected = ["bedroom", "cifar10", "few_steps_bedroom", "few_steps_cifar10"]
+    assert sorted(look.with_fid) == expected
+    assert sorted(look_up(scale="smoke").with_fid) == expected
 
 
 def test_a_datasets_claims_are_judged_by_its_own_comparison(look):

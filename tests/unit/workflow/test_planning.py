@@ -375,14 +375,14 @@ def test_pairs_are_generated_where_there_is_a_model_and_stored_elsewhere(config)
 
 def test_a_teachers_pairs_take_its_evaluations_and_their_bytes(config):
     content = dump(config)
-    taught = {"teacher_pairs": {"teacher": "vanilla", "sampler": "heun", "steps": 4, "count": 70}}
+    taught = {"teacher_pairs": {"teacher": "vanilla", "sampler": "heun", "steps": 4, "count": 170}}
     student = content["runs"][0] | {"name": "student", "coupling": taught}
     look = RunLookups(parse_config(content | {"runs": [*content["runs"], student]}))
-    wildcards = {"dataset": "rooms", "teacher": "vanilla", "seed": "1", "pairs": "heun-4-70"}
+    wildcards = {"dataset": "rooms", "teacher": "vanilla", "seed": "1", "pairs": "heun-4-170"}
     load = load_of(look, Job("make_pairs", wildcards, 1, 0))
     flops, _ = network_size(config.networks["net"], (3, 16, 16))
-    assert load.work == (Work("evaluate", 70 * 8, flops),)
-    assert load.disk == 70 * 2 * 4 * 3 * 16 * 16
+    assert load.work == (Work("evaluate", 170 * 8, flops),)
+    assert load.disk == 170 * 2 * 4 * 3 * 16 * 16
 
 
 def test_a_pipelines_pairs_take_two_evaluations_a_step_with_guidance(config, tmp_path):
