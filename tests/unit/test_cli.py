@@ -333,6 +333,8 @@ def test_archive_and_pages(folder):
     readme = "<!-- generated: figure figures/curves_digits.png -->\n<!-- end -->\n"
     catalogue = "<!-- generated: couplings -->\n<!-- end -->\n"
     write_text(folder / "docs" / "figures.md", "")
+    write_text(folder / "docs" / "couplings.md", catalogue)
+    write_text(folder / "docs" / "results.md", "")
     write_text(folder / "config" / "README.md", catalogue)
     (folder / "README.md").write_text(readme)
     done = run(app, ["archive", str(figure)])
