@@ -12,6 +12,8 @@ LATENT = "datasets.toy_latent"
         ({"datasets.toy.source.kind": "coco"}, "datasets.toy.source: Input tag 'coco' found"),
         ({"datasets.rooms.source.colour": 1},
          "datasets.rooms.source.lsun.colour: unknown key (value 1); expected one of ['at_most', "),
+        ({"datasets.toy.held_out": {"part": 0.3}},
+         "datasets.toy.held_out.part: unknown key (value 0.3); expected one of ['beyond', "),
         ({"datasets.toy.shape": [8, 8]}, "datasets.toy.shape.2: Field required"),
         ({"datasets.toy.shape": [1, 0, 8]}, "datasets.toy.shape.1: Input should be greater than"),
         ({"datasets.toy.shape": [1, 8, 7], "datasets.toy_latent": ..., "autoencoders.kl": ...},

@@ -130,7 +130,7 @@ TEACHER = f"{GRID}.student.coupling.teacher_pairs"
         ({"runs.1.process": {"diffusion": {"zero_snr": True}}},
          "zero_snr: expected the prediction velocity or data beside it, since noise alone says"),
         ({"runs.1.process": {"diffusion": {"zero_snr": True, "prediction": "data"}},
-          "runs.1.final": {"euler": [3]}}, None),
+          "runs.1.final": {"euler": [3]}, "comparisons.toy.baseline": ...}, None),
         ({"runs.1.process": {"diffusion": {"zero_snr": True, "prediction": "data"}},
           "runs.1.final": {"heun": [3]}},
          "toy short: sampler 'heun' of diffusion: heun: expected euler, the only solver that beg"),

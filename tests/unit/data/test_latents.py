@@ -161,7 +161,11 @@ def test_killed_twice_it_ends_with_the_same_bytes(store, toy, tmp_path):
     last = start(folder, 0)
     log = last.communicate()[0]
     assert last.returncode == 0 and 0 < done < 4
-    assert f"encoded {4 - done} images" in log and f"{done} had been encoded before" in log
+    # A shard that was written a moment before the kill may not have been noted yet.
+    assert any(
+        f"encoded {4 - k} images" in log and f"{k} had been encoded before" in log
+        for k in (done, done - 1)
+    )
     assert contents(folder / "l") == contents(tmp_path / "once" / "l")
     assert (folder / "decoding.csv").read_bytes() == (
         tmp_path / "once" / "decoding.csv"

@@ -146,7 +146,8 @@ def test_what_is_not_declared_is_refused(look, method, wildcards, message):
         getattr(look, method)(wildcards)
 
 
-def test_licence_folder_and_mirrors_are_no_parameters():
+def test_licence_folder_and_mirrors_are_no_parameters(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where there are no images, which would be parameters
     datasets = read_yaml(ROOT / "config/config.yaml")["datasets"]
     moved = {
         name: dataset
