@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import sys
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -25,7 +24,8 @@ from pydantic import BaseModel
 from tqdm import tqdm
 
 from dansm.errors import InputError
-from dansm.io.files import check_full_disk, parse_model, publish, read_model, sha256, write_text
+from dansm.io.files import check_full_disk, parse_model, sha256, write_text
+from dansm.io.kept import Kept
 from dansm.io.provenance import provenance
 
 JOBS = "jobs"
@@ -36,8 +36,6 @@ RESULT_SUFFIXES = frozenset(
 # archive, which has a record of its own; and those directly below a run's folder.
 _OTHER = frozenset({JOBS, "logs", "benchmarks", "encoding", "training", "reference"})
 _OTHER_OF_RUN = frozenset({"training", "png"})
-_KEPT = "encoding/.kept"  # what jobs that keep their outputs made, by rule and name
-_RECORD = "record.json"
 _NO_SHA256 = "-" * 64
 _RUN = re.compile(r"runs(/[^/]+){3}")
 
@@ -324,8 +322,7 @@ def recorded(
     Parameters
     ----------
     keeps
-        Keep what it makes by a second name until it has made something else, since Snakemake
-        deletes outputs before their job begins anew.
+        Keep what it makes until it has made something else; see `dansm.io.kept`.
 
     Yields
     ------
@@ -353,8 +350,9 @@ def recorded(
     known.save_dates()
     write_text(path, _signed(record))
     _taken_up.update(os.path.abspath(one) for one in inputs)
-    kept = results / _KEPT / rule / name
-    made = keeps and _made_before(results, kept, record)
+    of = {"params": record.params, "inputs": record.inputs}
+    kept = Kept.of(results, rule, name, record.outputs, **of) if keeps else None
+    made = kept is not None and kept.give_back()
     try:
         yield made
     except OSError as error:
@@ -377,57 +375,9 @@ def recorded(
         "files": files,
         **provenance(),
     }
-    record = record.model_copy(update=changes)
-    write_text(path, _signed(record))
-    if keeps and not made:
-        _keep(results, kept, record)
-
-
-def _made_before(results: Path, kept: Path, record: Record) -> bool:
-    """Give what this very job made before its names again, if it is kept, and tell whether.
-
-    What another made stays until this one is finished, if the disk has room for as much again.
-    """
-    if not kept.exists():
-        return False
-    try:
-        earlier = read_model(kept / _RECORD, Record)
-        size = sum(content.size for content in earlier.files.values())
-        if (earlier.params, earlier.inputs, earlier.outputs) == (
-            record.params,
-            record.inputs,
-            record.outputs,
-        ):
-            for name, content in earlier.files.items():
-                publish(kept / name, results / name)
-                if sha256(results / name) != content.sha256:
-                    raise InputError(f"{kept / name}: changed since its job made it")
-            print(f"made before, kept in {kept}; delete that to have it made anew", flush=True)
-            return True
-        told = f"{kept}: what was made before of something else, {size / 2**30:.2f} GiB"
-        if shutil.disk_usage(kept).free > size:
-            print(f"{told}, is kept until this is finished", flush=True)
-            return False
-        print(f"{told}, is deleted: as much again is not free", flush=True)
-    except (InputError, OSError) as error:
-        print(f"{error}; it is made again", flush=True)
-        for output in record.outputs:
-            shutil.rmtree(results / output, ignore_errors=True)
-    shutil.rmtree(kept)
-    return False
-
-
-def _keep(results: Path, kept: Path, record: Record) -> None:
-    """Give what a job made a second name, in place of what it made before; never copy it."""
-    shutil.rmtree(kept, ignore_errors=True)
-    try:
-        for name in record.files:
-            (kept / name).parent.mkdir(parents=True, exist_ok=True)
-            os.link(results / name, kept / name)
-        write_text(kept / _RECORD, _signed(record))
-    except OSError as error:  # such as a file system without links
-        shutil.rmtree(kept, ignore_errors=True)
-        print(f"{kept}: not kept ({error.strerror})", flush=True)
+    write_text(path, _signed(record.model_copy(update=changes)))
+    if kept is not None and not made:
+        kept.keep({file: (content.sha256, content.size) for file, content in files.items()})
 
 
 def _text_of(path: str) -> tuple[bytes, int]:

@@ -78,9 +78,9 @@ def fit_dataset_potentials(
         If usage is less even.
     """
     samples = store.batch(np.arange(len(store)))
-    told = json.dumps({name: options[name] for name in sorted(options) if name != "progress"})
-    kept = f".{path.stem}.{{}}.refused.npz"
-    refused = path.with_name(kept.format(hashlib.sha256(told.encode()).hexdigest()[:12]))
+    told = json.dumps({k: options[k] for k in options if k != "progress"}, sort_keys=True)
+    digest = hashlib.sha256(told.encode()).hexdigest()[:12]
+    refused = path.with_name(f".{path.stem}.{digest}.refused.npz")
     try:
         fitted = Potentials.load(refused, samples, metric=options.get("metric", "euclidean"))
         print(f"fitted before: {refused}")
@@ -97,7 +97,7 @@ def fit_dataset_potentials(
             f"largest_unevenness, which takes up {refused} without fitting again"
         )
     fitted.save(path)
-    for other in path.parent.glob(glob.escape(kept).replace("{}", "*")):
+    for other in path.parent.glob(f".{glob.escape(path.stem)}.*.refused.npz"):
         other.unlink()
 
 
