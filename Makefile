@@ -1,12 +1,12 @@
 # make demo   the paper in miniature, on real data, in minutes: tables and figures below results/
 # make test   all tests
-# make docs   the reference of the library, below docs/api
+# make docs   the site, below site/: pages, gallery, reference of the library
 # make lint   style and workflow checks
-# make clean  remove the environment, caches, docs/api and smoke results; what took time stays
+# make clean  remove the environment, caches, the site and smoke results; what took time stays
 
 PYTHON ?= python3
 BIN := .venv/bin
-API := docs/api
+SITE := site
 
 .PHONY: demo test docs lint clean
 
@@ -18,8 +18,8 @@ test: .venv/installed
 	@$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 docs: .venv/installed
-	@$(BIN)/python -m pdoc --docformat numpy --output-directory $(API) dansm
-	@echo "$(API)/index.html"
+	@SITE=$(SITE) NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "$(SITE)/index.html"
 
 lint: .venv/installed
 	@$(BIN)/ruff check .
@@ -29,7 +29,7 @@ lint: .venv/installed
 	@$(BIN)/dansm schema --check
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache docs/api results/smoke
+	rm -rf .venv .pytest_cache .ruff_cache site results/smoke
 	@echo "results/ is kept; git clean -fdx results .snakemake removes it too"
 
 # An environment knows where it was made, so a copied one is made anew.

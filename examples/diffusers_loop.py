@@ -1,7 +1,8 @@
-"""Matching in a diffusers training loop, with accelerate and its checkpoints.
+"""Matching in a diffusers training loop, which stays as it is: its scheduler is given a coupling.
 
-The network is trained twice, with random and with matched noise. The lines marked DANSM are all
-that matching adds to the loop, and those marked "resume" are for going on from a checkpoint.
+The network is trained twice, with random and with matched noise, by accelerate and with its
+checkpoints. The lines marked DANSM are all that matching adds, and those marked "resume" are for
+going on from a checkpoint.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader
 
-from dansm.couplings import make_coupling  # DANSM 1 of 3
+from dansm.couplings import make_coupling, match_scheduler  # DANSM
 
 
 def train(run: Run, name: str, match_size: int, checkpoint: Path | None) -> Tensor:
@@ -42,12 +43,13 @@ def train(run: Run, name: str, match_size: int, checkpoint: Path | None) -> Tens
     accelerator.register_for_checkpointing(ema)
     # Each process has a pool of its own, and so a seed and a state of its own.
     rank = accelerator.process_index
-    coupling = make_coupling(name, match_size=match_size, seed=rank)  # DANSM 2 of 3
+    coupling = make_coupling(name, match_size=match_size, seed=rank)  # DANSM
+    match_scheduler(scheduler, coupling)  # DANSM
     if checkpoint is not None and checkpoint.exists():
         accelerator.load_state(str(checkpoint))
         coupling.load_state_dict(torch.load(checkpoint / f"coupling_{rank}.pt"))  # resume
     for images in run.batches(loader):
-        noise = coupling.match(images)  # DANSM 3 of 3, instead of torch.randn_like(images)
+        noise = torch.randn_like(images)
         chosen = torch.randint(scheduler.config.num_train_timesteps, (len(images),))
         timesteps = scheduler.timesteps[chosen].to(images.device)
         noisy = scheduler.scale_noise(images, timesteps, noise)
@@ -57,7 +59,7 @@ def train(run: Run, name: str, match_size: int, checkpoint: Path | None) -> Tens
         optimizer.step()
         optimizer.zero_grad()
         ema.step(model.parameters())
-        run.saw(images, noise, loss)
+        run.saw(images - noise, loss)
     if checkpoint is not None:
         accelerator.save_state(str(checkpoint))
         torch.save(coupling.state_dict(), checkpoint / f"coupling_{rank}.pt")  # resume

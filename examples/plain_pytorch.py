@@ -1,10 +1,11 @@
-"""Matching in a plain PyTorch loop: rectified flow on scikit-learn's digits.
+"""Matching in a plain PyTorch loop, by a worker of its loader: rectified flow on digits.
 
 The network is trained twice, with random and with matched noise. The lines marked DANSM are all
-that matching adds to the loop.
+that matching adds; in the loop, the noise comes with the images.
 """
 
 import argparse
+from functools import partial
 
 import torch
 from digits import Run, compare, digits, starting_noise
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from dansm.couplings import make_coupling  # DANSM 1 of 3
+from dansm.couplings import MatchingCollate, make_coupling  # DANSM
 
 
 class Velocity(nn.Module):
@@ -42,10 +43,16 @@ def train(run: Run, name: str, match_size: int) -> Tensor:
     model = Velocity()
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.99))
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    loader = DataLoader(digits(), batch_size=128, shuffle=True, drop_last=True)
-    coupling = make_coupling(name, match_size=match_size, seed=0)  # DANSM 2 of 3
-    for images in run.batches(loader):
-        noise = coupling.match(images)  # DANSM 3 of 3, instead of torch.randn_like(images)
+    loader = DataLoader(
+        digits(),
+        batch_size=128,
+        shuffle=True,
+        drop_last=True,
+        num_workers=1,
+        persistent_workers=True,  # with them the pool lives on
+        collate_fn=MatchingCollate(partial(make_coupling, name, match_size=match_size)),  # DANSM
+    )
+    for images, noise in run.batches(loader):  # DANSM, instead of torch.randn_like(images)
         times = torch.rand(len(images))
         t = times[:, None, None, None]
         velocity = model(t * images + (1 - t) * noise, times)
@@ -54,7 +61,7 @@ def train(run: Run, name: str, match_size: int) -> Tensor:
         loss.backward()
         optimizer.step()
         average.update_parameters(model)
-        run.saw(images, noise, loss)
+        run.saw(images - noise, loss)
     points = starting_noise()
     with torch.no_grad():
         for step in range(3):

@@ -20,6 +20,7 @@ __all__ = [
     "PROCESSES",
     "SOLVERS",
     "SOURCES",
+    "SPACES",
     "TIMES",
     "CouplingEntry",
     "Entry",
@@ -66,9 +67,9 @@ class ExtractorEntry(Entry):
 EXTRACTORS: Mapping[str, ExtractorEntry] = by_name(
     [
         ExtractorEntry(
-            "digit_classifier",
+            "classifier",
             "dansm.metrics.extractors:classifier_features",
-            "digit_classifier features",
+            "classifier features",
             "penultimate activations of a small classifier trained on the dataset",
             weights="classifier",
         ),
@@ -104,6 +105,12 @@ EXTRACTORS: Mapping[str, ExtractorEntry] = by_name(
 )
 
 
+SPACES: Mapping[str, ExtractorEntry] = EXTRACTORS | by_name(
+    [ExtractorEntry("pixels", "dansm.metrics.memorising:pixels", "pixels", "images themselves")]
+)
+"""Where distances of images are measured: features, and what needs no extractor."""
+
+
 @dataclass(frozen=True)
 class MetricEntry(Entry):
     """What compares generated with real images.
@@ -119,13 +126,20 @@ class MetricEntry(Entry):
     equal_numbers
         Whether it depends on how many images there are, so that it is over at most as many
         generated ones as are kept of the real ones.
+    memorising
+        Whether it compares distances to training images with those to held-out ones
+        (`dansm.metrics.memorising`), in place of generated images with real ones.
     """
 
     lower_is_better: bool = True
     every_snapshot: bool = False
     inception_title: str | None = None
     equal_numbers: bool = False
+    memorising: bool = False
 
+
+# The real images that generated ones are compared with, as titles call them.
+REFERENCES = {"training": "training images", "held_out": "held-out images"}
 
 METRICS: Mapping[str, MetricEntry] = by_name(
     [
@@ -174,6 +188,20 @@ METRICS: Mapping[str, MetricEntry] = by_name(
             "the same over another classifier's classes",
             lower_is_better=False,
         ),
+        MetricEntry(
+            "nearer_to_training",
+            "dansm.metrics.memorising:nearer_to_training",
+            "Share nearer to training images",
+            "share of images nearer to a training image than to any of as many held-out ones",
+            memorising=True,
+        ),
+        MetricEntry(
+            "copies",
+            "dansm.metrics.memorising:copies",
+            "Share of copies",
+            "share of images near to a training image as 5 % of the held-out ones are",
+            memorising=True,
+        ),
     ]
 )
 
@@ -191,6 +219,8 @@ class SourceEntry(Entry):
         Published files by name, in which fields of the source may stand: what they unpack to, which
         makes them unnecessary, and their checksum, ``md5:…`` or ``sha256:…``; without one, the
         source's own ``sha256``.
+    test_files
+        The same of the test set, where that has files of its own.
     home
         Address of the folder that holds them.
     standin
@@ -201,6 +231,7 @@ class SourceEntry(Entry):
     """
 
     files: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
+    test_files: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
     home: str = ""
     standin: str = ""
     images: int | None = None
@@ -224,7 +255,7 @@ SOURCES: Mapping[str, SourceEntry] = by_name(
             "cifar10",
             "dansm.data.sources.cifar10:read",
             "CIFAR-10",
-            "its training images, from the published archive",
+            "its training or test images, from the published archive",
             files={
                 "cifar-10-python.tar.gz": (
                     "cifar-10-batches-py",
@@ -239,7 +270,7 @@ SOURCES: Mapping[str, SourceEntry] = by_name(
             "mnist",
             "dansm.data.sources.mnist:read",
             "MNIST",
-            "its training images, from idx files",
+            "its training or test images, from idx files",
             files={
                 "train-images-idx3-ubyte.gz": (
                     "train-images-idx3-ubyte",
@@ -250,6 +281,16 @@ SOURCES: Mapping[str, SourceEntry] = by_name(
                     "md5:d53e105ee54ea40749a09fcbcd1e9432",
                 ),
             },
+            test_files={
+                "t10k-images-idx3-ubyte.gz": (
+                    "t10k-images-idx3-ubyte",
+                    "md5:9fb629c4189551a2d022fa330f9573f3",
+                ),
+                "t10k-labels-idx1-ubyte.gz": (
+                    "t10k-labels-idx1-ubyte",
+                    "md5:ec29112dd5afa0611ce80d1b7f02629c",
+                ),
+            },
             home="https://ossci-datasets.s3.amazonaws.com/mnist",
             standin="dansm.data.sources.mnist:write_standin",
             images=60_000,
@@ -258,7 +299,7 @@ SOURCES: Mapping[str, SourceEntry] = by_name(
             "fashion_mnist",
             "dansm.data.sources.mnist:read",
             "Fashion-MNIST",
-            "its training images, from idx files",
+            "its training or test images, from idx files",
             files={
                 "train-images-idx3-ubyte.gz": (
                     "train-images-idx3-ubyte",
@@ -267,6 +308,16 @@ SOURCES: Mapping[str, SourceEntry] = by_name(
                 "train-labels-idx1-ubyte.gz": (
                     "train-labels-idx1-ubyte",
                     "md5:25c81989df183df01b3e8a0aad5dffbe",
+                ),
+            },
+            test_files={
+                "t10k-images-idx3-ubyte.gz": (
+                    "t10k-images-idx3-ubyte",
+                    "md5:bef4ecab320f06d8554ea6380940ec79",
+                ),
+                "t10k-labels-idx1-ubyte.gz": (
+                    "t10k-labels-idx1-ubyte",
+                    "md5:bb300cfdad3c16e7a12a480ee83cd310",
                 ),
             },
             home="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",

@@ -1,4 +1,9 @@
-"""The command line: ``dansm --help``."""
+"""The command line: ``dansm --help``.
+
+Commands import what they need, most of which takes seconds, when they are called.
+"""
+
+from __future__ import annotations
 
 import json
 import os
@@ -10,20 +15,22 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated
 
-import pandas as pd
 import typer
 
-from dansm.catalogue import COUPLINGS, Pick
-from dansm.config import Config, config_schema, parse_config, read_yaml
 from dansm.errors import InputError, InterruptedTraining, TrainingError
-from dansm.io.tables import COMPARISON_COLUMNS, SPEED_COLUMNS, SUMMARY_COLUMNS, read_table
-from dansm.workflow.run_lookups import RunLookups
 
 if TYPE_CHECKING:
+    from dansm.catalogue import Pick
+    from dansm.config import Config
     from dansm.data.store import Store
     from dansm.models.autoencoders import Codec
+    from dansm.workflow.run_lookups import RunLookups
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Distance-aware noise-sample matching for rectified flow and diffusion models.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
 
 CONFIG = Path("config/config.yaml")
 SCHEMA = Path("config/config.schema.json")
@@ -44,22 +51,15 @@ def _one_line() -> Iterator[None]:
 @app.command()
 def summary(comparisons: list[str], configfile: Annotated[list[Path] | None, _MORE] = None) -> None:
     """Print what the workflow measured for comparisons, and where the pictures are."""
+    from rich.console import Console
+
+    from dansm.publish.summary import print_summary
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
     with _one_line():
-        config = _config(configfile)
-        results = Path(config.results)
-        for name in comparisons:
-            config.comparison(name)
-            finals = read_table(results / f"summary_{name}.csv", SUMMARY_COLUMNS)
-            distances = read_table(results / f"distances_{name}.csv", COMPARISON_COLUMNS)
-            typer.echo(f"\n{_distances(finals, distances, name)}")
-            if (results / f"speed_{name}.csv").exists():
-                speed = read_table(results / f"speed_{name}.csv", SPEED_COLUMNS)
-                typer.echo(f"\n{_savings(speed, name)}")
-        subjects = {*comparisons, *(config.comparison(name).dataset for name in comparisons)}
-    folder = results / "figures"
-    typer.echo("\nPictures (PDF beside each):")
-    for path in sorted({path for name in subjects for path in folder.glob(f"*_{name}.png")}):
-        typer.echo(f"  {path}")
+        print_summary(console, _config(configfile), comparisons)
 
 
 @app.command()
@@ -69,7 +69,6 @@ def train(folder: Path, configfile: Annotated[list[Path] | None, _MORE] = None) 
     For torchrun across nodes; docs/cluster.md shows how. FOLDER is
     results/runs/DATASET/RUN/seedSEED, its dataset is in results/data.
     """
-    # Here, since the other commands are quick without PyTorch.
     from dansm.data.store import open_store
     from dansm.training import trainer as training
 
@@ -119,6 +118,24 @@ def sample(
 
 
 @app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run")],
+    folder: Annotated[Path, typer.Argument(help="A new folder")],
+    configfile: Annotated[list[Path] | None, _MORE] = None,
+) -> None:
+    """Write a finished run's model as a folder that plain diffusers loads, with a model card."""
+    with _one_line():
+        look, dataset, *_ = _parts(run, configfile)
+        licence = look.config.dataset(dataset).licence
+        autoencoder = look.autoencoder(SimpleNamespace(dataset=dataset))
+        # Not before: what is no run need not wait for it.
+        from dansm.publish.export import export_run
+
+        export_run(run, folder, licence, Path(autoencoder) if autoencoder else None)
+    typer.echo(f"{folder}: {folder / 'README.md'} says how it is sampled")
+
+
+@app.command()
 def evaluate(
     images: Annotated[
         Path, typer.Argument(help="A run, a folder of images, or NAME.npz of sample")
@@ -135,8 +152,8 @@ def evaluate(
 ) -> None:
     """Print the distances of images to a dataset's real ones, as CSV.
 
-    The real images' features are made by snakemake results/features/DATASET/EXTRACTOR.npz, where
-    DATASET is the one of pixels.
+    The real images' features are made by snakemake results/features/DATASET/PART/EXTRACTOR.npz,
+    where DATASET is the one of pixels, and PART training and, where it keeps some, held_out.
     """
     from dansm import single_steps
     from dansm.metrics.extractors import make_extractor
@@ -162,7 +179,10 @@ def evaluate(
             classifier_path=look.weights(asked).get("classifier"),
             **look.extractor_settings(asked),
         )
-        reference = ReferenceFeatures.load(Path(look.references(asked)[0]), network.identity)
+        references = {
+            part: ReferenceFeatures.load(Path(path), network.identity)
+            for part, path in zip(look.parts(asked), look.references(asked), strict=True)
+        }
         if of_run:
             sampled = single_steps.sample_run(
                 images,
@@ -176,10 +196,11 @@ def evaluate(
             batches = (batch.images for batch in sampled)
         else:
             batches = single_steps.read_images(images, store)
-        found = single_steps.evaluate_images(batches, network, reference)
-    typer.echo("metric,feature_extractor,n_samples,value")
-    for one in found:
-        typer.echo(f"{one.metric},{name},{one.n_samples},{one.value:.6g}")
+        found = single_steps.evaluate_images(batches, network, references)
+    typer.echo("metric,feature_extractor,reference,n_samples,value")
+    for part, measured in found.items():
+        for one in measured:
+            typer.echo(f"{one.metric},{name},{part},{one.n_samples},{one.value:.6g}")
 
 
 @app.command()
@@ -193,6 +214,7 @@ def match(
 ) -> None:
     """Pair samples with noises by a coupling."""
     from dansm import single_steps
+    from dansm.catalogue import COUPLINGS, Pick
 
     with _one_line():
         if coupling not in COUPLINGS:
@@ -268,6 +290,8 @@ def schema(
     ] = False,
 ) -> None:
     """Write the JSON schema of the configuration, for completion in editors."""
+    from dansm.config import config_schema
+
     text = config_schema()
     if not check:
         SCHEMA.write_text(text, encoding="utf-8")
@@ -294,13 +318,13 @@ def plan(
     with _one_line():
         config = _config(configfile, **({} if scale is None else {"scale": scale}))
         jobs = planned_jobs(targets or ["all"], scale, configfile or [])
-        # Takes seconds, which a refused target need not wait for.
+        # Not before: a refused target need not wait for it.
         from dansm.workflow.planning import make_plan
 
         typer.echo(make_plan(config, jobs, gpu=gpu).text(every_rule))
 
 
-def _scene(look: RunLookups, dataset: str) -> tuple["Store", "Codec"]:
+def _scene(look: RunLookups, dataset: str) -> tuple[Store, Codec]:
     """Return what images of a dataset need: it may be one of latents, compared as pixels."""
     from dansm.data.store import open_store
     from dansm.models.autoencoders import Codec
@@ -330,6 +354,8 @@ def _recorded(results: Path, folder: Path) -> AbstractContextManager[bool]:
 
 def _config(more: Sequence[Path] | None, **changes: str | None) -> Config:
     """Return the configuration, with what further files and the command say in place of it."""
+    from dansm.config import parse_config, read_yaml
+
     files = {str(path): read_yaml(path) for path in (CONFIG, *(more or []))}
     for path, one in files.items():
         if not isinstance(one, dict):
@@ -345,6 +371,8 @@ def _config(more: Sequence[Path] | None, **changes: str | None) -> Config:
 
 def _look(results: Path, more: Sequence[Path] | None = None) -> RunLookups:
     """Return look-ups in the configuration at the scale that a results folder is of."""
+    from dansm.workflow.run_lookups import RunLookups
+
     # A checkout may be called results, too.
     scaled = results.parent.name == "results" != results.name
     scale = results.name if scaled else None
@@ -360,33 +388,6 @@ def _parts(folder: Path, more: Sequence[Path] | None = None) -> tuple[RunLookups
         raise InputError(f"{folder}: expected results/runs/DATASET/RUN/seedSEED")
     results, dataset, name, seed = found.groups()
     return _look(Path(results), more), dataset, name, int(seed)
-
-
-def _distances(finals: pd.DataFrame, distances: pd.DataFrame, comparison: str) -> str:
-    """Return the Fréchet distances of finished models, mean over seeds, as text."""
-    shown = finals[finals["metric"] == "frechet_distance"]
-    shown = shown.assign(run=pd.Categorical(shown["run"], distances["run"].dropna().unique()))
-    key = ["feature_extractor", "process", "sampler", "run"]
-    wide = shown.pivot_table(index=key, columns="steps", values="mean", observed=True)
-    wide.columns = [f"{steps} steps" for steps in wide.columns]
-    lines = [
-        f"Fréchet distance in {comparison}, of the finished models; lower is better",
-        wide.astype(float).round(1).to_string(na_rep="–"),
-    ]
-    of_real = distances["run"].isna() & (distances["metric"] == "frechet_distance")
-    for (process, extractor), rows in distances[of_real].groupby(["process", "feature_extractor"]):
-        lines.append(f"{process} ({extractor}): {rows['value'].mean():.1f}")
-    return "\n".join(lines)
-
-
-def _savings(speed: pd.DataFrame, comparison: str) -> str:
-    columns = "process sampler steps run baseline seeds images_to_reach saving_percent"
-    columns += " saving_low saving_high"
-    shown = speed.loc[speed["run"] != speed["baseline"], columns.split()]
-    title = (
-        f"Images seen by runs of {comparison} to be as good as their baseline, and the saving in %"
-    )
-    return f"{title}\n{shown.round(0).to_string(index=False, na_rep='–')}"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Single steps of the workflow on files of one's own, for the command line."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dansm.catalogue import SOLVERS, Pick
-from dansm.config import ImageFolderSource
+from dansm.config import ImageFolderSource, Part
 from dansm.couplings import Batch, make_coupling
 from dansm.data.sources import image_folder
 from dansm.data.store import Store
@@ -120,9 +120,11 @@ def read_images(path: Path, store: Store) -> Iterator[Tensor]:
 
 
 def evaluate_images(
-    batches: Iterator[Tensor], extractor: Extractor, reference: ReferenceFeatures
-) -> list[Measurement]:
-    """Return all metrics of images against the features of real ones.
+    batches: Iterator[Tensor],
+    extractor: Extractor,
+    references: Mapping[Part, ReferenceFeatures],
+) -> dict[Part, list[Measurement]]:
+    """Return all metrics of images against the features of each part of the real ones.
 
     Raises
     ------
@@ -132,7 +134,10 @@ def evaluate_images(
     found = Features.joined([extractor(batch) for batch in batches])
     if len(found.features) < 4:
         raise InputError(f"expected at least 4 images, found {len(found.features)}")
-    return measure(found, reference, extractor, everything=True)
+    return {
+        part: measure(found, reference, extractor, everything=True)
+        for part, reference in references.items()
+    }
 
 
 def match_file(path: Path, output: Path, *, coupling: Pick, seed: int, batch_size: int) -> int:

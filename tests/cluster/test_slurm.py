@@ -71,6 +71,7 @@ class ClusterProject(Project):
         content["runs"] = [{**entry, "recipe": "one_gpu", "grid": grid}]
         content["coupling_marginals"]["comparison"] = "digits"
         content |= {"comparisons": {}, "noise_sample_pairs": {}, "claims": [], "demo": ["digits"]}
+        content |= {"few_steps": None}
         content["scales"]["smoke"] |= {"batches": STEPS, "batch_size": BATCH}
         self.write(content)
 
@@ -119,7 +120,7 @@ def one_thread():
 def prepared(cluster, tmp_path_factory) -> ClusterProject:
     """A project that already has the dataset and its reference features."""
     project = ClusterProject(tmp_path_factory.mktemp("slurm") / "project", cluster)
-    project.succeeds("results/smoke/features/digits/digit_classifier.npz", *SMOKE)
+    project.succeeds("results/smoke/features/digits/training/classifier.npz", *SMOKE)
     return project
 
 

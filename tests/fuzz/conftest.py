@@ -62,7 +62,7 @@ def results(tmp_path_factory):
         settings |= {"batch_size": 8, "learning_rate": 1e-3, "kl_weight": 1e-6}
         train_autoencoder(TrainedAutoencoder.model_validate(settings), store, made.autoencoder)
     with job("train_classifier", made.classifier, inputs=[made.store]):
-        train_classifier(Classifier.model_validate(CLASSIFIER), store, made.classifier)
+        train_classifier(Classifier.model_validate(CLASSIFIER), store, store, made.classifier)
     with job("fit_potentials", made.potentials, inputs=[made.store]):
         fit_potentials(store.batch(np.arange(60)), seed=0, steps=20, batch_size=8).save(
             made.potentials
@@ -71,17 +71,20 @@ def results(tmp_path_factory):
     with job("train_model", *(made.run / name for name in names), inputs=[made.store]):
         train(SETTINGS, store, made.run)
     extractor = make_extractor(
-        "digit_classifier", store, classifier=CLASSIFIER, classifier_path=made.classifier
+        "classifier", store, classifier=CLASSIFIER, classifier_path=made.classifier
     )
     floor = made.features.with_suffix(".floor.csv")
     with job("compute_reference", made.features, floor, inputs=[made.store, made.classifier]):
-        compute_reference(store, extractor, dataset="toy", features=made.features, floor=floor)
+        compute_reference(
+            store, extractor, dataset="toy", part="training", features=made.features, floor=floor
+        )
     reference = ReferenceFeatures.load(made.features, extractor.identity)
+    metrics = [(extractor, {"training": reference})]
     outputs = [made.run / name for name in ("distances.csv", "samples.npz", "evaluation.json")]
     with job("evaluate_run", *outputs, inputs=[made.run / "run.json", made.features]):
-        RunEvaluator(
-            RUN, SETTINGS, SAMPLING, made.run, store, lambda x: x, [(extractor, reference)]
-        ).evaluate(*outputs)
+        RunEvaluator(RUN, SETTINGS, SAMPLING, made.run, store, lambda x: x, metrics).evaluate(
+            *outputs
+        )
     with job("collect_distances", made.distances, inputs=outputs[:1]):
         baselines = {"rectified_flow": RUN}
         collect_distances([made.run], [floor], made.distances, dataset="toy", baselines=baselines)
@@ -94,7 +97,7 @@ def results(tmp_path_factory):
     with job("draw_pairs", made.draws, inputs=[made.run / "run.json"]):
         run = TrainedRun(RUN, SETTINGS, made.run, 16)
         sizes = {"draws": 2, "count": 16, "match_sizes": [4], "seed": 0}
-        draw_pairs(made.draws, run=run, store=None, **sizes)
+        draw_pairs(made.draws, runs=[run], store=None, pairs=None, **sizes)
     with job("measure_paths", made.paths, inputs=[made.draws]):
         measure_paths(read_pairs(made.draws), [4, 8], "toy", made.paths)
     with job("count_crossings", made.crossings, made.embedding, inputs=[made.draws]):

@@ -37,7 +37,7 @@ RUN = "vanilla"
 SETTINGS = make_settings(shape=(1, 8, 8), budget_images=48, snapshots=2)
 SAMPLING = make_sampling(n_samples=8, image_sets=1, final_one_set={}, final={"euler": [2, 3]})
 CLASSIFIER = {"channels": 4, "features": 8, "epochs": 1, "batch_size": 20, "learning_rate": 0.01}
-CLASSIFIER |= {"held_out": 0.2, "seed": 0}
+CLASSIFIER |= {"seed": 0}
 
 
 # By Euler's method in 3 steps, 20 pairs with a state between.
@@ -56,7 +56,7 @@ class Results:
         self.run = folder / "runs" / "toy" / RUN / "seed0"
         self.interrupted = folder / "runs" / "toy" / "interrupted" / "seed0"
         self.notes = self.interrupted / "training" / "evaluation.jsonl"
-        self.features = folder / "features" / "toy" / "digit_classifier.npz"
+        self.features = folder / "features" / "toy" / "training" / "classifier.npz"
         self.distances = folder / "distances_toy.csv"
         self.pairs = folder / "pairs" / "toy" / RUN / "seed0" / "pairs"
         self.batches = folder / "encoding" / "pairs"
@@ -81,7 +81,7 @@ def weights(model):
 
 def evaluator(made):
     extractor = make_extractor(
-        "digit_classifier",
+        "classifier",
         open_store(made.store),
         classifier=CLASSIFIER,
         classifier_path=made.classifier,
@@ -89,7 +89,13 @@ def evaluator(made):
     reference = ReferenceFeatures.load(made.features, extractor.identity)
     store = open_store(made.store)
     return RunEvaluator(
-        RUN, SETTINGS, SAMPLING, made.run, store, lambda x: x, [(extractor, reference)]
+        RUN,
+        SETTINGS,
+        SAMPLING,
+        made.run,
+        store,
+        lambda x: x,
+        [(extractor, {"training": reference})],
     )
 
 

@@ -13,13 +13,14 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from diffusers import FlowMatchEulerDiscreteScheduler, UNet2DModel
 from typer.testing import CliRunner
 
 from dansm import cli
 from dansm.analysis.distances import summarise
 from dansm.analysis.saving import speed_table
 from dansm.cli import app
-from dansm.config import DigitsSource, load_config, parse_config, read_yaml
+from dansm.config import DigitsSource, HeldOut, load_config, parse_config, read_yaml
 from dansm.couplings import Batch, make_coupling
 from dansm.data.sources import build_pixel_store
 from dansm.data.store import open_store
@@ -29,6 +30,7 @@ from dansm.io.tables import COMPARISON_COLUMNS, SPEED_COLUMNS, SUMMARY_COLUMNS, 
 from dansm.metrics.classifier import train_classifier
 from dansm.metrics.extractors import make_extractor
 from dansm.metrics.reference import compute_reference
+from dansm.randomness import image_noises
 
 from .test_project import ROOT
 
@@ -46,6 +48,20 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "config" / "config.yaml").write_text((ROOT / "config/config.yaml").read_text())
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def test_help_waits_for_nothing_that_takes_long():
+    code = """
+import atexit, sys
+slow = ["accelerate", "diffusers", "numpy", "pandas", "pydantic", "scipy", "torch", "yaml"]
+atexit.register(lambda: print("imported", [name for name in slow if name in sys.modules]))
+sys.argv = ["dansm", "--help"]
+from dansm.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and "match" in done.stdout
+    assert done.stdout.endswith("imported []\n"), done.stdout + done.stderr
 
 
 def test_schema_is_written_and_checked(folder):
@@ -79,24 +95,29 @@ def finished(folder):
     """The smoke run of digits, and the features of the real ones."""
     results = folder / "results" / "smoke"
     store = results / "data" / "digits"
-    build_pixel_store(DigitsSource(kind="sklearn_digits"), (1, 8, 8), "none", store)
+    share = HeldOut(share=0.332)
+    build_pixel_store(DigitsSource(kind="sklearn_digits"), (1, 8, 8), "none", store, held_out=share)
     assert run(app, ["train", RUN]).exit_code == 0
     classifier = smoke_config().classifiers["digits"]
-    train_classifier(classifier, open_store(store), results / "classifiers" / "digits")
+    train_classifier(
+        classifier, open_store(store), open_store(store), results / "classifiers" / "digits"
+    )
     extractor = make_extractor(
-        "digit_classifier",
+        "classifier",
         open_store(store),
         classifier=classifier,
         classifier_path=results / "classifiers" / "digits",
     )
     features = results / "features" / "digits"
-    compute_reference(
-        open_store(store),
-        extractor,
-        dataset="digits",
-        features=features / "digit_classifier.npz",
-        floor=features / "floor.csv",
-    )
+    for part in ("training", "held_out"):
+        compute_reference(
+            open_store(store),
+            extractor,
+            dataset="digits",
+            part=part,
+            features=features / part / "classifier.npz",
+            floor=features / part / "floor.csv",
+        )
     return RUN
 
 
@@ -120,7 +141,19 @@ def test_a_finished_run_is_sampled_and_evaluated(finished, folder):
     assert ok("evaluate", "png", *where) == of_run
     table = pd.read_csv(StringIO(of_run), index_col="metric")
     assert set(table.index) >= {"frechet_distance", "precision", "recall", "classifier_score"}
-    assert table["value"]["frechet_distance"] > 0 and set(table["n_samples"]) == {8}
+    assert (table["value"]["frechet_distance"] > 0).all() and set(table["n_samples"]) == {8}
+    assert "model/README.md says how" in ok("export", finished, "model")
+    model = UNet2DModel.from_pretrained(folder / "model").eval()
+    scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "model")
+    scheduler.set_timesteps(sigmas=np.linspace(0.999, 0, 3, endpoint=False))
+    points = image_noises(0, 8, (1, 8, 8))
+    with torch.no_grad():
+        for time in scheduler.timesteps:
+            points = scheduler.step(model(points, time).sample, time, points).prev_sample
+    # Rounded to the store's integers.
+    np.testing.assert_allclose((points.clamp(-1, 1) + 1) * 8, eight["images"], atol=0.5 + 1e-4)
+    card = (folder / "model" / "README.md").read_text()
+    assert "UCI" in card and "Not measured." in card
 
 
 @pytest.mark.parametrize(
@@ -129,8 +162,11 @@ def test_a_finished_run_is_sampled_and_evaluated(finished, folder):
         (["sample", "{run}", "{run}", "--steps", "3"], "new or empty folder"),
         (["sample", "{run}", "a.npz", "--sampler", "ddim_original"], "grid"),
         (["sample", "{run}", "a.npz", "--sampler", "ddim"], "unknown sampler 'ddim'; expected one"),
+        (["export", "{run}", "config"], "config: expected the name of a new folder, found one"),
+        (["export", "config", "model"], "config: expected results/runs/DATASET/RUN/seedSEED"),
+        (["export", "{run}2", "model"], "seed12: expected a finished run, found no run.json"),
         (["evaluate", "config"], "config: expected --dataset for images that are not of a run"),
-        (["evaluate", "{run}", "--extractor", "inception_clean"], "expected one of ['digit_class"),
+        (["evaluate", "{run}", "--extractor", "inception_clean"], "expected one of ['classifier'"),
         (["evaluate", "config", "--dataset", "cats"], "unknown dataset 'cats'; expected one of"),
         (
             ["evaluate", "config", "--dataset", "digits", "--results", "results/smoke"],
@@ -297,6 +333,8 @@ def test_archive_and_pages(folder):
     readme = "<!-- generated: figure figures/curves_digits.png -->\n<!-- end -->\n"
     catalogue = "<!-- generated: couplings -->\n<!-- end -->\n"
     write_text(folder / "docs" / "figures.md", "")
+    write_text(folder / "docs" / "couplings.md", catalogue)
+    write_text(folder / "docs" / "results.md", "")
     write_text(folder / "config" / "README.md", catalogue)
     (folder / "README.md").write_text(readme)
     done = run(app, ["archive", str(figure)])
@@ -357,7 +395,8 @@ def test_summary_prints_means_savings_and_pictures(folder):
             "nfe": 3.0,
             "image_set": 0,
             "metric": "frechet_distance",
-            "feature_extractor": "digit_classifier",
+            "feature_extractor": "classifier",
+            "reference": "held_out",
             "n_samples": 10,
             "value": (40.0 if match_size else 80.0) / images + seed,
             "seconds": images / 2,
@@ -384,8 +423,8 @@ def test_summary_prints_means_savings_and_pictures(folder):
     vanilla, matched = np.mean([20, 21]), np.mean([10, 11])
     assert f"{vanilla:.1f}" in done.output
     assert f"{matched:.1f}" in done.output
-    assert "50.0" in done.output  # 4 images against 2
-    assert "real_halves (digit_classifier): 1.2" in done.output
+    assert "50 %" in done.output  # 4 images against 2
+    assert "real_halves: 1.2" in done.output
     assert "results/figures/distance_table_digits.png" in done.output
 
 
@@ -397,7 +436,7 @@ def test_summary_of_what_is_not_there_says_so(folder):
 
 def test_help_names_the_commands():
     text = run(app, ["--help"]).output
-    for command in ("train", "sample", "evaluate", "match", "plan", "archive", "pages"):
+    for command in ("train", "sample", "export", "evaluate", "match", "plan", "archive", "pages"):
         assert command in text
         assert "Usage" in run(app, [command, "--help"]).output
 

@@ -160,9 +160,9 @@ def test_what_reads_names_and_results_only_does_not_wait_for_torch(module):
     )
 
 
-def test_the_readme_dataset_is_one_entry():
-    readme = (ROOT / "README.md").read_text()
-    (example,) = re.findall(r"```yaml\n(.*?)```", readme, flags=re.DOTALL)
+def test_a_dataset_of_ones_own_is_one_entry():
+    page = (ROOT / "docs" / "datasets.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
     own = yaml.safe_load(example)
     (name,) = own["datasets"]
     content = read_yaml(ROOT / "config" / "config.yaml")
@@ -170,7 +170,7 @@ def test_the_readme_dataset_is_one_entry():
     content["runs"] += own["runs"]
     runs = parse_config(content).runs_of(name)
     assert [run.coupling.options.get("match_size", 0) for run in runs] == [0, 10_000]
-    assert f"snakemake results/fid_{name}.csv" in readme
+    assert f"snakemake results/fid_{name}.csv" in page
 
 
 def test_reading_lsun_can_be_measured():

@@ -36,20 +36,26 @@ def subjects(jobs, rule, key):
 # What there is.
 
 
-@pytest.mark.parametrize("target", ["all", "demo"])
+@pytest.mark.parametrize("target", ["all", "demo", "few_steps"])
 def test_a_target_trains_and_evaluates_the_runs_of_its_comparisons_once(shipped, target):
     config, jobs = shipped.parsed_config(), shipped.jobs(target)
-    names = config.demo if target == "demo" else [*config.all_comparisons]
-    runs = compared(config, names)
-    assert sorted(runs_of(jobs)) == sorted(runs)
-    assert sorted(runs_of(jobs, "evaluate_run")) == sorted(runs)
+    every = {name: one for name, one in config.all_comparisons.items() if one.in_all}
+    names = {"demo": config.demo, "few_steps": config.few_steps, "all": [*every]}[target]
+    assert sorted(runs_of(jobs)) == sorted(compared(config, names))
+    own = {name for name in names if config.comparison(name).sampling is not None}
+    assert sorted(runs_of(jobs, "evaluate_run")) == sorted(compared(config, {*names} - own))
+    sampled = [(job.wildcards["comparison"], job) for job in jobs if job.rule == "sample_run"]
+    for name in own:
+        of_comparison = runs_of([job for of, job in sampled if of == name], "sample_run")
+        assert sorted(of_comparison) == sorted(compared(config, [name]))
+    assert {name for name, _ in sampled} == own
     for rule in ("collect_distances", "summarise"):
         assert sorted(subjects(jobs, rule, "comparison")) == sorted(names)
 
 
 def test_all_has_every_result_that_is_named_after_something(shipped):
     config, jobs = shipped.parsed_config(), shipped.jobs("all")
-    comparisons = config.all_comparisons
+    comparisons = {name: one for name, one in config.all_comparisons.items() if one.in_all}
     claimed = [name for name in comparisons if config.claims_of(name)]
     assert sorted(subjects(jobs, "measure_claims", "comparison")) == sorted(claimed)
     assert sorted(subjects(jobs, "write_fid", "comparison")) == ["bedroom", "cifar10"]
@@ -125,6 +131,13 @@ def test_what_needs_no_run_needs_none(shipped):
             "count_crossings",
             "draw_figure",
         },
+        "results/figures/noise_sample_tsne_stable_diffusion.png": {
+            "fetch_pipeline",
+            "make_pipeline_pairs",
+            "draw_pairs",
+            "count_crossings",
+            "draw_figure",
+        },
     }.items():
         assert shipped.planned(target) == dict.fromkeys(rules, 1)
     drawn = shipped.planned("results/figures/path_geometry_digits.png")
@@ -136,6 +149,7 @@ def test_what_all_needs_can_be_staged(shipped):
         "download": 5,
         "fetch_autoencoder": 1,
         "fetch_inception": 1,
+        "fetch_pipeline": 1,
         "stage_data": 1,
     }
 

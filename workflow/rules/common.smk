@@ -21,8 +21,8 @@ NOTEBOOKS = "notebooks" if Path("notebooks").is_dir() else str(PROJECT / "notebo
 
 from snakemake.exceptions import WorkflowError
 
-from dansm.catalogue import EXTRACTORS
-from dansm.config import parse_config, read_yaml
+from dansm.catalogue import EXTRACTORS, GRIDS
+from dansm.config import PARTS, parse_config, read_yaml
 from dansm.errors import InputError
 from dansm.figures.notebooks import read_notebooks
 from dansm.io.records import check_results_folder

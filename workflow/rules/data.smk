@@ -56,6 +56,20 @@ rule build_dataset:
         "../scripts/build_dataset.py"
 
 
+use rule build_dataset as build_held_out with:
+    input:
+        downloads=ancient(look.held_out_downloads),
+        training=look.store,
+    output:
+        directory(f"{RESULTS}/held_out/{{dataset}}"),
+    log:
+        f"{RESULTS}/logs/build_held_out/{{dataset}}.log",
+    wildcard_constraints:
+        dataset=one_of(look.with_held_out),
+    params:
+        settings=look.held_out_settings,
+
+
 rule train_autoencoder:
     input:
         store=look.autoencoder_images,
@@ -103,6 +117,7 @@ rule encode_latents:
 rule train_classifier:
     input:
         store=look.store,
+        held_out=look.held_out_store,
     output:
         directory(f"{RESULTS}/classifiers/{{dataset}}"),
     log:
@@ -122,12 +137,14 @@ rule train_classifier:
 rule compute_reference:
     input:
         unpack(look.weights),
-        store=look.store,
+        store=look.part_store,
     output:
-        features=f"{RESULTS}/features/{{dataset}}/{{extractor}}.npz",
-        floor=f"{RESULTS}/features/{{dataset}}/{{extractor}}.floor.csv",
+        features=f"{RESULTS}/features/{{dataset}}/{{part}}/{{extractor}}.npz",
+        floor=f"{RESULTS}/features/{{dataset}}/{{part}}/{{extractor}}.floor.csv",
     log:
-        f"{RESULTS}/logs/compute_reference/{{dataset}}/{{extractor}}.log",
+        f"{RESULTS}/logs/compute_reference/{{dataset}}/{{part}}/{{extractor}}.log",
+    wildcard_constraints:
+        part="|".join(PARTS),
     conda:
         ENVIRONMENT
     threads: look.extractor_threads
@@ -147,7 +164,7 @@ rule measure_reconstruction:
         store=look.pixel_store,
         latents=look.store,
         autoencoder=look.autoencoder,
-        reference=look.references,
+        reference=look.training_reference,
     output:
         f"{RESULTS}/features/{{dataset}}/{{extractor}}.reconstruction.csv",
     log:
@@ -165,3 +182,26 @@ rule measure_reconstruction:
         extractor=look.extractor_settings,
     script:
         "../scripts/measure_reconstruction.py"
+
+
+rule compare_held_out:
+    input:
+        store=look.store,
+        held_out=look.held_out_store,
+        reference=look.references,
+    output:
+        f"{RESULTS}/features/{{dataset}}/held_out.csv",
+    log:
+        f"{RESULTS}/logs/compare_held_out/{{dataset}}.log",
+    wildcard_constraints:
+        dataset=one_of(look.with_held_out),
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=0,
+    params:
+        features=look.extractors,
+    script:
+        "../scripts/compare_held_out.py"

@@ -18,6 +18,7 @@ rule draw_figure:
         **SMALL,
     params:
         subject=look.subject,
+        reference=look.figure_reference,
         samples=look.figure_runs,
     script:
         "../scripts/draw_figure.py"

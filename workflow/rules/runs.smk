@@ -35,8 +35,10 @@ rule evaluate_run:
         run=f"{RESULTS}/runs/{RUN}/run.json",
         snapshots=f"{RESULTS}/runs/{RUN}/snapshots",
         store=look.pixel_store,
+        held_out=look.held_out_store,
         autoencoder=look.autoencoder,
         reference=look.references,
+        searched=look.searched,
     output:
         distances=f"{RESULTS}/runs/{RUN}/distances.csv",
         samples=f"{RESULTS}/runs/{RUN}/samples.npz",
@@ -52,9 +54,48 @@ rule evaluate_run:
         settings=look.settings,
         sampling=look.sampling,
         features=look.extractors,
+        parts=look.parts,
         extractor=look.extractor_settings,
     script:
         "../scripts/evaluate_run.py"
+
+
+# A comparison that samples the finished models of its runs in its own way.
+use rule evaluate_run as sample_run with:
+    output:
+        distances=f"{RESULTS}/runs/{RUN}/sampled/{{comparison}}/distances.csv",
+        samples=f"{RESULTS}/runs/{RUN}/sampled/{{comparison}}/samples.npz",
+        description=f"{RESULTS}/runs/{RUN}/sampled/{{comparison}}/evaluation.json",
+    log:
+        f"{RESULTS}/logs/sample_run/{RUN}/{{comparison}}.log",
+
+
+rule search_grid:
+    input:
+        unpack(look.search_weights),
+        model=f"{RESULTS}/runs/{RUN}/model.safetensors",
+        store=look.pixel_store,
+        autoencoder=look.autoencoder,
+        reference=look.search_reference,
+    output:
+        f"{RESULTS}/grids/{RUN}/{{grid}}-{{steps}}.json",
+    log:
+        f"{RESULTS}/logs/search_grid/{RUN}/{{grid}}-{{steps}}.log",
+    wildcard_constraints:
+        grid=one_of(name for name, entry in GRIDS.items() if entry.searched),
+        steps="[1-9][0-9]*",
+    conda:
+        ENVIRONMENT
+    threads: look.threads
+    resources:
+        **look.resources(look.run),
+    params:
+        settings=look.settings,
+        search=look.search_settings,
+        features=look.search_extractors,
+        extractor=look.extractor_settings,
+    script:
+        "../scripts/search_grid.py"
 
 
 rule fit_potentials:
@@ -80,6 +121,7 @@ rule fit_potentials:
 rule make_pairs:
     input:
         model=look.teacher_model,
+        store=look.inverted_images,
     output:
         directory(f"{RESULTS}/pairs/{PAIRS}"),
     log:

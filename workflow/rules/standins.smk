@@ -14,7 +14,7 @@ rule make_smoke_dataset:
         **SMALL,
     params:
         settings=look.image_settings,
-        images=CONFIG.scales[CONFIG.scale].images,
+        images=look.standin_images,
     script:
         "../scripts/make_smoke_dataset.py"
 
@@ -47,3 +47,20 @@ rule make_smoke_inception:
         **SMALL,
     script:
         "../scripts/make_smoke_inception.py"
+
+
+rule make_smoke_pipeline:
+    output:
+        directory(f"{RESULTS}/pipelines/{{dataset}}"),
+    log:
+        f"{RESULTS}/logs/make_smoke_pipeline/{{dataset}}.log",
+    wildcard_constraints:
+        dataset=one_of(look.pipelines),
+    conda:
+        ENVIRONMENT
+    resources:
+        **SMALL,
+    params:
+        shape=look.pipeline_shape,
+    script:
+        "../scripts/make_smoke_pipeline.py"

@@ -16,6 +16,7 @@ rule collect_distances:
         **SMALL,
     params:
         folders=look.folders,
+        tables=look.measured,
         potentials=look.fitted,
         conditions=look.conditions,
     script:
@@ -51,6 +52,32 @@ use rule summarise as write_fid with:
         f"{RESULTS}/logs/write_fid/{{comparison}}.log",
     wildcard_constraints:
         comparison=one_of(look.with_fid),
+
+
+use rule summarise as write_memorising with:
+    output:
+        f"{RESULTS}/memorising_{{comparison}}.csv",
+    log:
+        f"{RESULTS}/logs/write_memorising/{{comparison}}.log",
+    wildcard_constraints:
+        comparison=one_of(look.with_memorising),
+
+
+rule measure_costs:
+    input:
+        look.run_files,
+    output:
+        f"{RESULTS}/costs_{{comparison}}.csv",
+    log:
+        f"{RESULTS}/logs/measure_costs/{{comparison}}.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        **SMALL,
+    params:
+        folders=look.folders,
+    script:
+        "../scripts/measure_costs.py"
 
 
 rule measure_reproducibility:
@@ -150,6 +177,22 @@ rule measure_matching_cost:
         "../scripts/measure_matching_cost.py"
 
 
+rule measure_straightness:
+    output:
+        table=f"{RESULTS}/straightness.csv",
+        trajectories=f"{RESULTS}/straightness.npz",
+    log:
+        f"{RESULTS}/logs/measure_straightness/straightness.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        **SMALL,
+    params:
+        settings=CONFIG.straightness.model_dump(mode="json"),
+    script:
+        "../scripts/measure_straightness.py"
+
+
 rule measure_best_of_k:
     output:
         f"{RESULTS}/best_of_k.csv",
@@ -163,6 +206,31 @@ rule measure_best_of_k:
         settings=CONFIG.best_of_k.plain(),
     script:
         "../scripts/measure_best_of_k.py"
+
+
+# Finished shards stay in `encoding/`.
+rule make_pipeline_pairs:
+    input:
+        pipeline=look.pipeline,
+    output:
+        directory(f"{RESULTS}/pairs/{{dataset}}"),
+    log:
+        f"{RESULTS}/logs/make_pipeline_pairs/{{dataset}}.log",
+    wildcard_constraints:
+        dataset=one_of(look.pipelines),
+    conda:
+        ENVIRONMENT
+    resources:
+        **look.gpus(look.pipeline_gpus),
+        mem_mb=16000,
+        runtime=720,
+    params:
+        prompts=look.prompts,
+        shape=look.pipeline_shape,
+        settings=look.pipeline_settings,
+        work=f"{RESULTS}/encoding/pairs/{{dataset}}",
+    script:
+        "../scripts/make_pipeline_pairs.py"
 
 
 rule draw_pairs:

@@ -5,6 +5,7 @@
 localrules:
     fetch_autoencoder,
     fetch_inception,
+    fetch_pipeline,
 
 
 rule fetch_autoencoder:
@@ -44,3 +45,24 @@ rule fetch_inception:
         expected=CONFIG.inception_sha256,
     script:
         "../scripts/fetch_inception.py"
+
+
+rule fetch_pipeline:
+    output:
+        directory(f"{RESULTS}/pipelines/{{dataset}}"),
+    log:
+        f"{RESULTS}/logs/fetch_pipeline/{{dataset}}.log",
+    wildcard_constraints:
+        dataset=one_of(look.pipelines),
+    priority: 1
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=8000,
+        runtime=720,
+        gpu=0,
+    params:
+        settings=look.pipeline_published,
+        shape=look.pipeline_shape,
+    script:
+        "../scripts/fetch_pipeline.py"

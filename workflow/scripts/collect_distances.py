@@ -9,6 +9,7 @@ with job(snakemake):
         snakemake.params.folders,
         list(snakemake.input.real),
         snakemake.output[0],
+        tables=snakemake.params.tables,
         potentials=snakemake.params.potentials,
         **snakemake.params.conditions,
     )

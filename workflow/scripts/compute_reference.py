@@ -1,4 +1,4 @@
-"""Features of a dataset's real images, and the distance between halves of them."""
+"""Features of a part of a dataset's real images, and the distance between halves of them."""
 
 from pathlib import Path
 
@@ -19,6 +19,7 @@ with job(snakemake):
         store,
         extractor,
         dataset=snakemake.wildcards.dataset,
+        part=snakemake.wildcards.part,
         features=Path(snakemake.output.features),
         floor=Path(snakemake.output.floor),
     )

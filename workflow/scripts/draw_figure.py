@@ -13,6 +13,8 @@ with job(snakemake):
     }
     if snakemake.params.subject:
         parameters["subject"] = snakemake.params.subject
+    if notebook.reference:
+        parameters["reference"] = snakemake.params.reference
     if notebook.samples:
         parameters["samples"] = snakemake.params.samples
     parameters["output"] = str(Path(snakemake.output.pdf).with_suffix(""))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from dansm.data.store import open_store
 from dansm.pairs.teacher import make_pairs
 from dansm.workflow.jobs import call, job
 
@@ -14,4 +15,5 @@ with job(snakemake, keeps=True) as made:
             **snakemake.params.settings,
             work=snakemake.params.work,
             path=snakemake.output[0],
+            store=open_store(snakemake.input.store) if snakemake.input.store else None,
         )

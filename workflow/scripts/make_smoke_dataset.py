@@ -6,8 +6,7 @@ from dansm.workflow.data_lookups import DataLookups
 from dansm.workflow.jobs import job
 
 with job(snakemake):
-    write_standin(
-        DataLookups(parse_config(snakemake.config)).source(snakemake.wildcards.dataset),
-        tuple(snakemake.params.settings["shape"]),
-        snakemake.params.images,
-    )
+    shape, images = tuple(snakemake.params.settings["shape"]), snakemake.params.images
+    look = DataLookups(parse_config(snakemake.config))
+    for source in look.standin_sources(snakemake.wildcards):
+        write_standin(source, shape, images)

@@ -22,7 +22,7 @@ with job(snakemake):
         open_store(snakemake.input.latents),
         Codec.load(snakemake.input.autoencoder).decode,
         extractor,
-        ReferenceFeatures.load(snakemake.input.reference[0], extractor.identity),
+        ReferenceFeatures.load(snakemake.input.reference, extractor.identity),
         dataset=snakemake.wildcards.dataset,
         path=Path(snakemake.output[0]),
     )

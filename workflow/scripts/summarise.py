@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from dansm.analysis.distances import fid_rows, summarise
+from dansm.analysis.memorising import memorising_table
 from dansm.analysis.saving import speed_table
 from dansm.io.tables import (
     COMPARISON_COLUMNS,
@@ -17,6 +18,7 @@ TABLES = {
     "summarise": (summarise, SUMMARY_COLUMNS),
     "measure_speed": (speed_table, SPEED_COLUMNS),
     "write_fid": (fid_rows, COMPARISON_COLUMNS),
+    "write_memorising": (memorising_table, SUMMARY_COLUMNS),
 }
 
 with job(snakemake):

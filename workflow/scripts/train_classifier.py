@@ -5,5 +5,5 @@ from dansm.metrics.classifier import train_classifier
 from dansm.workflow.jobs import call, job
 
 with job(snakemake):
-    settings, store = snakemake.params.settings, open_store(snakemake.input.store)
-    call(train_classifier, settings, store, snakemake.output[0])
+    stores = [open_store(snakemake.input[name]) for name in ("store", "held_out")]
+    call(train_classifier, snakemake.params.settings, *stores, snakemake.output[0])

@@ -17,6 +17,7 @@ from dansm.catalogue import Pick
 from dansm.config import MatchingShare, RunSettings
 from dansm.couplings import Greedy, Independent
 from dansm.data.store import Store
+from dansm.io.load import OthersLoad
 from dansm.io.provenance import processor_name
 from dansm.io.tables import MATCHING_SHARE_COLUMNS, write_table
 from dansm.training.prefetching import Prefetcher
@@ -33,7 +34,7 @@ def measure_matching_share(
     Its columns are `MATCHING_SHARE_COLUMNS`: ``step_ms``, a vanilla training step; ``match_ms``,
     greedy matching of a batch, with its share of drawing the pool, in the first 40 batches of a
     pool at most (later ones cost less); ``ahead_step_ms``, a training step whose pairs are
-    matched ahead.
+    matched ahead; ``busy_others``, how many cores other processes have kept busy in the round.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ def measure_matching_share(
     dimensions = prod(run.shape)
     same = {
         "dataset": run.dataset,
-        "process": run.process.name,
+        "process": run.process.text,
         "dimensions": dimensions,
         "batch_size": run.batch_size,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
@@ -59,6 +60,7 @@ def measure_matching_share(
     rows: list[dict[str, Any]] = []
     _step_seconds(trainer, 0, settings.seed, settings.steps)  # the first one prepares the others
     for k in range(settings.rounds):
+        load = OthersLoad()
         step = _step_seconds(trainer, 0, settings.seed + k, settings.steps)
         for match_size in settings.match_sizes:
             if 4 * dimensions * match_size > 1e6 * settings.memory_mb:
@@ -71,6 +73,7 @@ def measure_matching_share(
                 "step_ms": 1e3 * step,
                 "match_ms": 1e3 * match,
                 "ahead_step_ms": 1e3 * ahead,
+                "busy_others": load.cores(),
             }
             print(turn, flush=True)
             rows.append(same | turn)

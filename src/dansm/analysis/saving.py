@@ -7,10 +7,11 @@ import pandas as pd
 from scipy.optimize import isotonic_regression
 
 from dansm.catalogue import METRICS
+from dansm.io.load import doubt
 from dansm.io.tables import SPEED_COLUMNS
 from dansm.metrics.intervals import student_interval
 
-_CURVE = ["process", "sampler", "steps", "metric", "feature_extractor"]
+_CURVE = ["process", "sampler", "steps", "metric", "feature_extractor", "reference"]
 _RUN = ["dataset", "run", "coupling", "match_size", "options", "baseline"]
 # What is counted until a quality is reached, and the beginning of the names of its columns.
 _COUNTED = {"images_seen": ("images", "saving"), "seconds": ("seconds", "seconds_saving")}
@@ -106,18 +107,19 @@ def speed_table(distances: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        With `SPEED_COLUMNS`, one row per process, sampler, steps, metric, feature extractor and
-        run: ``seeds``, ``seeds_at_least`` and ``seeds_at_most``, whose savings are bounds; and by
-        images and by seconds what the run and its baseline take (geometric means), the saving in
-        percent, and ``low`` and ``high`` of its interval, 95 %, from two seeds on. The row of a
-        baseline itself is the null: each of its seeds is compared with the next, the last with the
-        first, so that what differs between seeds cancels, and what the estimator adds does not.
+        With `SPEED_COLUMNS`, one row per process, sampler, steps, metric, feature extractor,
+        reference and run: ``seeds``, ``seeds_at_least`` and ``seeds_at_most``, whose savings are
+        bounds; and by images and by seconds what the run and its baseline take (geometric means),
+        the saving in percent, and ``low`` and ``high`` of its interval, 95 %, from two seeds on.
+        The row of a baseline itself is the null: each of its seeds is compared with the next, the
+        last with the first, so that what differs between seeds cancels, and what the estimator adds
+        does not. ``doubt`` says why times cannot be relied on, if so.
     """
     curves = distances[distances["image_set"] == 0].dropna(subset=["steps", "images_seen"])
-    counts = curves.groupby(_CURVE)["images_seen"].transform("nunique")
+    counts = curves.groupby(_CURVE, dropna=False)["images_seen"].transform("nunique")
     curves = curves[counts > 1].sort_values("images_seen")
     rows: list[dict[str, Any]] = []
-    for key, of_panel in curves.groupby(_CURVE, sort=True):
+    for key, of_panel in curves.groupby(_CURVE, sort=True, dropna=False):
         lower_is_better = METRICS[key[_CURVE.index("metric")]].lower_is_better
         fitted: dict[str, dict[int, Curve]] = {}
         for (run, seed), snapshots in of_panel.groupby(["run", "seed"]):
@@ -132,8 +134,19 @@ def speed_table(distances: pd.DataFrame) -> pd.DataFrame:
                 baselines = {a: mine[b] for a, b in zip(mine, following, strict=True) if a != b}
             pairs = [Pair.of(mine[seed], baselines[seed]) for seed in mine if seed in baselines]
             if pairs:
-                rows.append(dict(zip(_CURVE, key, strict=True)) | described | savings(pairs))
+                found = savings(pairs) | {"doubt": _doubt(of_panel, described)}
+                rows.append(dict(zip(_CURVE, key, strict=True)) | described | found)
     return pd.DataFrame(rows, columns=list(SPEED_COLUMNS)).astype(SPEED_COLUMNS)
+
+
+def _doubt(of_panel: pd.DataFrame, described: dict[str, Any]) -> str | None:
+    """Return why the times of a run and its baseline cannot be compared, if they cannot."""
+    rows = of_panel[of_panel["run"].isin([described["run"], described["baseline"]])]
+    machines = rows[["device", "threads"]].drop_duplicates()
+    if len(machines) > 1:
+        names = [f"{row.threads} threads of {row.device}" for row in machines.itertuples()]
+        return f"trained on different machines: {', '.join(names)}"
+    return doubt(rows["busy_others"].astype(float).tolist())
 
 
 def savings(pairs: list[Pair]) -> dict[str, Any]:

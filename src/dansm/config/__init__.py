@@ -19,21 +19,25 @@ from dansm.config.claims import (
     SimilarityGain,
 )
 from dansm.config.cluster import Cluster
-from dansm.config.comparisons import Comparison
+from dansm.config.comparisons import Comparison, OwnSampling
 from dansm.config.configuration import INCEPTION_FILE, INCEPTION_SHA256, Config
 from dansm.config.datasets import (
+    PARTS,
     Cifar10Source,
     Classifier,
     Dataset,
     DigitsSource,
+    HeldOut,
     ImageFolderSource,
     ImageNet64Source,
     LatentSource,
     LsunSource,
     MnistSource,
+    Part,
     PixelSource,
     PotentialsFit,
     PretrainedAutoencoder,
+    Published,
     Source,
     TrainedAutoencoder,
 )
@@ -43,7 +47,8 @@ from dansm.config.measurements import (
     MatchingCost,
     MatchingShare,
     NoiseSamplePairs,
+    Pipeline,
 )
 from dansm.config.reading import config_schema, load_config, parse_config, read_yaml
-from dansm.config.runs import Hardware, Network, Recipe, Run, RunSettings, Sampling
+from dansm.config.runs import Hardware, ModelFolder, Network, Recipe, Run, RunSettings, Sampling
 from dansm.config.scale import Scale

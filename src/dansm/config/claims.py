@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dansm.catalogue import METRICS
+from dansm.catalogue import METRICS, SPACES
 from dansm.config.base import AtLeast2, Count, MatchSize, Model, Name, Names, Number, name_of
 
 
@@ -14,6 +14,9 @@ class DistanceMeasure(Model):
     sampler: Name
     steps: Count | None = Field(default=None, description="None: the sampler's own")
     metric: name_of("metric", METRICS) = "frechet_distance"
+    features: name_of("features", SPACES) | None = Field(
+        default=None, description="Or pixels, where these are compared; none: the dataset's first"
+    )
 
     @property
     def runs_named(self) -> list[str]:
@@ -60,7 +63,7 @@ class NearestShare(Model):
 
 
 class PathRatio(Model):
-    """A quantity of paths as a multiple of that of random pairs; draw by draw."""
+    """A quantity of paths as a multiple of that of random pairs; model by model."""
 
     kind: Literal["path_ratio"]
     quantity: Literal["path_length", "inter_path_average", "inter_path_minimum"]
@@ -69,7 +72,7 @@ class PathRatio(Model):
 
 
 class CrossingRatio(Model):
-    """Crossings in the plane as a multiple of those of random pairs, means over draws."""
+    """Crossings in the plane as a multiple of those of random pairs; model by model."""
 
     kind: Literal["crossing_ratio"]
     pairs: Literal["matched", "preferable"]

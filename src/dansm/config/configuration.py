@@ -7,22 +7,38 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from dansm.catalogue import COUPLINGS
+from dansm.catalogue import COUPLINGS, METRICS
 from dansm.config.base import Expanded, Folder, Model, Name, Names, Sha256, Shape, SolverPick
 from dansm.config.checks import problems_of
 from dansm.config.claims import Claim, DistanceMeasure
 from dansm.config.cluster import Cluster
-from dansm.config.comparisons import CONDITIONS, Comparison, ComparisonEntry, Condition
-from dansm.config.datasets import Autoencoder, Classifier, Dataset, LatentSource, PotentialsFit
+from dansm.config.comparisons import (
+    CONDITIONS,
+    Comparison,
+    ComparisonEntry,
+    Condition,
+    OwnSampling,
+)
+from dansm.config.datasets import (
+    PARTS,
+    Autoencoder,
+    Classifier,
+    Dataset,
+    LatentSource,
+    Part,
+    PotentialsFit,
+)
 from dansm.config.measurements import (
     BestOfK,
     CouplingMarginals,
     MatchingCost,
     MatchingShare,
     NoiseSamplePairs,
+    Straightness,
 )
 from dansm.config.runs import (
     Method,
+    ModelFolder,
     Network,
     Recipe,
     Run,
@@ -32,6 +48,7 @@ from dansm.config.runs import (
     expand_runs,
 )
 from dansm.config.scale import Scale
+from dansm.config.searches import GridSearch
 from dansm.errors import InputError
 
 # The weights that clean-fid and StyleGAN's metrics use.
@@ -50,7 +67,7 @@ class Config(Model):
     datasets: dict[Name, Dataset]
     autoencoders: dict[Name, Autoencoder] = Field(default={})
     classifiers: dict[Name, Classifier] = Field(
-        default={}, description="By the dataset they learn; for its feature digit_classifier"
+        default={}, description="By the dataset they learn; for its feature classifier"
     )
     potentials: PotentialsFit
     inception_weights: Folder | None = Field(
@@ -76,8 +93,13 @@ class Config(Model):
     coupling_marginals: CouplingMarginals
     matching_cost: MatchingCost
     matching_share: MatchingShare
+    grid_search: GridSearch = GridSearch()
+    straightness: Straightness = Straightness()
     claims: list[Claim] = Field(default=[])
     demo: Names = Field(description="Comparisons of the target demo")
+    few_steps: Names | None = Field(
+        default=None, description="Comparisons of the target few_steps; none: there is none"
+    )
     report: Names | None = Field(
         default=None, description="Comparisons of report.zip and crate.zip; none: those of demo"
     )
@@ -120,6 +142,14 @@ class Config(Model):
         """Return the dataset whose images are compared: of latents, what they were encoded from."""
         source = self.dataset(name).source
         return source.of if isinstance(source, LatentSource) else name
+
+    def parts(self, name: str) -> tuple[Part, ...]:
+        """Return the parts of a dataset's images, or of those its latents were encoded from."""
+        return PARTS if self.dataset(self.pixels(name)).held_out else PARTS[:1]
+
+    def reference(self, name: str) -> Part:
+        """Return with which of these verdicts compare generated images."""
+        return self.dataset(self.pixels(name)).reference or self.parts(name)[-1]
 
     def least_images(self, name: str) -> int:
         """Return how many images a dataset needs for the distances of itself or its latents."""
@@ -171,20 +201,24 @@ class Config(Model):
             return self.runs_of(dataset)
         return [self.run(dataset, name) for name in entry.runs]
 
-    def differences(self, runs: list[Run]) -> dict[Condition, list[tuple[str, Any]]]:
-        """Return the conditions in which runs differ, each with two runs and their values."""
+    def differences(self, comparison: str) -> dict[Condition, list[tuple[str, Any]]]:
+        """Return in what a comparison's runs differ, each with two runs and their values."""
         found: dict[Condition, list[tuple[str, Any]]] = {}
-        first = self._conditions(runs[0])
+        runs = self.compared(comparison)
+        entry = self.comparisons.get(comparison, ComparisonEntry())
+        first = self._conditions(runs[0], entry.sampling)
         for run in runs[1:]:
-            for condition, value in self._conditions(run).items():
+            for condition, value in self._conditions(run, entry.sampling).items():
                 if value != first[condition]:
                     pair = [(runs[0].name, first[condition]), (run.name, value)]
                     found.setdefault(condition, pair)
         return found
 
-    def _conditions(self, run: Run) -> dict[Condition, Any]:
+    def _conditions(self, run: Run, own: OwnSampling | None) -> dict[Condition, Any]:
         recipe = run.complete(self.recipes[run.recipe])
-        keys = {"each_snapshot", "final", "final_one_set", "image_sets"}
+        keys = {"image_sets"}
+        if own is None:
+            keys |= {"each_snapshot", "final", "final_one_set"}
         return {
             "recipe": run.recipe,
             "budget_images": recipe.budget_images,
@@ -203,9 +237,9 @@ class Config(Model):
         baselines: dict[str, str] = {}
         for run in runs:
             if entry.baseline is None or run.name in entry.baseline:
-                baselines.setdefault(run.process.name, run.name)
+                baselines.setdefault(run.process.text, run.name)
         most = None if self.scale is None else self.scales[self.scale].seeds
-        differences = self.differences(runs)
+        differences = self.differences(name)
         return Comparison(
             name=name,
             dataset=runs[0].dataset,
@@ -215,8 +249,10 @@ class Config(Model):
                 run.name: [s for s in run.seeds if s in (entry.seeds or run.seeds)][:most]
                 for run in runs
             },
+            sampling=entry.sampling,
             unequal=[condition for condition in CONDITIONS if condition in differences],
             figures=entry.figures,
+            in_all=entry.in_all,
         )
 
     def comparison(self, name: str) -> Comparison:
@@ -232,8 +268,9 @@ class Config(Model):
     def claims_of(self, comparison: str) -> list[Claim]:
         """Return the claims that a comparison says something of.
 
-        Those about distances are of every comparison that has their runs; the others are of what is
-        measured of a dataset, and so of the dataset's own comparison.
+        Those about distances are of every comparison that has their runs, on memorising only where
+        images are held out; the others are of what is measured of a dataset, and so of the
+        dataset's own comparison.
         """
         found = self.comparison(comparison)
 
@@ -241,6 +278,11 @@ class Config(Model):
             if claim.comparisons is not None and comparison not in claim.comparisons:
                 return False
             if isinstance(claim.measure, DistanceMeasure):
+                apart = METRICS[claim.measure.metric].memorising
+                if apart and "held_out" not in self.parts(found.dataset):
+                    return False
+                if found.sampling is not None and not found.sampling.measures(claim.measure):
+                    return False
                 return set(claim.measure.runs_named) <= set(found.runs)
             return found.is_default
 
@@ -251,19 +293,26 @@ class Config(Model):
         dataset, recipe = self.datasets[run.dataset], run.complete(self.recipes[run.recipe])
         # Pairs of a teacher are as it made them.
         given = "noise" in COUPLINGS[run.coupling.name].needs
+        method = {key: getattr(run, key) for key in Method.model_fields}
+        if isinstance(run.start, ModelFolder):
+            # Not where it lies: what is in it is an input.
+            method["start"] = ModelFolder(folder=run.start.name)
         return RunSettings(
             dataset=run.dataset,
             shape=dataset.shape,
             horizontal_flips=dataset.horizontal_flips and not given,
             seed=seed,
             network=self.networks[recipe.network],
-            **{key: getattr(run, key) for key in Method.model_fields},
+            **method,
             **{key: getattr(recipe, key) for key in Training.model_fields},
         )
 
-    def sampling(self, run: Run) -> Sampling:
-        """Return how a run's snapshots are sampled."""
+    def sampling(self, run: Run, own: OwnSampling | None = None) -> Sampling:
+        """Return how a run's snapshots are sampled, or by a comparison's own plan its last one."""
         sampling = run.complete(self.recipes[run.recipe]).sampling
+        if own is not None:
+            plans = {"final": own.final, "final_one_set": own.final_one_set, "each_snapshot": {}}
+            sampling = sampling.model_copy(update=plans)
         samplers = {name: self.samplers[name] for name in sorted({*chain(*sampling.plans)})}
         return sampling.model_copy(update={"samplers": samplers})
 

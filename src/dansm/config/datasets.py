@@ -1,8 +1,10 @@
 """Datasets, and the autoencoders and classifiers that belong to them."""
 
-from typing import Annotated, Literal
+import re
+from pathlib import Path
+from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, Field, StrictBool
+from pydantic import AfterValidator, Field, StrictBool, model_validator
 
 from dansm.catalogue import EXTRACTORS
 from dansm.config.base import (
@@ -20,6 +22,7 @@ from dansm.config.base import (
     distinct,
     name_of,
 )
+from dansm.errors import InputError
 
 
 class _Files(Model):
@@ -37,13 +40,19 @@ class _FirstFiles(_Files):
     )
 
 
+class _WithTestSet(_Files):
+    """A source that is published with a test set."""
+
+    part: Literal["training", "test"] = Field(default="training", description="Which images")
+
+
 class DigitsSource(Model):
     """scikit-learn's 1 797 handwritten digits, which ship inside the package."""
 
     kind: Literal["sklearn_digits"]
 
 
-class Cifar10Source(_Files):
+class Cifar10Source(_WithTestSet):
     """CIFAR-10's 50 000 training images, from the archive in ``folder`` or what it unpacks to."""
 
     kind: Literal["cifar10"]
@@ -52,7 +61,7 @@ class Cifar10Source(_Files):
     )
 
 
-class MnistSource(_Files):
+class MnistSource(_WithTestSet):
     """The 60 000 training images of MNIST or Fashion-MNIST, from idx files, gzipped or not."""
 
     kind: Literal["mnist", "fashion_mnist"]
@@ -77,6 +86,15 @@ class ImageFolderSource(_FirstFiles):
     labels: StrictBool = Field(
         default=True, description="Whether the folders in it, where there are any, are classes"
     )
+    per_class: Count | None = Field(
+        default=None, description="The first so many images of each class; none: all"
+    )
+
+    @model_validator(mode="after")
+    def _can_choose(self) -> "ImageFolderSource":
+        if self.per_class is not None and (self.count is not None or not self.labels):
+            raise ValueError("per_class: expected classes, and no count beside it")
+        return self
 
 
 class ImageNet64Source(_FirstFiles):
@@ -97,6 +115,9 @@ class LatentSource(Model):
     )
 
 
+# Training images and those kept apart.
+Part = Literal["training", "held_out"]
+PARTS: tuple[Part, ...] = get_args(Part)
 PixelSource = (
     DigitsSource | Cifar10Source | MnistSource | LsunSource | ImageFolderSource | ImageNet64Source
 )
@@ -106,6 +127,40 @@ Source = Annotated[PixelSource | LatentSource, Field(discriminator="kind")]
 # Those of random weights stand in at a reduced scale; nobody names them.
 _STANDINS = {entry.standin for entry in EXTRACTORS.values()}
 Extractor = name_of("extractor", [name for name in EXTRACTORS if name not in _STANDINS])
+
+
+class HeldOut(Model):
+    """Images that nothing is trained on, in one of four ways."""
+
+    share: Annotated[Number, Field(gt=0, lt=1)] | None = Field(
+        default=None, description="So large a part of the source's images, at random"
+    )
+    beyond: Count | None = Field(
+        default=None, description="So many that follow the source's first count"
+    )
+    folder: Folder | None = Field(default=None, description="The images in another folder")
+    published: Literal[True] | None = Field(
+        default=None, description="The test set that is published with the source"
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "HeldOut":
+        names = type(self).model_fields
+        given = [name for name in names if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"expected one of {[*names]}, found {given or 'none'}")
+        return self
+
+    def source(self, source: PixelSource, part: Part) -> PixelSource:
+        """Return what a part of the images is read from, of which it is all or some."""
+        changes: dict[str, object] = {}
+        if part == "held_out" and self.published:
+            changes = {"part": "test"}
+        elif part == "held_out" and self.folder is not None:
+            changes = {"folder": self.folder, "count": None, "per_class": None}
+        elif part == "held_out" and self.beyond is not None:
+            changes = {"count": source.count + self.beyond, "at_most": None}
+        return source.model_copy(update=changes)
 
 
 class PotentialsFit(Model):
@@ -129,6 +184,14 @@ class Dataset(Model):
     shape: Shape = Field(description="Channels, height, width of what the network sees")
     licence: str
     horizontal_flips: StrictBool = False
+    held_out: HeldOut | None = Field(
+        default=None,
+        description="Images kept apart, which generated ones are compared with too; none: none",
+    )
+    reference: Part | None = Field(
+        default=None,
+        description="With which images verdicts compare; none: held-out ones where there are some",
+    )
     features: Annotated[list[Extractor], AfterValidator(distinct)] = Field(
         default=[], description="Feature extractors of its distances"
     )
@@ -151,15 +214,42 @@ class TrainedAutoencoder(Model):
     seed: Seed
 
 
-class PretrainedAutoencoder(Model):
-    """A published AutoencoderKL or AutoencoderTiny in diffusers format."""
+class Published(Model):
+    """What others published in diffusers format: a folder, or a commit of the hub's."""
 
-    kind: Literal["pretrained"]
     name: Expanded = Field(description="A local folder, or a hub name such as owner/name")
-    subfolder: Annotated[str, Field(pattern=r"^[\w-][\w.-]*(/[\w-][\w.-]*)*$")] | None = None
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = Field(
         default=None, description="Commit of the hub's repository, 40 hexadecimal digits"
     )
+
+    def is_folder(self, what: str) -> bool:
+        """Return whether it is in a folder; otherwise it is on the hub.
+
+        Raises
+        ------
+        InputError
+            If its name is neither a folder nor a hub name with a commit; it names ``what`` was
+            expected.
+        """
+        if Path(self.name).is_dir():
+            return True
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", self.name) or self.name.startswith("."):
+            raise InputError(
+                f"{self.name}: expected {what} or a hub name (owner/name), found no such folder"
+            )
+        if self.revision is None:
+            raise InputError(
+                f"{self.name}: expected a folder, or the revision of the hub's repository to take "
+                "(its commit, 40 hexadecimal digits), found neither"
+            )
+        return False
+
+
+class PretrainedAutoencoder(Published):
+    """A published AutoencoderKL or AutoencoderTiny in diffusers format."""
+
+    kind: Literal["pretrained"]
+    subfolder: Annotated[str, Field(pattern=r"^[\w-][\w.-]*(/[\w-][\w.-]*)*$")] | None = None
     sha256: Sha256 | None = Field(
         default=None, description="Of the weights, diffusion_pytorch_model.safetensors"
     )
@@ -176,12 +266,17 @@ Autoencoder = Annotated[TrainedAutoencoder | PretrainedAutoencoder, Field(discri
 
 
 class Classifier(Model):
-    """A small classifier of digits whose penultimate activations are a dataset's features."""
+    """A small classifier whose penultimate activations are a dataset's features.
 
-    channels: Count
+    It learns the training images; its accuracy is told on the held-out ones.
+    """
+
+    channels: Count = Field(description="Of the first convolution; each block doubles them")
+    blocks: Count = Field(
+        default=1, description="Of two convolutions each, after which the sides are halved"
+    )
     features: Count
     epochs: Count
     batch_size: Count
     learning_rate: LearningRate
-    held_out: Annotated[Number, Field(gt=0, lt=1)]
     seed: Seed

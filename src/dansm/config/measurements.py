@@ -9,11 +9,16 @@ from dansm.config.base import (
     AscendingFrom2,
     AtLeast2,
     Count,
+    Folder,
     Model,
     Name,
+    Number,
     Positive,
     Seed,
+    Seeds,
+    Shape,
 )
+from dansm.config.datasets import Published
 
 
 class CouplingMarginals(Model):
@@ -25,8 +30,28 @@ class CouplingMarginals(Model):
     seed: Seed
 
 
+class Pipeline(Published):
+    """A published text-to-image pipeline whose latents are samples: a StableDiffusionPipeline."""
+
+    prompts: Folder = Field(description="Text file, a prompt a line; # begins a comment")
+    steps: Count = Field(description="Of the pipeline's own scheduler")
+    guidance_scale: Annotated[Number, Field(ge=0)] = Field(
+        description="Of classifier-free guidance; none up to 1"
+    )
+    shape: Shape = Field(description="Channels, height, width of its latents")
+    licence: str
+    batch_size: Count = 4
+
+
 class NoiseSamplePairs(Model):
-    """The samples of a dataset whose random, matched and preferable noises are compared."""
+    """The samples whose random, matched and preferable noises are compared.
+
+    They are of the dataset of its name or, under any other name, of a pipeline.
+    """
+
+    pipeline: Pipeline | None = Field(
+        default=None, description="Whose latents are the samples, and so the preferable noises"
+    )
 
     run: Name | None = Field(
         default=None, description="Whose samples, and so the preferable noises; none: stored ones"
@@ -34,8 +59,11 @@ class NoiseSamplePairs(Model):
     matched_run: Name | None = Field(
         default=None, description="The run whose loss over time is measured beside its"
     )
+    seeds: Seeds | None = Field(
+        default=None, description="Of the run: each model has draws; none: all that it has"
+    )
     count: Annotated[StrictInt, Field(ge=3)] = Field(description="Samples of a draw")
-    draws: Count
+    draws: Count = Field(description="Of each model")
     match_sizes: AscendingFrom2 = Field(
         default=[100, 1000, 10_000], description="Of the matched noises"
     )
@@ -51,6 +79,10 @@ class NoiseSamplePairs(Model):
     @model_validator(mode="after")
     def _sizes_fit(self) -> "NoiseSamplePairs":
         problems = []
+        if self.pipeline and (self.run or self.matched_run):
+            problems.append(
+                f"run: expected none beside a pipeline, found {self.run or self.matched_run!r}"
+            )
         if self.matched_run and not self.run:
             problems.append(f"matched_run {self.matched_run!r}: expected a run beside it")
         if self.perplexity >= 2 * self.pairs:
@@ -81,6 +113,15 @@ class BestOfK(Model):
     counts: Ascending = Field(description="Noises to choose from, k")
     draws: AtLeast2
     seed: Seed
+
+
+class Straightness(Model):
+    """What ``results/straightness.csv`` measures: trajectories of systems in two dimensions."""
+
+    batch_sizes: Ascending = Field(default=[16, 128], description="Of transport in batches")
+    steps: Count = Field(default=1500, description="Optimiser steps of each system")
+    count: Count = Field(default=2000, description="Trajectories")
+    seeds: Count = 3
 
 
 class MatchingCost(Model):

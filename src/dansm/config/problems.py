@@ -24,7 +24,7 @@ def _message(problem: Any, model: type[Model]) -> str:
     if problem["type"] == "extra_forbidden":
         known: Any = model
         for part in problem["loc"][:-1]:
-            known = _inside(known, part)
+            known = _bare(_inside(known, part))
         keys = [field.alias or name for name, field in known.model_fields.items()]
         return f"unknown key (value {shown(problem['input'])}); expected one of {sorted(keys)}"
     if problem["type"] == "missing":
@@ -32,21 +32,31 @@ def _message(problem: Any, model: type[Model]) -> str:
     return f"{problem['msg']}, found {shown(problem['input'])}"
 
 
-def _inside(annotation: Any, part: int | str) -> Any:
-    """Return the annotation of a part of what is annotated: a key, an index or a union's tag."""
-    if isinstance(annotation, type) and issubclass(annotation, Model):
-        return annotation.model_fields[str(part)].annotation
+def _bare(annotation: Any) -> Any:
+    """Return an annotation without what it is annotated with, and without None if it may be."""
     origin, kinds = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _inside(kinds[0], part)
-    if origin in (list, dict):
-        return kinds[-1]
+        return _bare(kinds[0])
     if origin in (Union, UnionType):
         kinds = [kind for kind in kinds if kind is not NoneType]
         if len(kinds) == 1:
-            return _inside(kinds[0], part)
+            return _bare(kinds[0])
+    return annotation
+
+
+def _inside(annotation: Any, part: int | str) -> Any:
+    """Return the annotation of a part of a bare one: of a key, an index or a union's tag."""
+    if isinstance(annotation, type) and issubclass(annotation, Model):
+        return annotation.model_fields[str(part)].annotation
+    origin, kinds = get_origin(annotation), get_args(annotation)
+    if origin in (list, dict):
+        return kinds[-1]
+    if origin in (Union, UnionType):
         tags = {
-            tag: kind for kind in kinds for tag in get_args(kind.model_fields["kind"].annotation)
+            tag: kind
+            for kind in kinds
+            if kind is not NoneType
+            for tag in get_args(kind.model_fields["kind"].annotation)
         }
         return tags[part]
     raise TypeError(f"no parts of {annotation} are known")

@@ -1,15 +1,25 @@
 """Runs: what is trained and sampled, from entries of the configuration to resolved settings."""
 
 import json
+import os
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictBool, StrictInt, ValidationError, model_validator
+from pydantic import (
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from dansm.catalogue import SOLVERS, Pick
 from dansm.config.base import (
     Count,
     Counts,
     CouplingPick,
+    Folder,
     Fraction,
     LearningRate,
     LossPick,
@@ -37,6 +47,12 @@ class Network(Model):
     attention_at: list[Count] = Field(description="Image heights that get self-attention")
     dropout: Fraction
     norm_groups: Count
+    patch: Count = Field(
+        default=1, description="Side of the squares of pixels that it sees as one of more channels"
+    )
+    two_times: StrictBool = Field(
+        default=False, description="Conditioned on two times, as mean_flow needs"
+    )
 
     @model_validator(mode="after")
     def _groups_divide_channels(self) -> "Network":
@@ -46,6 +62,28 @@ class Network(Model):
                 f"norm_groups {self.norm_groups} must divide every channel count, {bad}"
             )
         return self
+
+    def unet(self, shape: Shape) -> dict[str, Any]:
+        """Return the arguments of ``UNet2DModel`` for samples of a shape."""
+        patch = self.patch
+        channels, height, width = shape[0] * patch**2, shape[1] // patch, shape[2] // patch
+        attends = [height // 2**level in self.attention_at for level in range(len(self.channels))]
+        return {
+            "sample_size": (height, width),
+            "in_channels": channels,
+            "out_channels": channels,
+            "block_out_channels": tuple(self.channels),
+            "layers_per_block": self.layers_per_block,
+            "down_block_types": tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attends),
+            "up_block_types": tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in attends[::-1]),
+            # The middle block attends where any level does, as in DDPM.
+            "add_attention": any(attends),
+            # One head, as in DDPM and DDPM++.
+            "attention_head_dim": None,
+            "dropout": self.dropout,
+            "norm_num_groups": self.norm_groups,
+            **({"class_embed_type": "timestep"} if self.two_times else {}),
+        }
 
 
 class Hardware(Model):
@@ -119,6 +157,23 @@ class Training(Model):
     )
     budget_images: Count = Field(description="Training images seen in all")
     snapshots: Count = Field(description="EMA snapshots, evenly spaced, the last at the end")
+    first_snapshot: Count | None = Field(
+        default=None,
+        description="Images before the first: they are evenly spaced in their logarithm then",
+    )
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps that see ``budget_images`` images (the last batch may overshoot)."""
+        return -(-self.budget_images // self.batch_size)
+
+    def snapshot_steps(self) -> list[int]:
+        """Return the optimiser steps after which a snapshot is taken; the last is the final one."""
+        if self.first_snapshot is None:
+            return [round(self.steps * k / self.snapshots) for k in range(1, self.snapshots + 1)]
+        first = self.first_snapshot / self.batch_size
+        ratio = (self.steps / first) ** (1 / max(1, self.snapshots - 1))
+        return [round(first * ratio**k) for k in range(self.snapshots)]
 
 
 class Recipe(Training):
@@ -135,12 +190,43 @@ class Recipe(Training):
                 f"budget_images {self.budget_images} must cover {self.snapshots} snapshots of at "
                 f"least one batch of {self.batch_size}"
             )
+        if self.first_snapshot is not None:
+            steps = self.snapshot_steps()
+            if self.first_snapshot < self.batch_size or steps != sorted({*steps}):
+                raise ValueError(
+                    f"first_snapshot {self.first_snapshot}: expected a batch of {self.batch_size} "
+                    f"at least, and room for {self.snapshots} snapshots up to {self.budget_images} "
+                    f"images, found them after the steps {steps}"
+                )
         if self.hardware.gpu and self.batch_size % self.hardware.gpu:
             raise ValueError(
                 f"batch_size {self.batch_size} must be a multiple of the {self.hardware.gpu} GPUs "
                 "that share it (hardware.gpu)"
             )
         return self
+
+
+class ModelFolder(Model):
+    """A model that is no run's."""
+
+    folder: Folder
+
+    @property
+    def name(self) -> str:
+        """Of the folder, wherever it lies."""
+        return os.path.basename(os.path.abspath(self.folder)) or os.sep
+
+
+def _one_of_both(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return validate(value)
+    except ValidationError:
+        raise ValueError(
+            f"expected the name of a run, or {{folder: PATH}}, found {shown(value)}"
+        ) from None
+
+
+Start = Annotated[Name | ModelFolder, WrapValidator(_one_of_both)]
 
 
 class Method(Model):
@@ -150,9 +236,10 @@ class Method(Model):
     coupling: CouplingPick = Pick("independent")
     times: TimesPick = Field(default=Pick("uniform"), description="Distribution of training times")
     loss: LossPick = Pick("squared_error")
-    start: Name | None = Field(
+    start: Start | None = Field(
         default=None,
-        description="The run of the same dataset and seed whose weights it begins with",
+        description="The run of the same dataset and seed whose weights it begins with, or a "
+        "diffusers folder, as `dansm export` writes it",
     )
 
 
@@ -180,9 +267,13 @@ class Run(Method):
 
     @property
     def before(self) -> dict[str, str]:
-        """Runs that must be finished before it: its ``start`` and its ``teacher``, if it has."""
-        found = {"start": self.start, "teacher": self.teacher}
-        return {key: name for key, name in found.items() if name is not None}
+        """Runs that must be finished before it: its ``start``, ``teacher`` and ``guide``, if any.
+
+        The guide is the ``teacher`` of its loss.
+        """
+        guide = self.loss.options.get("teacher")
+        found = {"start": self.start, "teacher": self.teacher, "guide": guide}
+        return {key: name for key, name in found.items() if isinstance(name, str)}
 
     def complete(self, recipe: Recipe) -> Recipe:
         """Return the recipe with this run's own values in place of its.
@@ -258,15 +349,6 @@ class RunSettings(Method, Training):
     def match_size(self) -> int:
         """The coupling's match size; 0 without one."""
         return self.coupling.options.get("match_size", 0)
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps that see ``budget_images`` images (the last batch may overshoot)."""
-        return -(-self.budget_images // self.batch_size)
-
-    def snapshot_steps(self) -> list[int]:
-        """Return the optimiser steps after which a snapshot is taken; the last is the final one."""
-        return [round(self.steps * k / self.snapshots) for k in range(1, self.snapshots + 1)]
 
     def canonical_json(self) -> str:
         """Return the plain settings as JSON with sorted keys: equal settings give equal text."""

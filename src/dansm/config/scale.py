@@ -18,8 +18,11 @@ from dansm.config.measurements import (
     MatchingCost,
     MatchingShare,
     NoiseSamplePairs,
+    Pipeline,
+    Straightness,
 )
 from dansm.config.runs import Network, Recipe, Run, Sampling
+from dansm.config.searches import GridSearch
 
 if TYPE_CHECKING:
     from dansm.config.configuration import Config
@@ -53,6 +56,7 @@ BOUNDS: dict[type[Model], dict[str, str]] = {
     Recipe: {"batch_size": "batch_size", "budget_images": "budget"},
     Sampling: {"n_samples": "n_samples"},
     Run: {"budget_images": "budget", "n_samples": "n_samples"},
+    Pipeline: {"steps": "batches"},
     NoiseSamplePairs: {
         "draws": "seeds",
         "embeddings": "seeds",
@@ -66,6 +70,20 @@ BOUNDS: dict[type[Model], dict[str, str]] = {
         "match_sizes": "images",
         "dimensions": "images",
         "batch_sizes": "batch_size",
+    },
+    GridSearch: {
+        "knots": "batch_size",
+        "noises": "images",
+        "images": "images",
+        "population": "seeds",
+        "parents": "seeds",
+        "rounds": "seeds",
+    },
+    Straightness: {
+        "batch_sizes": "batch_size",
+        "steps": "batches",
+        "count": "images",
+        "seeds": "seeds",
     },
     MatchingShare: {"rounds": "seeds", "steps": "batches", "match_sizes": "images"},
 }
@@ -120,9 +138,15 @@ def _what_follows(less: Model, scale: Scale) -> dict[str, Any]:
                 bound = "at_most" if source.count is None else "count"
                 count = min(source.count or scale.images, scale.images)
                 source = source.model_copy(update={bound: count})
+            held_out = less.held_out
+            if held_out is not None and held_out.folder is not None:
+                source = source.model_copy(update={"at_most": scale.images})
+            if held_out is not None and held_out.beyond is not None:
+                fewer = {"beyond": min(held_out.beyond, scale.images)}
+                held_out = held_out.model_copy(update=fewer)
             # Inception has random weights then, which is in the name: nothing is taken for a FID.
             standins = [EXTRACTORS[name].standin or name for name in features]
-            return {"source": source, "features": standins}
+            return {"source": source, "held_out": held_out, "features": standins}
         case PotentialsFit() if less.steps == scale.batches:
             return {"largest_unevenness": None}  # so few steps make nothing even
         case Network():
@@ -133,6 +157,7 @@ def _what_follows(less: Model, scale: Scale) -> dict[str, Any]:
             gpu = hardware.gpu and gcd(hardware.gpu, less.batch_size)
             return {
                 "snapshots": min(less.snapshots, scale.snapshots, scale.batches),
+                "first_snapshot": None,
                 "hardware": hardware.model_copy(update={"threads": 1, "gpu": gpu}),
                 "compile": False,
                 "mixed_precision": "no",
@@ -140,7 +165,8 @@ def _what_follows(less: Model, scale: Scale) -> dict[str, Any]:
         case Run():
             options = dict(less.coupling.options)
             if less.teacher is not None:
-                options["count"] = min(options["count"], scale.images)
+                for key in {"count", "inverted", "annealed"} & options.keys():
+                    options[key] = min(options[key], scale.images)
             most = min(scale.snapshots, scale.batches)
             return {
                 "snapshots": _at_most(less.snapshots, most),

@@ -1,12 +1,14 @@
 """Couplings: which noise each training sample is paired with.
 
+Names are known without PyTorch: `COUPLINGS` is the catalogue, and what is implemented is imported
+when it is asked for.
+
+Examples
+--------
 >>> import torch
 >>> coupling = make_coupling("greedy", match_size=100, seed=0)
 >>> coupling.match(torch.zeros(4, 1, 8, 8)).shape
 torch.Size([4, 1, 8, 8])
-
-Names are known without PyTorch: `COUPLINGS` is the catalogue, and what is implemented is imported
-when it is asked for.
 """
 
 from functools import partial
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from dansm.couplings.base import Coupling
 
 _BASE = ("Batch", "Pairs", "Coupling", "OnlineCoupling", "FreshNoiseCoupling")
+_OF_TRAINERS = ("MatchedFlowMatcher", "MatchingCollate", "match_scheduler")
 _IMPLEMENTATIONS = (entry.implementation.split(":") for entry in COUPLINGS.values())
 # The module of each public name, in the order of the reference's page.
 _MODULES = {
@@ -27,6 +30,7 @@ _MODULES = {
     **{attribute: module for module, attribute in _IMPLEMENTATIONS},
     **dict.fromkeys(("Potentials", "Evenness", "fit_potentials"), "dansm.couplings.potentials"),
     "PerClass": "dansm.couplings.per_class",
+    **dict.fromkeys(_OF_TRAINERS, "dansm.couplings.trainers"),
 }
 
 

@@ -203,16 +203,33 @@ class LoomOptions(Options):
 
 @dataclass(frozen=True)
 class TeacherOptions(Options):
-    """Which run makes the pairs, how, and how many; ``states`` times between are kept too."""
+    """Which run makes the pairs, how, and how many; ``states`` times between are kept too.
+
+    ``inverted`` are images of the dataset, paired with the noises that lead to them, beside the
+    ``count`` generated ones; with ``slerp`` above 0 their noises move up to so far, as a share of
+    the angle, towards fresh ones. Over the first ``annealed`` images of training, noises turn from
+    fresh ones into the pairs' own.
+    """
 
     teacher: str
     sampler: str
     count: int
     steps: int = 0
     states: int = 0
+    inverted: int = 0
+    slerp: float = 0.0
+    annealed: int = 0
 
     def __post_init__(self) -> None:
-        for key, least in (("count", 1), ("steps", 0), ("states", 0)):
+        if not 0 <= self.slerp < 1 or (self.slerp and not self.inverted):
+            raise ValueError(
+                f"slerp: expected 0 to 1 and images that are inverted, found {self.slerp} and "
+                f"{self.inverted}"
+            )
+        if self.inverted and self.states:
+            raise ValueError("states: expected none of pairs that are inverted")
+        least_of = {"count": 1, "steps": 0, "states": 0, "inverted": 0, "annealed": 0}
+        for key, least in least_of.items():
             if getattr(self, key) < least:
                 raise ValueError(f"{key}: expected at least {least}, found {getattr(self, key)}")
 

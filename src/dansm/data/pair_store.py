@@ -25,6 +25,7 @@ from dansm.errors import InputError
 from dansm.io.files import check_free_space, read_model
 
 _NFE = "nfe"
+_NUMBERS = ("count", "steps", "states", "inverted")
 
 
 class Trajectories(NamedTuple):
@@ -51,8 +52,9 @@ class PairStore:
         Shape ``(n, 2 + states, *shape)``, float32: noise, states between, sample.
     meta
         What the pairs are: settings of the teacher's run, SHA-256 of its weights, sampler, steps,
-        count, states and their times between 0 (noise) and 1 (sample), and network evaluations a
-        pair.
+        count, states and their times between 0 (noise) and 1 (sample), how many inverted images
+        follow those that were generated, network evaluations a pair, and those spent on all of
+        them and on their teacher, by what took them.
     sha256
         Of the pairs.
     """
@@ -99,7 +101,7 @@ class PairStore:
             ("shape", list(student.shape), list(self.noise.shape[1:])),
             ("teacher", options["teacher"], self.meta["run"]),
             ("sampler", self.path.name, self.meta["folder"]),
-            *((key, options.get(key, 0), self.meta[key]) for key in ("count", "steps", "states")),
+            *((key, options.get(key, 0), self.meta[key]) for key in _NUMBERS),
         ):
             if found is not None and expected != found:
                 raise InputError(
@@ -110,7 +112,7 @@ class PairStore:
 
 class _Teacher(BaseModel, extra="allow"):
     dataset: str
-    seed: int
+    seed: int | None = None  # of none where a published model made them
     shape: Annotated[list[PositiveInt], Field(min_length=3, max_length=3)]
 
 
@@ -121,7 +123,9 @@ class _Pairs(BaseModel, extra="allow"):
     count: PositiveInt
     steps: NonNegativeInt
     states: NonNegativeInt
+    inverted: NonNegativeInt = 0
     times: list[float]
+    spent: dict[str, float] = {}
 
 
 class _Meta(BaseModel):
@@ -143,7 +147,7 @@ def open_pairs(folder: Path) -> PairStore:
             f"{store.meta['source']}"
         )
     pairs = read_model(store.path / "meta.json", _Meta).pairs.model_dump(mode="json")
-    expected = (pairs["count"], 2 + pairs["states"], *pairs["teacher"]["shape"])
+    expected = (pairs["count"] + pairs["inverted"], 2 + pairs["states"], *pairs["teacher"]["shape"])
     if store.array.shape != expected:
         raise InputError(
             f"{store.path}: expected pairs of shape {expected} as their teacher makes them, found "
@@ -162,6 +166,9 @@ def write_pairs(
     identity: dict[str, Any],
     times: list[float],
     batch_size: int,
+    source: str,
+    licence: str,
+    spent: dict[str, float],
 ) -> None:
     """Write teacher pairs, batch by batch; one that was interrupted goes on where it stopped.
 
@@ -174,16 +181,23 @@ def write_pairs(
         does not depend on how many there are.
     identity
         What the pairs depend on: ``teacher`` (settings of its ``run``), ``count``, ``steps``,
-        ``states`` and whatever else; it becomes `PairStore.meta`, with the ``folder``'s name.
+        ``states``, ``inverted`` and whatever else; it becomes `PairStore.meta`, with the
+        ``folder``'s name.
     times
         Times of the states.
+    batch_size
+        Pairs made at a time.
+    source, licence
+        Of the store.
+    spent
+        Network evaluations that the teacher took, by what took them.
 
     Raises
     ------
     InputError
         If the pairs are not finite, or the disk is too full.
     """
-    count = identity["count"]
+    count = identity["count"] + identity["inverted"]
     shape = (2 + identity["states"], *identity["teacher"]["shape"])
     done = ShardFolder(work, [ARRAY, _NFE], count, batch_size)
     missing = done.take_up(identity)
@@ -200,6 +214,7 @@ def write_pairs(
             done.write(batch, {ARRAY: points, _NFE: np.full(len(rows), nfe)}, f"{path}, pairs")
             progress.update(len(rows))
     evaluations = np.concatenate([np.load(file) for file in done.files(_NFE)])
+    own = {f"pairs {identity['run']} {path.name}": float(evaluations.sum())}
     write_store(
         path,
         (np.load(file) for file in done.files(ARRAY)),
@@ -209,14 +224,15 @@ def write_pairs(
         value_range=None,
         # One file, that it can be mapped into memory as one tensor.
         shard_bytes=4 * prod(shape) * count,
-        source=f"a teacher trained on {identity['teacher']['dataset']}",
-        licence="that of what its teacher was trained on",
+        source=source,
+        licence=licence,
         extra={
             "pairs": {
                 **identity,
                 "folder": path.name,
                 "times": times,
                 "nfe": float(evaluations.mean()),
+                "spent": spent | own,
             }
         },
     )

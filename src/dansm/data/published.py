@@ -52,7 +52,10 @@ def published_files(source: Source, mirrors: Iterable[str] = ()) -> dict[str, Pu
     fields = source.model_dump()
     own = fields.get("sha256") and f"sha256:{fields['sha256']}"
     files = {}
-    for pattern, (unpacked, checksum) in entry.files.items():
+    published = entry.files
+    if fields.get("part") == "test":
+        published = entry.test_files or entry.files
+    for pattern, (unpacked, checksum) in published.items():
         name = pattern.format(**fields)
         files[name] = PublishedFile(
             source.folder / name,

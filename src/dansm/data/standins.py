@@ -22,9 +22,15 @@ def write_standin(source: PixelSource, shape: Shape, images: int) -> None:
     SOURCES[source.kind].load_standin()(source, shape, images)
 
 
-def smooth_images(count: int, channels: int, height: int, width: int) -> Iterator[np.ndarray]:
-    """Yield images of smooth random gradients, shape (height, width, channels), uint8."""
+def smooth_images(
+    count: int, channels: int, height: int, width: int, part: str = "training"
+) -> Iterator[np.ndarray]:
+    """Yield images of smooth random gradients, shape (height, width, channels), uint8.
+
+    Those of another part are others.
+    """
+    purpose = "standin" if part == "training" else f"standin-{part}"
     for k in range(count):
-        coarse = torch.rand(1, channels, 4, 4, generator=generator(k, "standin"))
+        coarse = torch.rand(1, channels, 4, 4, generator=generator(k, purpose))
         image = interpolate(coarse, size=(height, width), mode="bicubic").clamp(0, 1)[0]
         yield (255 * image).round().byte().permute(1, 2, 0).numpy()

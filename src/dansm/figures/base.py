@@ -13,9 +13,21 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from dansm.catalogue import COUPLINGS, EXTRACTORS, GRIDS, LOSSES, METRICS, SOLVERS, TIMES, Entry
+from dansm.catalogue import (
+    COUPLINGS,
+    GRIDS,
+    LOSSES,
+    METRICS,
+    PROCESSES,
+    REFERENCES,
+    SOLVERS,
+    SPACES,
+    TIMES,
+    Entry,
+)
 from dansm.errors import InputError
 from dansm.io.files import atomic_path
+from dansm.io.tables import compared_with
 
 OWN = 0  # stands for the step count of a sampler that has steps of its own
 GREY, BLUE = "0.45", "#0072b2"
@@ -118,6 +130,18 @@ def coupling_title(coupling: str, match_size: int, options: Any = None) -> str:
     return label(COUPLINGS, coupling, sized | _options(options))
 
 
+def process_title(process: str) -> str:
+    """Return the title of a process as tables write it, with its options."""
+    name, _, options = process.partition("(")
+    return label(PROCESSES, name, _options(options.removesuffix(")")))
+
+
+def process_place(process: str) -> tuple[int, str]:
+    """Return what processes are sorted by: the catalogue's order, then their options."""
+    name, _, options = process.partition("(")
+    return list(PROCESSES).index(name), options
+
+
 def sampler_title(sampler: str) -> str:
     """Return the title of a configured sampler, as far as its name says what it is."""
     if sampler in SOLVERS:
@@ -132,11 +156,29 @@ def sampler_title(sampler: str) -> str:
     return f"{head}, {GRIDS[grid].title}" if grid else head
 
 
-def metric_title(metric: str, extractor: str) -> str:
-    """Name a metric and the features that it is over; only over Inception's it is an FID."""
-    entry, features = METRICS[metric], EXTRACTORS[extractor]
+def metric_title(metric: str, extractor: str, reference: str | None) -> str:
+    """Name a metric, the real images and the features; only over Inception's it is an FID."""
+    entry, features = METRICS[metric], SPACES[extractor]
     name = entry.inception_title if features.fid and entry.inception_title else entry.title
-    return f"{name}, {features.title}"
+    return f"{name}{against(reference)}, {features.title}"
+
+
+def against(reference: str | None) -> str:
+    """Say with which real images something is compared, after its name; nothing if with none."""
+    return "" if pd.isna(reference) else f" against {REFERENCES[reference]}"
+
+
+def to_show(table: pd.DataFrame, reference: str) -> tuple[pd.DataFrame, str | None]:
+    """Return the rows of a comparison with certain real images, and with which they are.
+
+    Tables of before images were held out have others alone, and those are returned; with none, as
+    scores have it, the reference is None.
+    """
+    rows = compared_with(table, reference)
+    if rows["run"].isna().all():
+        rows = table
+    found = rows["reference"].dropna()
+    return rows, None if found.empty else found.iloc[0]
 
 
 def run_titles(table: pd.DataFrame) -> dict[str, str]:

@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 
 from dansm.analysis.claims import NOT_SUPPORTED, SUPPORTED, UNDECIDED
 from dansm.errors import InputError
-from dansm.figures.base import style
+from dansm.figures.base import against, style
 
 # How a verdict is drawn, readable in grey by its sign and shade: text, its colour, face and edge.
 _SIGNS = {
@@ -72,7 +72,7 @@ def claim_table(claims: pd.DataFrame, subject: str) -> Figure:
         rule(0.4)
         lines = [
             write(0, f"{claim.claim} ({claim.source})"),
-            write(1, claim.measure),
+            write(1, f"{claim.measure}{against(claim.reference)}"),
             write(2, f"{'>' if claim.direction == 'above' else '<'} {claim.threshold:g}"),
             write(3, _found(claim)),
         ]
@@ -103,4 +103,5 @@ def _found(claim: Any) -> str:
             (claim.corrected_low, claim.corrected_high),
         )
     )
-    return f"{value} {alone}, n\u00a0=\u00a0{claim.n}; together {together}"
+    found = f"{value} {alone}, n\u00a0=\u00a0{claim.n}"
+    return found if pd.isna(claim.corrected_low) else f"{found}; together {together}"

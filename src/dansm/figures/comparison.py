@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dansm.catalogue import METRICS, PROCESSES
+from dansm.catalogue import METRICS
 from dansm.errors import InputError
 from dansm.figures import base
 from dansm.figures.distances import (
@@ -36,6 +36,7 @@ def comparison(
     summary: pd.DataFrame,
     marginals: pd.DataFrame | None,
     subject: str,
+    reference: str,
     metric: str = "frechet_distance",
 ) -> Figure:
     """Return what each run reaches and costs, and the way there at the fewest steps.
@@ -52,6 +53,8 @@ def comparison(
         beside the distances.
     subject
         Of the title.
+    reference
+        With which real images is compared: one of `dansm.config.PARTS`.
     metric
         Any of `dansm.catalogue.METRICS`.
 
@@ -60,7 +63,8 @@ def comparison(
     InputError
         If there are no such distances of generated samples.
     """
-    rows, finals = of_metric(distances, metric), of_metric(summary, metric)
+    rows, reference = of_metric(distances, metric, reference)
+    finals = of_metric(summary, metric, reference)[0].dropna(subset="run")
     extractor = panels_of(finals)[0][0][0]
     rows, finals = (t[t["feature_extractor"] == extractor] for t in (rows, finals))
     curves, titles = of_snapshots(rows), base.run_titles(distances)
@@ -69,7 +73,7 @@ def comparison(
         panels = panels_of(curves[curves["process"] == process]) or panels_of(of_process)
         sampler = panels[0][0][2]
         blocks.append((process, sampler, of_process[of_process["sampler"] == sampler]))
-    blocks.sort(key=lambda block: list(PROCESSES).index(block[0]))
+    blocks.sort(key=lambda block: base.process_place(block[0]))
     ranked = [_ranked(block[2], metric) for block in blocks]
     shown = {run for runs in ranked for run in runs}
     by_title = base.looks_of(title for run, title in titles.items() if run in shown)
@@ -95,10 +99,11 @@ def comparison(
         panels[0].set_ylabel(f"{METRICS[metric].title}, {base.steps_name(along['steps'].min())}")
     handles = [Line2D([], [], label=title, **look) for title, look in by_title.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
-    seeds = f"mean over {base.span(finals['seeds'])} seeds, bars: Student's 95 % interval"
+    seeds = f"mean over {base.span(finals['seeds'])} seeds and {base.span(finals['image_sets'])} "
+    seeds += "image sets, bars: 95 % interval over both"
     if finals["seeds"].max() == 1:
         seeds = "one seed, so there are no intervals"
-    name = base.metric_title(metric, extractor)
+    name = base.metric_title(metric, extractor, reference)
     figure.suptitle(f"{subject}: {name}\n{seeds}{base.unequal_note(distances)}")
     return figure
 

@@ -11,17 +11,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter
 
-from dansm.catalogue import EXTRACTORS, METRICS, PROCESSES
+from dansm.catalogue import METRICS, SPACES
 from dansm.errors import InputError
 from dansm.figures import base
-from dansm.metrics.intervals import half_width
 
 _PANEL = ["feature_extractor", "process", "sampler"]
 _FLOOR: base.Look = {"color": base.GREY, "linestyle": (0, (6, 3)), "linewidth": 1}
-_REFERENCES = {
-    "real_halves": "Random halves of the real images",
-    "reconstruction": "Reconstructions by the autoencoder",
-}
+_FLOORS = ("real_halves", "real_images")
 _FAR = 10  # times below all curves
 _AXES = {"images_seen": "Training images seen", "seconds": "Training time (s)"}
 
@@ -31,11 +27,13 @@ Row = tuple[str, str, str]
 
 def panel_title(process: str, sampler: str) -> str:
     """Return the title of what a sampler of a process makes."""
-    return f"{PROCESSES[process].title}, {base.sampler_title(sampler)}"
+    return f"{base.process_title(process)}, {base.sampler_title(sampler)}"
 
 
-def of_metric(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+def of_metric(table: pd.DataFrame, metric: str, reference: str) -> tuple[pd.DataFrame, str | None]:
     """Return a metric's rows, `OWN` as the steps of samplers that have their own.
+
+    Also with which real images it compares, see `base.to_show`.
 
     Raises
     ------
@@ -46,7 +44,18 @@ def of_metric(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     if rows["run"].isna().all():
         found = sorted(table["metric"].unique())
         raise InputError(f"distances: expected {metric} of generated samples, found {found}")
-    return rows.assign(steps=rows["steps"].fillna(base.OWN).astype(int))
+    rows, compared = base.to_show(rows, reference)
+    return rows.assign(steps=rows["steps"].fillna(base.OWN).astype(int)), compared
+
+
+def floor_title(process: str, reference: str | None) -> str:
+    """Say what the real images, or their reconstructions, are that stand beside the runs."""
+    if process == "real_images":
+        return {"training": "real held-out images", "held_out": "real training images"}[reference]
+    return {
+        "real_halves": "random halves of the real images",
+        "reconstruction": "reconstructions by the autoencoder",
+    }[process]
 
 
 def of_snapshots(rows: pd.DataFrame) -> pd.DataFrame:
@@ -63,33 +72,32 @@ def panels_of(rows: pd.DataFrame) -> list[tuple[tuple[str, str, str], pd.DataFra
     InputError
         If the catalogue does not have an extractor.
     """
-    extractors, processes = list(EXTRACTORS), list(PROCESSES)
+    extractors = list(SPACES)
     unknown = sorted(set(rows["feature_extractor"]) - set(extractors))
     if unknown:
         raise InputError(f"table: expected features of {extractors}, found {unknown[0]!r}")
 
-    def place(panel: tuple[tuple[str, str, str], pd.DataFrame]) -> tuple[int, int, str]:
+    def place(panel: tuple[tuple[str, str, str], pd.DataFrame]) -> tuple[Any, ...]:
         extractor, process, sampler = panel[0]
-        return extractors.index(extractor), processes.index(process), sampler
+        return extractors.index(extractor), base.process_place(process), sampler
 
     return sorted(rows.groupby(_PANEL), key=place)
 
 
 @base.style()
 def distance_table(
-    distances: pd.DataFrame,
-    summary: pd.DataFrame,
-    subject: str,
-    metric: str = "frechet_distance",
+    summary: pd.DataFrame, subject: str, reference: str, metric: str = "frechet_distance"
 ) -> tuple[pd.DataFrame, Figure]:
     """Return the table of distances at the last snapshot, as text and drawn.
 
     Parameters
     ----------
-    distances, summary
-        With the columns `dansm.io.tables.COMPARISON_COLUMNS` and ``SUMMARY_COLUMNS``.
+    summary
+        With the columns `dansm.io.tables.SUMMARY_COLUMNS`.
     subject
         Of the title.
+    reference
+        With which real images is compared: one of `dansm.config.PARTS`.
     metric
         Any of `dansm.catalogue.METRICS`.
 
@@ -106,10 +114,9 @@ def distance_table(
     InputError
         If there are no such distances of generated samples.
     """
-    rows, means = of_metric(distances, metric), of_metric(summary, metric)
-    last = rows.groupby(["run", "seed"])["images_seen"].transform("max")
-    finals = rows[rows["images_seen"] == last]
-    titles = base.run_titles(distances)
+    rows, reference = of_metric(summary, metric, reference)
+    means = rows[rows["run"].notna()]
+    titles = base.run_titles(summary)
     counts = sorted(means["steps"].unique(), key=lambda n: (n == base.OWN, n))
     names = {n: base.steps_name(n) for n in counts}
     lower = METRICS[metric].lower_is_better
@@ -119,9 +126,9 @@ def distance_table(
     cells: dict[Row, dict[str, str]] = {}
     bold: set[tuple[Row, str]] = set()
     for (extractor, process, sampler), group in panels_of(means):
-        block = base.metric_title(metric, extractor), panel_title(process, sampler)
-        made = finals[(finals[_PANEL] == [extractor, process, sampler]).all(axis=1)]
-        evaluations = made.groupby("steps")["nfe"]
+        title = base.metric_title(metric, extractor, reference)
+        block = title, panel_title(process, sampler)
+        evaluations = group.groupby("steps")["nfe"]
         cells[*block, "NFE"] = {names[steps]: f"NFE {base.span(nfe)}" for steps, nfe in evaluations}
         for run in (run for run in titles if run in set(group["run"])):
             of_run = group[group["run"] == run]
@@ -130,40 +137,39 @@ def distance_table(
             for line in of_run.itertuples():
                 text = _plus_minus(line.mean, line.high - line.mean)
                 if line.steps == base.OWN:
-                    own = made[(made["run"] == run) & (made["steps"] == base.OWN)]
-                    text += f" ({base.span(own.groupby('seed')['nfe'].mean())})"
+                    text += f" ({line.nfe:.0f})"
                 cells[key][names[line.steps]] = text
                 if line.best:
                     bold.add((key, names[line.steps]))
-    for (process, extractor), found in rows[rows["run"].isna()].groupby(
-        ["process", "feature_extractor"]
-    ):
-        count = f"{base.span(found['n_samples'])} images"
-        if len(found) > 1:
-            count = f"{len(found)} splits, {count} each"
-        text = _plus_minus(found["value"].mean(), half_width(found["value"]))
-        cells[base.metric_title(metric, extractor), f"{_REFERENCES[process]} ({count})", text] = {}
+    for line in rows[rows["run"].isna()].sort_values("process").itertuples():
+        count = f"{line.n_samples:,} images"
+        if line.image_sets > 1:
+            count = f"{line.image_sets} draws of {count}"
+        name = f"{floor_title(line.process, reference).capitalize()} ({count})"
+        title = base.metric_title(metric, line.feature_extractor, reference)
+        cells[title, name, _plus_minus(line.mean, line.high - line.mean)] = {}
     table = pd.DataFrame(list(cells.values())).fillna("")
     table.index = pd.MultiIndex.from_tuples(cells, names=["metric", "sampler", "run"])
     table = table[[name for name in ("seeds", *names.values()) if name in table]]
     table = table.sort_index(level="metric", sort_remaining=False, kind="stable")
-    caption = _table_caption(finals[finals["run"].notna()], means["seeds"], lower)
-    caption += base.unequal_note(distances).replace("; r", " R")
+    caption = _table_caption(means, lower) + base.unequal_note(summary).replace("; r", " R")
     return table, _draw_table(table, bold, subject, caption)
 
 
 @base.style()
 def distance_curves(
-    distances: pd.DataFrame, subject: str, metric: str = "frechet_distance"
+    distances: pd.DataFrame, subject: str, reference: str, metric: str = "frechet_distance"
 ) -> Figure:
     """Return a metric along training, by images seen and by time, of all that is measured so.
 
-    Lines are means over seeds, bands their range; the dashed grey line is the distance between
-    random halves of the real images, whose number alone is given where the line would be far below.
+    Lines are means over seeds, bands their range; the dashed grey line is the distance of other
+    real images, whose number alone is given where the line would be far below.
 
     Parameters
     ----------
-    distances, subject, metric
+    distances
+        With the columns `dansm.io.tables.COMPARISON_COLUMNS`.
+    subject, reference, metric
         As in `distance_table`.
 
     Raises
@@ -171,7 +177,7 @@ def distance_curves(
     InputError
         If nothing is measured at more than one snapshot.
     """
-    rows = of_metric(distances, metric)
+    rows, reference = of_metric(distances, metric, reference)
     curves = of_snapshots(rows)
     if curves.empty:
         raise InputError(f"distances: expected {metric} of several snapshots, found none")
@@ -180,8 +186,8 @@ def distance_curves(
     by_title = base.looks_of(titles.values())
     looks = {run: by_title[title] for run, title in titles.items()}
     counts = sorted(curves["steps"].unique())
-    halves = rows[rows["process"] == "real_halves"]
-    floors = halves.groupby("feature_extractor")["value"].mean()
+    real = rows[rows["process"].isin(_FLOORS)]
+    floors = real.groupby("feature_extractor")["value"].mean()
     below: set[str] = set()
     lines = [(*p, by) for p in panels_of(curves) for by in _AXES if p[1][by].notna().any()]
     figure = Figure((1.7 * len(counts) + 0.6, 1.9 * len(lines) + 0.9), layout="constrained")
@@ -201,20 +207,21 @@ def distance_curves(
                 below.add(f"{floor:.2g}")
             axes.set_title(f"{name}\n{base.steps_name(steps)} (NFE {base.span(shown['nfe'])})")
             axes.set_xlabel(_AXES[by])
-        axes_row[0].set_ylabel(base.metric_title(metric, extractor).replace(", ", "\n"))
+        title = base.metric_title(metric, extractor, reference)
+        axes_row[0].set_ylabel(title.replace(", ", "\n").replace(" against ", "\nagainst "))
     seeds = curves.groupby(["process", "run"])["seed"].nunique()
     numbers = ", ".join(
-        f"{entry.title.lower()} {base.span(seeds[process])}"
-        for process, entry in PROCESSES.items()
-        if process in seeds
+        f"{base.process_title(process).lower()} {base.span(seeds[process])}"
+        for process in sorted(seeds.index.unique("process"), key=base.process_place)
     )
     figure.suptitle(f"{subject} (number of seeds: {numbers}){base.unequal_note(distances)}")
     handles: list[Any] = [Line2D([], [], label=title, **look) for title, look in by_title.items()]
     if seeds.max() > 1:
         handles.append(Patch(facecolor=base.GREY, alpha=0.35, label="min to max over seeds"))
-    if not halves.empty:
-        splits, images = halves["image_set"].nunique(), base.span(halves["n_samples"])
-        text = f"real halves, mean of {splits} splits of {images} images"
+    if not real.empty:
+        draws, images = real["image_set"].nunique(), base.span(real["n_samples"])
+        title = floor_title(real["process"].iloc[0], reference)
+        text = f"{title}, mean of {draws} draws of {images}"
         text += f":\n{', '.join(sorted(below))}, below the axes" if below else ""
         handles.append(Line2D([], [], label=text, **_FLOOR))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(handles)))
@@ -254,18 +261,16 @@ def _plus_minus(mean: float, half: float) -> str:
     return f"{mean:.{digits}f}" if pd.isna(half) else f"{mean:.{digits}f} ± {half:.{digits}f}"
 
 
-def _table_caption(finals: pd.DataFrame, seeds: pd.Series, lower: bool) -> str:
-    spread = "mean ± half of Student's 95 % interval over seeds (none with one seed"
-    spread += ", a wide one with two)" if seeds.min() < 3 else ")"
-    if seeds.max() == 1:
+def _table_caption(means: pd.DataFrame, lower: bool) -> str:
+    spread = "mean ± half of its 95 % interval over seeds and sets of images"
+    if means["seeds"].max() == 1:
         spread = "one seed, so no interval is given"
-    sets = finals.groupby([*_PANEL, "steps", "run", "seed"])["image_set"].nunique()
-    fewer = " (fewer: corrected by what those sets add where all were measured)"
-    ranges = base.span(sets) + (fewer if sets.nunique() > 1 else "")
+    elif means["seeds"].min() < 3:
+        spread += " (none with one seed, a wide one with two)"
     return (
-        f"Last snapshot, after {base.span(finals['images_seen'])} training images: {spread}; "
-        f"each seed is the mean over {ranges} sets of {base.span(finals['n_samples'])} generated "
-        "images. "
+        f"Last snapshot, after {base.span(means['images_seen'])} training images: {spread}; "
+        f"{base.span(means['image_sets'])} sets of {base.span(means['n_samples'])} generated "
+        "images, the same noises for all runs. "
         "NFE: network evaluations that the steps really take (of a sampler's own steps in "
         f"brackets). Bold: the {'lowest' if lower else 'highest'} mean of a column within one "
         f"sampler. {'Lower' if lower else 'Higher'} is better."

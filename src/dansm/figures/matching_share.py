@@ -6,8 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from dansm.analysis.shares import matching_shares
-from dansm.catalogue import PROCESSES
-from dansm.figures.base import BLUE, Look, machine_name, style
+from dansm.figures.base import BLUE, Look, machine_name, process_title, style
 
 # What each way is called, how it is drawn, and by how much beside the match size.
 _DASHED: Look = {"marker": "s", "markerfacecolor": "white", "linestyle": (0, (4, 1.5))}
@@ -48,7 +47,7 @@ def share_curves(table: pd.DataFrame, subject: str) -> Figure:
     row = table.iloc[0]
     figure.suptitle(
         f"{subject}: cost of matching ({machine_name(row)})\n"
-        f"{PROCESSES[row['process']].title}, batches of {row['batch_size']}, "
+        f"{process_title(row['process'])}, batches of {row['batch_size']}, "
         f"{row['dimensions']:,} dimensions; a vanilla step takes "
         f"{table['step_ms'].median():.3g} ms\n"
         f"median and range of {table['round'].nunique()} rounds",

@@ -25,6 +25,8 @@ class FigureNotebook(BaseModel):
         for the name.
     optional
         Likewise, of those it can do without; the parameter is empty where there is none.
+    reference
+        Whether it shows distances, and so has the parameter ``reference``: to which real images.
     samples
         Whether it reads the samples of the first seed of every run of a comparison, as the
         parameter ``samples``: a list of ``run``, ``seed`` and ``path``.
@@ -37,6 +39,7 @@ class FigureNotebook(BaseModel):
     of: Literal["comparison", "dataset", "nothing"]
     tables: dict[str, str] = {}
     optional: dict[str, str] = {}
+    reference: StrictBool = False
     samples: StrictBool = False
     name: str = ""
     title: str = ""
@@ -44,8 +47,9 @@ class FigureNotebook(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.samples and self.of != "comparison":
-            raise ValueError(f"samples are of a comparison, found those of {self.of}")
+        for key in ("reference", "samples"):
+            if getattr(self, key) and self.of != "comparison":
+                raise ValueError(f"{key}: expected of a comparison, found of a {self.of}")
         for file in (*self.tables.values(), *self.optional.values()):
             if "{" in file.replace(f"{{{self.of}}}", ""):
                 raise ValueError(f"expected no braces but {{{self.of}}}, found {file}")
@@ -91,7 +95,7 @@ def _read(path: Path) -> FigureNotebook:
     if not heading.startswith("# ") or not caption:
         raise InputError(f"{path}: expected a heading and a caption in the first cell")
     named = {"subject"} if said.of != "nothing" else set()
-    named |= {"samples"} if said.samples else set()
+    named |= {key for key in ("reference", "samples") if getattr(said, key)}
     wanted = {*said.tables, *said.optional, "output"} | named
     tagged = ["".join(cell.source) for cell in cells if "parameters" in cell.metadata.tags]
     found = _assigned("\n".join(tagged))

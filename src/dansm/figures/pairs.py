@@ -65,7 +65,7 @@ def noise_sample_tsne(crossings: pd.DataFrame, embedding: str | Path, subject: s
         counts = rows.set_index("draw")["crossings"].astype(float)
         title = f"{_noises(name, size)}\n{counts[0]:.0f} crossings"
         if len(counts) > 1:
-            title += f" ({counts.mean():.1f} ± {counts.std():.1f} in {len(counts)})"
+            title += f" (mean of {len(counts)}: {counts.mean():.1f})"
         axes.set_title(title)
     title = f"{subject}: t-SNE of {pairs} noise-sample pairs, perplexity {perplexity:g}"
     figure.suptitle(f"{title}\n{_origin(crossings)}")
@@ -105,7 +105,8 @@ def path_geometry(paths: pd.DataFrame, subject: str) -> Figure:
         for place, kind in enumerate(kinds):
             values = _values(paths, kind, quantity)
             axes.plot(np.full(len(values), place + 0.22), values, ".", color=GREY, markersize=3)
-            axes.errorbar(place, values.mean(), half_width(values), **looks[kind], capsize=3)
+            mean, half = _mean(paths, kind, quantity)
+            axes.errorbar(place, mean, half, **looks[kind], capsize=3)
         axes.set_xticks(range(len(kinds)), [_name(*kind) for kind in kinds], rotation=90)
         axes.set(xlim=(-0.6, len(kinds) - 0.4), title=label)
     tops[0].set_ylabel("Distance (Euclidean)")
@@ -113,9 +114,9 @@ def path_geometry(paths: pd.DataFrame, subject: str) -> Figure:
         axes = figure.add_subplot(grid[1, 3 * k : 3 * k + 3])
         means = []
         for kind in kinds:
-            x, y = (_values(paths, kind, q) for q in ("path_length", quantity))
-            means.append((x.mean(), y.mean()))
-            axes.errorbar(*means[-1], half_width(y), half_width(x), **looks[kind], capsize=2)
+            (x, of_x), (y, of_y) = (_mean(paths, kind, q) for q in ("path_length", quantity))
+            means.append((x, y))
+            axes.errorbar(x, y, of_y, of_x, **looks[kind], capsize=2)
         correlation = np.corrcoef(means, rowvar=False)[0, 1]
         axes.set_xlabel(_QUANTITIES["path_length"])
         axes.set_ylabel(_QUANTITIES[quantity])
@@ -143,9 +144,8 @@ def nearest_share(paths: pd.DataFrame, subject: str) -> Figure:
     axes = figure.subplots()
     sizes = sorted(shares["pairs"].unique().tolist())
     for kind in _kinds(shares):
-        values = [_values(shares[shares["pairs"] == size], kind, "nearest_share") for size in sizes]
-        means = [100 * of_size.mean() for of_size in values]
-        errors = [100 * half_width(of_size) for of_size in values]
+        found = [_mean(shares[shares["pairs"] == size], kind, "nearest_share") for size in sizes]
+        means, errors = 100 * np.array(found).T
         look = looks[kind] | {"linestyle": "-", "label": _name(*kind)}
         axes.errorbar(sizes, means, errors, capsize=3, **look)
     look = {"color": "0.6", "linestyle": (0, (3, 2)), "linewidth": 2.2, "zorder": 4}
@@ -217,7 +217,9 @@ def _kinds(table: pd.DataFrame) -> list[tuple[str, int]]:
 def _origin(table: pd.DataFrame) -> str:
     """Say whose samples the pairs are of: without a model no noise is preferable."""
     if (table["kind"] == "preferable").any():
-        return "samples that a model generates"
+        models = table["seed"].nunique()
+        over = f"; bars: 95 % intervals over {models} models" if models > 1 else ""
+        return f"samples that {'models generate' if models > 1 else 'a model generates'}{over}"
     return "stored samples: no model was trained on them, so no noise is preferable"
 
 
@@ -240,6 +242,16 @@ def _looks(kinds: list[tuple[str, int]]) -> dict[tuple[str, int], Look]:
         color, marker, size = fixed.get(kind[0]) or (next(shades), next(markers), 4.5)
         looks[kind] = {"color": color, "marker": marker, "markersize": size, "linestyle": "none"}
     return looks
+
+
+def _mean(table: pd.DataFrame, kind: tuple[str, int], quantity: str) -> tuple[float, float]:
+    """Return a quantity's mean, and half of its interval over models, of one or none over draws."""
+    name, size = kind
+    rows = table[(table["kind"] == name) & (table["match_size"] == size)]
+    rows = rows[rows["quantity"] == quantity]
+    by = "seed" if rows["seed"].nunique() > 1 else "draw"
+    values = rows["value"].astype(float).groupby(rows[by]).mean()
+    return values.mean(), half_width(values)
 
 
 def _values(table: pd.DataFrame, kind: tuple[str, int], quantity: str) -> np.ndarray:

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dansm.catalogue import PROCESSES, SOLVERS
+from dansm.catalogue import SOLVERS
 from dansm.errors import InputError
 from dansm.figures import base
 from dansm.figures.distances import panel_title
@@ -82,7 +82,7 @@ def sample_grid(
     """
     titles, processes = base.run_titles(distances), _processes(distances, samples)
     blocks = []
-    for process in PROCESSES:
+    for process in sorted({*processes.values()}, key=base.process_place):
         of_process = [sample for sample in samples if processes[sample["run"]] == process]
         if of_process:
             blocks.append((process, of_process, *_columns(distances, of_process)))
@@ -154,7 +154,7 @@ def reproducibility(
         sampler, steps = max(found, key=lambda key: (key[0].startswith(adaptive), *key[::-1]))
         images = found[sampler, steps][0][:_IMAGES]
         _show(axes, _mosaic(images, (1, len(images)), gap=1))
-        process = PROCESSES[processes[sample["run"]]].title
+        process = base.process_title(processes[sample["run"]])
         _name_row(axes, f"{process}\n{titles[sample['run']].lower()}, seed {sample['seed']}")
         count = "" if steps == base.OWN else f", {base.steps_name(steps)}"
         ways[f"{process} by {base.sampler_title(sampler)}{count}"] = None

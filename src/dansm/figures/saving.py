@@ -10,7 +10,17 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from dansm.errors import InputError
-from dansm.figures.base import BLUE, OWN, Look, metric_title, run_titles, span, steps_name, style
+from dansm.figures.base import (
+    BLUE,
+    OWN,
+    Look,
+    metric_title,
+    run_titles,
+    span,
+    steps_name,
+    style,
+    to_show,
+)
 from dansm.figures.distances import panel_title, panels_of
 
 _CLAIM = (30, 40)  # per cent, the paper's
@@ -23,7 +33,7 @@ _COUNTED: list[tuple[str, str, float, Look]] = [
 
 
 @style()
-def saving(speed: pd.DataFrame, subject: str) -> Figure:
+def saving(speed: pd.DataFrame, subject: str, reference: str) -> Figure:
     """Return the savings in images and in time, a line a run, a column a step count.
 
     An arrow instead of a marker means at least so much, and an interval that is open ends at the
@@ -35,6 +45,8 @@ def saving(speed: pd.DataFrame, subject: str) -> Figure:
         With the columns `dansm.io.tables.SPEED_COLUMNS`.
     subject
         Of the title.
+    reference
+        With which real images is compared: one of `dansm.config.PARTS`.
 
     Raises
     ------
@@ -42,7 +54,7 @@ def saving(speed: pd.DataFrame, subject: str) -> Figure:
         If there is no run beside the baselines.
     """
     titles = run_titles(speed)
-    rows = speed[speed["run"] != speed["baseline"]]
+    rows, reference = to_show(speed[speed["run"] != speed["baseline"]], reference)
     if rows.empty:
         raise InputError("training speed: expected runs beside the baselines, found none")
     rows = rows.assign(steps=rows["steps"].fillna(OWN).astype(int))
@@ -64,7 +76,7 @@ def saving(speed: pd.DataFrame, subject: str) -> Figure:
         axes_row[0].set_yticks(range(len(names)), [titles[run] for run in names])
         axes_row[0].set_ylim(len(names) - 0.5, -0.5)
         # Above the step counts; it must not widen its column.
-        text = f"{panel_title(*key[1:])}; {metric_title(metric, key[0])}"
+        text = f"{panel_title(*key[1:])}; {metric_title(metric, key[0], reference)}"
         places = (0, 1), (0, 17), "axes fraction", "offset points"
         axes_row[0].annotate(text, *places, annotation_clip=False).set_in_layout(False)
     for axes in grid[-1]:

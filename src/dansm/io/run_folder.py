@@ -1,6 +1,7 @@
 """What a run's folder holds; `dansm.training.trainer` says when."""
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, Field
 
@@ -31,6 +32,28 @@ class Run(BaseModel):
     settings: RunSettings
     snapshots: list[Snapshot] = Field(min_length=1)
     model_sha256: str
+    hardware: dict[str, Any] = {}
+    spent: dict[str, float] = {}  # those finished before say nothing
+
+    @property
+    def device(self) -> str | None:
+        """The name of the GPU, or of the processor without one."""
+        device = self.hardware.get("device")
+        return self.hardware.get("processor") if device == "cpu" else device
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """Evaluations of networks for one sample, by what took them: runs, and pairs of teachers.
+
+        A training image is three, where the run does not say it: a forward and a backward pass.
+        """
+        images = self.settings.steps * self.settings.batch_size
+        return self.spent or {self.name: 3.0 * images}
+
+
+def costs_of(folder: Path) -> dict[str, float]:
+    """Return the `Run.costs` of a finished run; nothing of weights without a `RUN` beside them."""
+    return read_run(folder).costs if (folder / RUN).exists() else {}
 
 
 def read_run(folder: Path) -> Run:

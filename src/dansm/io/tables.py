@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dansm.catalogue import COUPLINGS, EXTRACTORS, METRICS, PROCESSES
-from dansm.config import RunSettings
+from dansm.catalogue import COUPLINGS, METRICS, PROCESSES, SPACES
+from dansm.config import PARTS, RunSettings
 from dansm.couplings.registry import Pick, options_text
 from dansm.errors import InputError
 from dansm.io.files import atomic_path
@@ -18,19 +18,20 @@ from dansm.io.records import is_proven
 # fraction. `loss` is a name where runs are described, and a number in the table of it.
 _TYPES = {
     "string": """dataset run process coupling options times sampler metric feature_extractor
-        baseline unequal device processor torch claim window statistic name source measure
-        direction verdict why method note kind quantity""",
-    "Int64": """match_size seed images_seen steps image_set n_samples seeds seeds_at_least
-        seeds_at_most dimensions batch_size threads round window_size n
+        reference how by_seed baseline unequal stage device processor torch claim window statistic
+        name source measure direction verdict why method note kind quantity doubt""",
+    "Int64": """match_size seed images_seen steps image_set image_sets n_samples seeds
+        seeds_at_least seeds_at_most dimensions batch_size threads round window_size n
         samples_timed draw pairs crossings images k draws""",
     "boolean": "within",
 }
 # What columns of names may hold: entries of the catalogue, and what stands beside the runs.
 _NAMES = {
-    "process": {*PROCESSES, "real_halves", "reconstruction"},
+    "process": {*PROCESSES, "real_halves", "real_images", "real_held_out", "reconstruction"},
     "coupling": {*COUPLINGS},
     "metric": {*METRICS},
-    "feature_extractor": {*EXTRACTORS},
+    "feature_extractor": {*SPACES},
+    "reference": {*PARTS},
 }
 _ENDS = ("low", "high")  # of intervals, which may be open: other numbers are finite
 _TYPE_OF = {name: kind for kind, names in _TYPES.items() for name in names.split()}
@@ -49,38 +50,43 @@ _RUN = "dataset run process coupling match_size options times loss seed"
 RUN_COLUMNS = _columns(_RUN) | {"loss": "string"}
 
 DISTANCE_COLUMNS = RUN_COLUMNS | _columns(
-    "images_seen sampler steps nfe image_set metric feature_extractor n_samples value"
+    "images_seen sampler steps nfe image_set metric feature_extractor reference n_samples value"
 )
-COMPARISON_COLUMNS = DISTANCE_COLUMNS | _columns("seconds baseline unequal")
+COMPARISON_COLUMNS = DISTANCE_COLUMNS | _columns(
+    "seconds device threads busy_others baseline unequal"
+)
 
 _LEAD = "difference difference_low difference_high"
 SUMMARY_COLUMNS = {name: kind for name, kind in RUN_COLUMNS.items() if name != "seed"} | _columns(
-    f"""sampler steps metric feature_extractor seeds mean low high seconds
-    behind behind_low behind_high baseline {_LEAD} unequal"""
+    f"""images_seen sampler steps nfe metric feature_extractor reference seeds image_sets n_samples
+    mean low high how by_seed seconds behind behind_low behind_high baseline {_LEAD} unequal"""
 )
 
 SPEED_COLUMNS = _columns(
-    """dataset process sampler steps metric feature_extractor run coupling match_size options
-    baseline seeds seeds_at_least seeds_at_most
+    """dataset process sampler steps metric feature_extractor reference run coupling match_size
+    options baseline seeds seeds_at_least seeds_at_most
     images_to_reach baseline_images_to_reach saving_percent saving_low saving_high
     seconds_to_reach baseline_seconds_to_reach
-    seconds_saving_percent seconds_saving_low seconds_saving_high"""
+    seconds_saving_percent seconds_saving_low seconds_saving_high doubt"""
 )
 
 _MODEL = "run process coupling match_size seed"
+# `stage` is the run itself, one before it, or pairs of a teacher.
+COST_COLUMNS = RUN_COLUMNS | _columns("stage evaluations")
+
 REPRODUCIBILITY_COLUMNS = _columns(
     " ".join(["dataset", *(f"{name}_{side}" for side in "ab" for name in _MODEL.split())])
     + " images similarity low high shuffled shuffled_low shuffled_high"
 )
 
 CLAIM_COLUMNS = _columns(
-    "dataset name claim source measure direction threshold value low high n "
+    "dataset name claim source measure reference direction threshold value low high n "
     "corrected_low corrected_high verdict why"
 )
 
 MATCHING_SHARE_COLUMNS = _columns(
     """dataset process dimensions batch_size device processor threads torch match_size round
-    step_ms match_ms ahead_step_ms"""
+    step_ms match_ms ahead_step_ms busy_others"""
 )
 
 MARGINAL_COLUMNS = _columns(
@@ -93,13 +99,15 @@ MATCHING_COST_COLUMNS = _columns(
     microseconds_per_sample low high peak_memory_mib times_matmul note"""
 )
 
-PATH_COLUMNS = _columns("dataset kind coupling match_size draw pairs quantity value")
+PATH_COLUMNS = _columns("dataset kind coupling match_size seed draw pairs quantity value")
 
-CROSSING_COLUMNS = _columns("dataset kind match_size draw pairs perplexity crossings")
+CROSSING_COLUMNS = _columns("dataset kind match_size seed draw pairs perplexity crossings")
 
 LOSS_COLUMNS = _columns(
     "dataset run coupling match_size seed kind t_low t_high pairs loss standard_error"
 )
+
+STRAIGHTNESS_COLUMNS = _columns("name process coupling batch_size seed value standard_error n")
 
 BEST_OF_K_COLUMNS = _columns("dimensions k similarity standard_error bound draws")
 
@@ -120,7 +128,7 @@ def run_columns(name: str, settings: RunSettings) -> dict[str, Any]:
     return {
         "dataset": settings.dataset,
         "run": name,
-        "process": settings.process.name,
+        "process": settings.process.text,
         **coupling_columns(settings.coupling),
         "times": settings.times.text,
         "loss": settings.loss.text,
@@ -159,7 +167,8 @@ def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     if table is None:
         raise InputError(f"{path}: expected columns {list(columns)}, found {header}")
     for column, known in _NAMES.items():
-        unknown = set(table.get(column, pd.Series(dtype=str)).dropna()) - known
+        found = table.get(column, pd.Series(dtype=str)).dropna()
+        unknown = {name.partition("(")[0] for name in found} - known  # options follow a name
         if unknown:
             raise InputError(
                 f"{path}: {column}: expected one of {sorted(known)}, found {min(unknown)!r}"
@@ -170,3 +179,16 @@ def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
             found = f"{table[column][infinite.argmax()]} in row {infinite.argmax() + 1}"
             raise InputError(f"{path}: {column}: expected finite numbers, found {found}")
     return table
+
+
+def compared_with(table: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Return the rows of a comparison with some of the real images, or with none at all.
+
+    Parameters
+    ----------
+    table
+        With the column ``reference``.
+    reference
+        One of `dansm.config.PARTS`.
+    """
+    return table[table["reference"].isna() | (table["reference"] == reference)]

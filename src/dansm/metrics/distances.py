@@ -45,6 +45,7 @@ def measure(
         extractor's own.
     """
     foreign = {entry.score for entry in EXTRACTORS.values()} - {extractor.score}
+    foreign |= {name for name, entry in METRICS.items() if entry.memorising}
     equal = found.take(slice(KEPT_FEATURES))
     rows = []
     for name, entry in METRICS.items():

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from dansm.config import RunSettings, Sampling
+from dansm.config import Part, RunSettings, Sampling
 from dansm.data.store import Store
 from dansm.errors import InputError
 from dansm.io.arrays import write_arrays
@@ -23,6 +23,8 @@ from dansm.io.run_folder import RUN, SNAPSHOTS, read_run
 from dansm.io.tables import DISTANCE_COLUMNS, run_columns, write_table
 from dansm.metrics.distances import measure
 from dansm.metrics.extractors import Extractor, Features
+from dansm.metrics.grid_search import read_grids
+from dansm.metrics.memorising import COMPARED, Memorising
 from dansm.metrics.png import kept_as_png
 from dansm.metrics.sampling import Decode, Images, generate
 from dansm.metrics.statistics import ReferenceFeatures
@@ -72,7 +74,13 @@ class RunEvaluator:
     decode
         From the network's space to images in [-1, 1].
     metrics
-        Feature extractors, each with the real images' features.
+        Feature extractors, each with the real images' features by part: of training images, and
+        of held-out ones.
+    memorising
+        What the last snapshot's images are compared with to see which are remembered; None where
+        no images are held out.
+    searched
+        Files of time grids that were searched for the run.
 
     Raises
     ------
@@ -88,19 +96,25 @@ class RunEvaluator:
         folder: Path,
         store: Store,
         decode: Decode,
-        metrics: Sequence[tuple[Extractor, ReferenceFeatures]],
+        metrics: Sequence[tuple[Extractor, Mapping[Part, ReferenceFeatures]]],
+        memorising: Memorising | None = None,
+        searched: Sequence[Path] = (),
     ) -> None:
         self.settings, self.sampling, self.folder = settings, sampling, Path(folder)
         self.store, self.decode, self.metrics = store, decode, metrics
+        self.memorising = memorising
         self.columns = run_columns(run, settings)
-        self.samplers = {
-            name: Sampler(settings.process, solver) for name, solver in sampling.samplers.items()
-        }
         self.snapshots = _checked_snapshots(self.folder, run, settings)
+        self.grids = read_grids(searched, self.snapshots[-1]["sha256"])
+        self.samplers = {
+            name: Sampler(settings.process, solver, self.grids.get(solver.options.get("grid")))
+            for name, solver in sampling.samplers.items()
+        }
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network: nn.Module = make_network(settings.network, settings.shape).to(device).eval()
         self._loaded: str | None = None
         self._shown: defaultdict[str, list[Images]] = defaultdict(list)  # by task
+        self._nearest: dict[str, np.ndarray] = {}
 
     def tasks(self) -> list[Task]:
         """Return all sets of samples that the sampling plan asks for."""
@@ -120,12 +134,13 @@ class RunEvaluator:
         samples that are measured are noted in ``evaluation.jsonl`` beside the table until it is
         complete, so an interrupted evaluation continues.
         """
+        self.png = Path(table).parent / PNG
         notes = Path(table).parent / "training" / "evaluation.jsonl"
         identity = json.dumps(self.description(), sort_keys=True)
         done = read_notes(notes, identity)
         if not done:
             # Images of an earlier evaluation would mix with those of this one.
-            shutil.rmtree(self.folder / PNG, ignore_errors=True)
+            shutil.rmtree(self.png, ignore_errors=True)
         rows: list[dict[str, Any]] = []
         tasks, count = self.tasks(), self.sampling.n_samples
         finished = count * sum(task.key in done for task in tasks)
@@ -146,49 +161,73 @@ class RunEvaluator:
         return {
             "run_sha256": sha256(self.folder / RUN),
             "sampling": self.sampling.plain(),
+            **({"searched": self.grids} if self.grids else {}),
             "features": {
                 extractor.name: {
                     "weights_sha256": extractor.weights,
-                    "real_images": reference.count,
-                    "real_images_kept": len(reference.features),
+                    "real_images": {part: one.count for part, one in references.items()},
+                    "real_images_kept": {
+                        part: len(one.features) for part, one in references.items()
+                    },
                 }
-                for extractor, reference in self.metrics
+                for extractor, references in self.metrics
             },
         }
 
     def measure(self, task: Task, progress: tqdm) -> list[dict[str, Any]]:
-        """Return one row per metric and feature extractor, advancing the progress by images.
+        """Return a row per metric, feature extractor and reference, advancing the progress.
 
         Images go from the network to the extractors on their device; only features leave it, and
         the images themselves where PNG files are to be kept.
         """
         found: list[list[Features]] = [[] for _ in self.metrics]
-        evaluations = []
+        evaluations, first = [], _First(COMPARED)
         batches = self._generate(task)
         if self.sampling.keep_png and task.last:
-            batches = kept_as_png(batches, self.folder / PNG / task.png_folder, self.store)
+            batches = kept_as_png(batches, self.png / task.png_folder, self.store)
         for images, nfe in batches:
             evaluations.append(nfe)
             for parts, (extractor, _) in zip(found, self.metrics, strict=True):
                 parts.append(extractor(images))
+            first.add(images)
             progress.update(len(images))
-        return [
-            {
-                **self.columns,
-                "images_seen": task.images_seen,
-                "sampler": task.sampler,
-                "steps": task.steps or None,
-                # Adaptive samplers may take another number for each batch.
-                "nfe": float(np.mean(evaluations)),
-                "image_set": task.image_set,
-                "feature_extractor": extractor.name,
-                **measurement._asdict(),
-            }
-            for parts, (extractor, reference) in zip(found, self.metrics, strict=True)
+        by_name = {
+            extractor.name: Features.joined(parts)
+            for parts, (extractor, _) in zip(found, self.metrics, strict=True)
+        }
+        rows = [
+            {"feature_extractor": extractor.name, "reference": part, **measurement._asdict()}
+            for extractor, references in self.metrics
+            for part, reference in references.items()
             for measurement in measure(
-                Features.joined(parts), reference, extractor, everything=task.last
+                by_name[extractor.name], reference, extractor, everything=task.last
             )
         ]
+        if self.memorising is not None and task.last:
+            features = {name: of_images.features for name, of_images in by_name.items()}
+            rows += self.memorising.measure(first.images(), features)
+            if task == self._remembered():
+                self._nearest = self.memorising.nearest_images(first.images())
+        about = {
+            **self.columns,
+            "images_seen": task.images_seen,
+            "sampler": task.sampler,
+            "steps": task.steps or None,
+            # Adaptive samplers may take another number for each batch.
+            "nfe": float(np.mean(evaluations)),
+            "image_set": task.image_set,
+        }
+        return [about | row for row in rows]
+
+    def _remembered(self) -> Task:
+        """Return the task whose images that look most like copies are kept.
+
+        It is of the most steps that all sets of images are sampled with.
+        """
+        last = [task for task in self.tasks() if task.last]
+        most = max(task.image_set for task in last)
+        sampled = [task for task in last if task.image_set == most]
+        return max(sampled, key=lambda task: (task.steps, task.sampler))._replace(image_set=0)
 
     def save_grids(self, path: Path) -> None:
         """Save the first images of each sampler and step count of the last snapshot."""
@@ -202,6 +241,14 @@ class RunEvaluator:
                 key, shown = f"{task.sampler}-{task.steps}", self._shown[task.key]
                 grids[key] = torch.cat([batch.images for batch in shown]).numpy()
                 grids[f"{key}-nfe"] = np.mean([batch.nfe for batch in shown])
+        if self.memorising is not None:
+            task = self._remembered()
+            if not self._nearest:  # measured before an interruption
+                first = _First(COMPARED)
+                for batch in self._generate(task):
+                    first.add(batch.images)
+                self._nearest = self.memorising.nearest_images(first.images())
+            grids |= {"nearest-of": np.array(f"{task.sampler}-{task.steps}"), **self._nearest}
         write_arrays(path, grids)
 
     def _missing(self, task: Task) -> int:
@@ -230,6 +277,21 @@ class RunEvaluator:
             if task.last and task.image_set == 0 and (missing := self._missing(task)) > 0:
                 self._shown[task.key].append(Images(batch.images[:missing].cpu(), batch.nfe))
             yield batch
+
+
+class _First:
+    """The first of images that come in batches."""
+
+    def __init__(self, most: int) -> None:
+        self.left = most
+        self.parts: list[torch.Tensor] = []
+
+    def add(self, images: torch.Tensor) -> None:
+        self.parts.append(images[: self.left])
+        self.left -= len(self.parts[-1])
+
+    def images(self) -> torch.Tensor:
+        return torch.cat(self.parts)
 
 
 def _checked_snapshots(folder: Path, name: str, settings: RunSettings) -> list[dict[str, Any]]:

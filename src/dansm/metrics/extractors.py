@@ -20,7 +20,7 @@ from dansm.config import INCEPTION_FILE, INCEPTION_SHA256, Classifier
 from dansm.data.store import Store
 from dansm.errors import InputError
 from dansm.io.files import atomic_path, sha256
-from dansm.metrics.classifier import WEIGHTS, DigitClassifier, load_classifier
+from dansm.metrics.classifier import WEIGHTS, ImageClassifier, load_classifier
 
 _INCEPTION_SIDE = 299
 _BATCH = 250
@@ -140,7 +140,7 @@ def make_extractor(
     return Extractor(name, inception_sha256, device, entry.load()(path, device))
 
 
-def classifier_features(model: DigitClassifier, store: Store) -> Forward:
+def classifier_features(model: ImageClassifier, store: Store) -> Forward:
     """Return what finds a classifier's features and classes in images of a store's range."""
 
     def forward(images: Tensor) -> tuple[Tensor, Tensor]:

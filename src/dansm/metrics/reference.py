@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from dansm.config import Part
 from dansm.data.store import Store
 from dansm.io.tables import DISTANCE_COLUMNS, write_table
 from dansm.metrics.distances import measure
@@ -23,23 +24,40 @@ _BATCH = 250
 
 
 def compute_reference(
-    store: Store, extractor: Extractor, *, dataset: str, features: Path, floor: Path
+    store: Store,
+    extractor: Extractor,
+    *,
+    dataset: str,
+    part: Part,
+    features: Path,
+    floor: Path,
+    other: Store | None = None,
+    n_samples: int | None = None,
 ) -> None:
-    """Save statistics of the real images' features, and the distances between random halves.
+    """Save statistics of the real images' features, and the distances of other real images.
 
-    The distance of one half to the other is the floor: what a perfect model would get with that
-    many samples. Of more than 100 000 images the halves are of that many, drawn at random.
+    These are the floor: what a perfect model would get with so many images. They are of random
+    draws from another part of the dataset, as many images each as the runs generate, or all where
+    there are fewer. Without another part they are of one random half to the other half; of more
+    than 100 000 images the halves are of that many, drawn at random.
 
     Parameters
     ----------
+    part
+        Of the dataset, which the store holds.
     features, floor
-        Files to write: reference features, and a table with rows for each random split.
+        Files to write: reference features, and a table with rows for each draw, of the process
+        ``real_images``, or ``real_halves`` without another part.
+    other
+        The other part: no image of it is in the store.
+    n_samples
+        Images of a draw, none: all of the other part.
     """
-    rows = chosen_rows(len(store), _FLOOR_IMAGES, "floor")
+    rows = chosen_rows(len(store), 0 if other else _FLOOR_IMAGES, "floor")
     held: list[Features] = []
 
     def batches() -> Iterator[np.ndarray]:
-        for first in _batches(len(store), _BATCH, f"features of {dataset}"):
+        for first in _batches(len(store), _BATCH, f"features of {dataset}, {part}"):
             found = extractor(torch.from_numpy(np.array(store.array[first : first + _BATCH])))
             begin, end = np.searchsorted(rows, [first, first + _BATCH])
             held.append(found.take(rows[begin:end] - first))
@@ -52,15 +70,33 @@ def compute_reference(
         f"{len(reference.features)} kept",
         flush=True,
     )
-    found = Features.joined(held)
-    half = len(rows) // 2
     measured = []
-    for split in range(_SPLITS):
-        order = torch.randperm(len(rows), generator=generator(split, "halves")).numpy()
-        other = ReferenceFeatures.of(found.features[order[half:]])
-        mine = found.take(order[:half])
-        measured += _rows(mine, other, extractor, dataset, "real_halves", image_set=split)
+    if other is not None:
+        for draw, found in enumerate(_draws(other, extractor, n_samples or len(other), dataset)):
+            measured += _rows(found, reference, extractor, dataset, part, "real_images", draw)
+    else:
+        found = Features.joined(held)
+        half = len(rows) // 2
+        for split in range(_SPLITS):
+            order = torch.randperm(len(rows), generator=generator(split, "halves")).numpy()
+            rest = ReferenceFeatures.of(found.features[order[half:]])
+            mine = found.take(order[:half])
+            measured += _rows(mine, rest, extractor, dataset, part, "real_halves", split)
     write_table(floor, measured, DISTANCE_COLUMNS)
+
+
+def _draws(store: Store, extractor: Extractor, count: int, dataset: str) -> Iterator[Features]:
+    """Yield what is found in random draws of images; there is but one draw of all."""
+    orders = [
+        torch.randperm(len(store), generator=generator(draw, "draws")).numpy()[:count]
+        for draw in range(_SPLITS if count < len(store) else 1)
+    ]
+    rows = np.unique(orders)
+    parts = []
+    for first in _batches(len(rows), _BATCH, f"other images of {dataset}"):
+        parts.append(extractor(torch.from_numpy(store.array[rows[first : first + _BATCH]])))
+    found = Features.joined(parts)
+    yield from (found.take(np.searchsorted(rows, order)) for order in orders)
 
 
 def measure_reconstruction(
@@ -78,7 +114,9 @@ def measure_reconstruction(
     for first in _batches(len(latents), DECODED_AT_ONCE, "decoding"):
         rows = np.arange(first, min(first + DECODED_AT_ONCE, len(latents)))
         parts.append(extractor(store.to_stored_range(decode(latents.batch(rows)))))
-    measured = _rows(Features.joined(parts), reference, extractor, dataset, "reconstruction")
+    measured = _rows(
+        Features.joined(parts), reference, extractor, dataset, "training", "reconstruction"
+    )
     write_table(path, measured, DISTANCE_COLUMNS)
 
 
@@ -92,6 +130,7 @@ def _rows(
     reference: ReferenceFeatures,
     extractor: Extractor,
     dataset: str,
+    part: Part,
     process: str,
     image_set: int = 0,
 ) -> list[dict[str, Any]]:
@@ -101,6 +140,7 @@ def _rows(
             "process": process,
             "image_set": image_set,
             "feature_extractor": extractor.name,
+            "reference": part,
             **measurement._asdict(),
         }
         for measurement in measure(found, reference, extractor, everything=True)

@@ -89,13 +89,13 @@ class ReferenceFeatures:
         write_arrays(path, arrays, compressed=False)
 
     @classmethod
-    def load(cls, path: Path, extractor: str) -> "ReferenceFeatures":
+    def load(cls, path: Path, extractor: str | None = None) -> "ReferenceFeatures":
         """Read what `save` wrote.
 
         Parameters
         ----------
         extractor
-            Identity of the extractor whose features are to be compared with these.
+            Identity of the extractor whose features are to be compared with these; none: any.
 
         Raises
         ------
@@ -112,7 +112,7 @@ class ReferenceFeatures:
                 f" found shapes {dimensions}, {shapes[0]} and {shapes[1]}"
             )
         found = str(arrays["extractor"])
-        if found != extractor:
+        if extractor not in (None, found):
             raise InputError(f"{path}: expected features of {extractor}, found those of {found}")
         return cls(**arrays | {"count": int(arrays["count"]), "extractor": found})
 

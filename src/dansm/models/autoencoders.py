@@ -6,7 +6,6 @@ scales, of random weights.
 """
 
 import math
-import re
 import shutil
 import tempfile
 from contextlib import AbstractContextManager, nullcontext
@@ -322,7 +321,7 @@ class Codec:
 
 def _find(settings: PretrainedAutoencoder, source: str, name: str) -> Path:
     """Return one of an autoencoder's files, in its folder or from the hub."""
-    if Path(settings.name).is_dir():
+    if settings.is_folder("a diffusers folder"):
         folder = Path(source)
         if not (folder / name).is_file():
             raise InputError(
@@ -330,16 +329,6 @@ def _find(settings: PretrainedAutoencoder, source: str, name: str) -> Path:
                 f"{sorted(path.name for path in folder.glob('*'))}"
             )
         return folder / name
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", settings.name) or settings.name.startswith("."):
-        raise InputError(
-            f"{settings.name}: expected a diffusers folder or a hub name (owner/name), found "
-            "no such folder"
-        )
-    if settings.revision is None:
-        raise InputError(
-            f"{settings.name}: expected a folder, or the revision of the hub's repository to take "
-            "(its commit, 40 hexadecimal digits), found neither"
-        )
     where = {"subfolder": settings.subfolder, "revision": settings.revision}
     try:
         return Path(hf_hub_download(settings.name, name, **where))

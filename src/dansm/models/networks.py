@@ -4,12 +4,42 @@ import os
 import shutil
 
 import torch
-from diffusers.models.unets.unet_2d import UNet2DModel
-from torch import nn
+from diffusers.models.unets.unet_2d import UNet2DModel, UNet2DOutput
+from torch import Tensor, nn
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from dansm.config import Network, Shape
 from dansm.errors import InputError
 from dansm.randomness import stream_seed
+
+
+class ShapedUNet(UNet2DModel):
+    """A network that sees each square of pixels as the channels of one, or two conditions a point.
+
+    Conditions are then of shape (n, 2); of (n,), the second is 0. It is embedded as the first is,
+    and both embeddings are added.
+
+    Attributes
+    ----------
+    patch
+        Side of the squares.
+    two_times
+        Whether there are two conditions.
+    """
+
+    patch = 1
+    two_times = False
+
+    def forward(self, sample: Tensor, timestep: Tensor) -> UNet2DOutput:
+        """Return the prediction for samples, both of shape (n, channels, height, width)."""
+        second = None
+        if self.two_times:
+            second = torch.zeros_like(timestep)
+            if timestep.ndim == 2:
+                timestep, second = timestep.unbind(dim=1)
+        shown = pixel_unshuffle(sample, self.patch)
+        found = super().forward(shown, timestep, class_labels=second).sample
+        return UNet2DOutput(sample=pixel_shuffle(found, self.patch))
 
 
 def make_network(preset: Network, shape: Shape, seed: int | None = None) -> UNet2DModel:
@@ -23,26 +53,14 @@ def make_network(preset: Network, shape: Shape, seed: int | None = None) -> UNet
         Seed of the initial weights; None leaves them to torch's global generator, for networks
         whose weights are loaded right after.
     """
-    channels, height, width = shape
-    attends = [height // 2**level in preset.attention_at for level in range(len(preset.channels))]
     with torch.random.fork_rng(devices=[]):
         if seed is not None:
             torch.manual_seed(stream_seed(seed, "weights"))
-        return UNet2DModel(
-            sample_size=(height, width),
-            in_channels=channels,
-            out_channels=channels,
-            block_out_channels=tuple(preset.channels),
-            layers_per_block=preset.layers_per_block,
-            down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attends),
-            up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in attends[::-1]),
-            # The middle block attends where any level does, as in DDPM.
-            add_attention=any(attends),
-            # One head, as in DDPM and DDPM++.
-            attention_head_dim=None,
-            dropout=preset.dropout,
-            norm_num_groups=preset.norm_groups,
-        )
+        plain = preset.patch == 1 and not preset.two_times
+        network = (UNet2DModel if plain else ShapedUNet)(**preset.unet(shape))
+    if not plain:
+        network.patch, network.two_times = preset.patch, preset.two_times
+    return network
 
 
 def tune_network(network: nn.Module, *, channels_last: bool, compiled: bool) -> None:

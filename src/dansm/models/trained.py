@@ -24,6 +24,24 @@ def snapshot_description(settings: RunSettings, images_seen: int) -> dict[str, o
     return network_description(settings) | run
 
 
+def load_guide(path: Path, student: RunSettings) -> tuple[nn.Module, RunSettings]:
+    """Return a finished run's frozen model for a student's loss, and what that run is.
+
+    Raises
+    ------
+    InputError
+        If its weights are missing or altered, or the run is of another dataset, seed or process.
+    """
+    path = Path(path)
+    settings = read_run(path.parent).settings
+    for key in ("dataset", "seed", "process"):
+        expected, found = getattr(student, key), getattr(settings, key)
+        if expected != found:
+            raise InputError(f"{path}: expected a guide of {key} {expected}, found {found}")
+    network = load_model(path.parent, settings, torch.device("cpu"))
+    return network.requires_grad_(False), settings
+
+
 def load_model(
     folder: Path, settings: RunSettings, device: torch.device | None = None
 ) -> nn.Module:

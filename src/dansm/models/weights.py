@@ -52,6 +52,18 @@ def load_weights(path: Path, network: torch.nn.Module, expected: dict[str, objec
                 f"{path}: weights of another run or network; expected {key} {value}, "
                 f"found {description.get(key)}"
             )
+    check_weights(path, weights, network)
+    network.load_state_dict(weights)
+
+
+def check_weights(path: Path, weights: dict[str, torch.Tensor], network: torch.nn.Module) -> None:
+    """Check that weights are finite, and of a network's names, shapes and types.
+
+    Raises
+    ------
+    InputError
+        Naming the file that they are from, and the first that is not.
+    """
     kinds = {name: (tuple(t.shape), t.dtype) for name, t in network.state_dict().items()}
     found = {name: (tuple(t.shape), t.dtype) for name, t in weights.items()}
     if found != kinds:
@@ -63,4 +75,3 @@ def load_weights(path: Path, network: torch.nn.Module, expected: dict[str, objec
     bad = [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]
     if bad:
         raise InputError(f"{path}: expected finite weights, found NaN or infinity in {bad[0]}")
-    network.load_state_dict(weights)

@@ -94,6 +94,7 @@ def count_crossings(
                     "dataset": dataset,
                     "kind": kind.name,
                     "match_size": kind.match_size,
+                    "seed": draws.models[draw] if draws.models else None,
                     "draw": number,
                     "pairs": pairs,
                     "perplexity": perplexity,

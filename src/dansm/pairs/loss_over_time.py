@@ -46,7 +46,7 @@ def measure_loss_over_time(
         network, process = run.load(), make_process(run.settings.process)
         edges = np.linspace(process.epsilon, 1, bins + 1).tolist()
         samples = run.generate(network, count)
-        pairs = PairDraws(samples[None], True, (match_size,), seed)
+        pairs = PairDraws(samples[None], (run.settings.seed,), (match_size,), seed)
         for kind in (RANDOM, matched, PREFERABLE):
             noise = pairs.noises(kind)[0]
             for number, (low, high) in enumerate(itertools.pairwise(edges)):

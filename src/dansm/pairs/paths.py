@@ -41,20 +41,21 @@ RANDOM = Kind("random", "independent", 0)
 PREFERABLE = Kind("preferable", "independent", 0)
 
 
-def preferable_noises(count: int, shape: Sequence[int]) -> Tensor:
+def preferable_noises(count: int, shape: Sequence[int], first: int = 0) -> Tensor:
     """Return the noises that models generate pairs from; evaluation uses none of them."""
-    return image_noises(FIRST_IMAGE, count, tuple(shape))
+    return image_noises(FIRST_IMAGE + first, count, tuple(shape))
 
 
 class PairDraws(NamedTuple):
     """Samples in draws, with what their noises are drawn from.
 
-    ``samples`` has shape (draws, n, channels, height, width). If they are ``generated``, sample k
-    of all is made from noise k of `preferable_noises`.
+    ``samples`` has shape (draws, n, channels, height, width). ``models`` are the seeds of those
+    that generated each draw, sample k of all from noise k of `preferable_noises`; samples that are
+    stored have none.
     """
 
     samples: Tensor
-    generated: bool
+    models: tuple[int, ...]
     match_sizes: tuple[int, ...]
     seed: int
 
@@ -62,7 +63,7 @@ class PairDraws(NamedTuple):
     def kinds(self) -> list[Kind]:
         """The kinds of noise that these samples have."""
         matched = [Kind("matched", "greedy", size) for size in self.match_sizes]
-        return [RANDOM, *matched, *([PREFERABLE] if self.generated else [])]
+        return [RANDOM, *matched, *([PREFERABLE] if self.models else [])]
 
     def noises(self, kind: Kind) -> Tensor:
         """Return the noises of a kind, of the samples' shape.
@@ -103,27 +104,32 @@ def read_pairs(path: Path) -> PairDraws:
         If the file or one of its arrays is missing, or they are not those of pairs.
     """
     arrays = read_arrays(path, what="noise-sample pairs")
-    names = ["samples", "generated", "match_sizes", "seed"]
+    names = ["samples", "models", "match_sizes", "seed"]
     if sorted(arrays) != sorted(names):
         raise InputError(f"{path}: expected arrays {names}, found {sorted(arrays)}")
-    samples, generated, match_sizes, seed = (arrays[name] for name in names)
+    samples, models, match_sizes, seed = (arrays[name] for name in names)
     if samples.ndim != 5 or samples.dtype != np.float32:
         raise InputError(
             f"{path}: expected samples of shape (draws, n, channels, height, width) in "
             f"float32, found shape {samples.shape} in {samples.dtype}"
         )
+    if models.ndim != 1 or len(models) not in (0, len(samples)):
+        raise InputError(
+            f"{path}: models: expected one of each of {len(samples)} draws or none, found shape "
+            f"{models.shape}"
+        )
     sizes = tuple(match_sizes.tolist())
-    return PairDraws(torch.from_numpy(samples), bool(generated), sizes, int(seed))
+    return PairDraws(torch.from_numpy(samples), tuple(models.tolist()), sizes, int(seed))
 
 
 def measure_paths(pairs: PairDraws, batch_sizes: Sequence[int], dataset: str, path: Path) -> None:
     """Write a table of `PATH_COLUMNS`: the paths of each kind of noise, draw by draw.
 
-    Quantities are ``path_length`` (‖x − z‖, the draw's mean), ``inter_path_average`` and
-    ``inter_path_minimum`` (the distance of a path to the other paths of its draw, on average and to
-    the nearest, the mean over paths), and ``nearest_share``: the share of samples to which no other
-    noise of their batch is nearer, over the draw's whole batches. Of the last, ``pairs`` is the
-    batch size.
+    ``seed`` is that of the model which generated the draw. Quantities are ``path_length``
+    (‖x − z‖, the draw's mean), ``inter_path_average`` and ``inter_path_minimum`` (the distance of a
+    path to the other paths of its draw, on average and to the nearest, the mean over paths), and
+    ``nearest_share``: the share of samples to which no other noise of their batch is nearer, over
+    the draw's whole batches. Of the last, ``pairs`` is the batch size.
 
     Parameters
     ----------
@@ -151,8 +157,10 @@ def measure_paths(pairs: PairDraws, batch_sizes: Sequence[int], dataset: str, pa
                 batches = zip(samples[:whole].split(size), noise[:whole].split(size), strict=True)
                 nearest = torch.cat([nearest_in_batch(x, z) for x, z in batches])
                 found.append(("nearest_share", size, nearest.double().mean()))
+            model = pairs.models[draw] if pairs.models else None
+            named |= {"seed": model, "draw": draw}
             rows += [
-                {**named, "draw": draw, "pairs": n, "quantity": quantity, "value": float(value)}
+                {**named, "pairs": n, "quantity": quantity, "value": float(value)}
                 for quantity, n, value in found
             ]
     write_table(path, rows, PATH_COLUMNS)

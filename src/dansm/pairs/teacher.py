@@ -3,19 +3,23 @@
 import itertools
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dansm.config import RunSettings
 from dansm.couplings.registry import Pick
 from dansm.data.pair_store import Trajectories, write_pairs
+from dansm.data.store import Store
 from dansm.errors import InputError
 from dansm.io.files import sha256
-from dansm.io.run_folder import MODEL
+from dansm.io.run_folder import MODEL, costs_of
 from dansm.models.trained import load_model
+from dansm.processes.base import Counted
 from dansm.processes.grids import sampling_times
 from dansm.processes.registry import PROCESSES, SOLVERS
 from dansm.processes.samplers import Sampler
+from dansm.processes.solvers import inverse
 from dansm.randomness import generator
 
 
@@ -38,9 +42,13 @@ def make_pairs(
     states: int,
     work: Path,
     path: Path,
+    inverted: int = 0,
+    store: Store | None = None,
     batch_size: int = 256,
 ) -> None:
     """Write the store of pairs of a finished run, sampled from its averaged weights.
+
+    After the generated pairs follow images of the dataset, each with the noise that leads to it.
 
     Pair k depends on its number and the batch size alone, not on how many there are or how often
     the job was interrupted: adaptive solvers choose their steps for a batch as a whole, so that
@@ -57,11 +65,16 @@ def make_pairs(
         evenly spaced on it.
     work, path
         Folders of the batches that are done, until all are, and of the store.
+    inverted
+        How many images.
+    store
+        The dataset, from which they are.
 
     Raises
     ------
     InputError
-        If the teacher has no finished weights, or the solver stops at fewer times between; or see
+        If there are fewer images, or they are to be inverted by a solver without steps, or the
+        teacher has no finished weights, or the solver stops at fewer times between; or see
         `write_pairs`.
     """
     solver = Sampler(settings.process, sampler)
@@ -76,10 +89,31 @@ def make_pairs(
     kept = [round(parts * k / (states + 1)) for k in range(1, states + 1)]
     # At the start of each of its steps a solver shows the network the state that it is in.
     stops = {k * SOLVERS[sampler.name].stages for k in kept}
+    if inverted and (store is None or len(store) < inverted):
+        found = "no dataset" if store is None else len(store)
+        raise InputError(f"{path}: expected {inverted} images to invert, found {found}")
+    if inverted and SOLVERS[sampler.name].adaptive:
+        raise InputError(f"{path}: expected a solver with steps to invert, found {sampler.text}")
     network = load_model(folder, settings)
     device = next(network.parameters()).device
 
     def make(pairs: range) -> Trajectories:
+        first = min(max(pairs.start, count), pairs.stop) if inverted else pairs.stop
+        parts = [(generate, range(pairs.start, first)), (invert, range(first, pairs.stop))]
+        found = [(make_some(some), len(some)) for make_some, some in parts if len(some)]
+        mean = sum(one.nfe * number for one, number in found) / len(pairs)
+        return Trajectories(torch.cat([one.points for one, _ in found]), mean)
+
+    def invert(pairs: range) -> Trajectories:
+        rows = np.arange(pairs.start, pairs.stop) - count
+        samples = store.batch(rows % inverted)  # those beyond the last are dropped
+        with torch.inference_mode():
+            counted = Counted(lambda points, conditions: network(points, conditions).sample)
+            noise = inverse(solver.process, counted, samples.to(device), times)
+        points = torch.stack([noise.cpu(), samples.cpu()], dim=1)
+        return Trajectories(points, counted.evaluations / len(samples))
+
+    def generate(pairs: range) -> Trajectories:
         noise = pair_noises(settings.seed, pairs, settings.shape).to(device)
         points = [noise.cpu()]
         evaluation = itertools.count()
@@ -105,7 +139,12 @@ def make_pairs(
             "steps": steps,
             "count": count,
             "states": states,
+            "inverted": inverted,
+            **({"dataset_sha256": store.meta["sha256"]} if inverted else {}),
         },
         [float(times[k]) for k in kept],
         batch_size,
+        source=f"a teacher trained on {settings.dataset}",
+        licence="that of what its teacher was trained on",
+        spent=costs_of(folder),
     )

@@ -86,6 +86,16 @@ class Process(ABC):
         """Return `point`, of a process that draws more than times from a stream on the CPU."""
         return self.point(samples, noise, times)
 
+    def data_error(self, times: Tensor) -> Tensor:
+        """Return by what an error of the prediction is multiplied to be one of the data, (n,).
+
+        Raises
+        ------
+        NotImplementedError
+            If the prediction does not tell the data.
+        """
+        raise NotImplementedError(f"{self.name} predicts no data")
+
     @abstractmethod
     def coordinate(self, time: Fraction) -> float:
         """Return the integration variable u at a time."""
@@ -105,6 +115,10 @@ class Process(ABC):
     def start(self, noise: Tensor, time: Fraction) -> Tensor:
         """Return the coordinates y of `begin`."""
         return self.begin(noise, time)
+
+    def to_noise(self, points: Tensor, time: Fraction) -> Tensor:
+        """Return the noise of coordinates y at a time, the inverse of `start`."""
+        return points
 
     @abstractmethod
     def velocity(self, network: Conditioned, points: Tensor, coordinate: Numbers) -> Tensor:
@@ -136,7 +150,9 @@ class Counted:
         """Evaluate the network."""
         self.evaluations += len(points)
         conditions = torch.as_tensor(condition, dtype=torch.float32, device=points.device)
-        return self._network(points, conditions.expand(len(points)).contiguous())
+        # Of a process with two times a condition is two numbers, shape (1, 2) or (n, 2).
+        shape = (len(points), *conditions.shape[1:])
+        return self._network(points, conditions.expand(shape).contiguous())
 
 
 def beside(numbers: Numbers, points: Tensor) -> float | Tensor:

@@ -68,6 +68,10 @@ class EDM(Process):
         target = (sigma / self.sigma_data * samples - self.sigma_data * noise) / scale
         return Point((samples + sigma * noise) / scale, CONDITION_SCALE * times.log(), target)
 
+    def data_error(self, times: Tensor) -> Tensor:
+        """Return c_out."""
+        return times * self.sigma_data / (times**2 + self.sigma_data**2).sqrt()
+
     def noise(self, noise: Tensor) -> Tensor:
         """Return the noise itself, or PFGM++'s; see `EDM`."""
         if self.augmented is None:
@@ -88,6 +92,10 @@ class EDM(Process):
     def begin(self, noise: Tensor, time: Fraction) -> Tensor:
         """Return σ times the noise."""
         return self.coordinate(time) * self.noise(noise)
+
+    def to_noise(self, points: Tensor, time: Fraction) -> Tensor:
+        """Return y/σ, PFGM++'s noise itself."""
+        return points / self.coordinate(time)
 
     def velocity(self, network: Conditioned, points: Tensor, coordinate: Numbers) -> Tensor:
         """Return the noise that the network predicts at σ, ``(y − D)/σ``."""

@@ -3,7 +3,7 @@
 Free of PyTorch, so that plans can count. Times are fractions from 0 (noise) to 1 (data).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -11,6 +11,7 @@ from dansm.couplings.registry import Pick
 from dansm.errors import InputError
 from dansm.processes.registry import (
     GRIDS,
+    LEVELS,
     PROCESSES,
     SOLVERS,
     ProcessEntry,
@@ -85,8 +86,16 @@ def time_index(time: Fraction, number: int) -> int:
     return round(number * (1 - time)) - 1
 
 
-def sampling_times(process: ProcessEntry, solver: Pick, steps: int | None) -> list[Fraction]:
-    """Return all times of a sampler, from its first evaluation to 1; see `evaluations`."""
+def sampling_times(
+    process: ProcessEntry,
+    solver: Pick,
+    steps: int | None,
+    searched: Mapping[int, Sequence[float]] | None = None,
+) -> list[Fraction]:
+    """Return all times of a sampler, from its first evaluation to 1; see `evaluations`.
+
+    ``searched`` are the times of a searched grid, by their number of steps.
+    """
     options, number = grid_options(process, solver), process.times
     times = options.get("times")
     if SOLVERS[solver.name].adaptive or times is not None:
@@ -97,7 +106,23 @@ def sampling_times(process: ProcessEntry, solver: Pick, steps: int | None) -> li
     if not steps or steps < 1 or (number is not None and steps > number):
         expected = "at least 1" if number is None else f"1 to {number}"
         raise InputError(f"{solver.text}: steps: expected {expected}, found {steps}")
-    return GRIDS[options["grid"]].load()(steps, number)
+    grid = GRIDS[options["grid"]]
+    if not grid.searched:
+        return grid.load()(steps, number)
+    if searched is None:
+        raise InputError(f"{solver.text}: expected times that were searched, found none")
+    if steps not in searched or len(searched[steps]) != steps + 1:
+        raise InputError(
+            f"{solver.text}: expected searched times of {steps} steps, found those of "
+            f"{sorted(searched)}"
+        )
+    return [Fraction(time) for time in searched[steps]]
+
+
+def is_searched(process: ProcessEntry, solver: Pick) -> bool:
+    """Return whether the times of a solver are searched for each run."""
+    grid = grid_options(process, solver).get("grid")
+    return grid is not None and GRIDS[grid].searched
 
 
 def grid_options(process: ProcessEntry, solver: Pick) -> dict[str, Any]:
@@ -115,6 +140,10 @@ def grid_options(process: ProcessEntry, solver: Pick) -> dict[str, Any]:
             f"{solver.text}: expected a process whose points are α data + σ noise, found "
             f"{process.name}"
         )
+    levels = options.pop("levels", None)
+    if levels is not None:
+        edm = rho(LEVELS, None)
+        options["times"] = [*(edm[k] for k in levels), Fraction(1)]
     knot, parts = options.pop("knot", None), options.pop("parts", None)
     if parts is not None:
         options["times"] = two_parts(knot, parts)
@@ -152,8 +181,16 @@ def evaluations(process: Pick, solver: Pick, steps: int | None = None) -> int | 
         If the process has no such grid, or the solver on it no such number of steps.
     """
     entry = entry_of(PROCESSES, process, "process")
-    times = sampling_times(entry, solver, steps)
+    # How many there are does not depend on what a search finds.
+    unknown = {steps: uniform(steps, None)} if steps and is_searched(entry, solver) else None
+    times = sampling_times(entry, solver, steps, unknown)
     chosen: SolverEntry = SOLVERS[solver.name]
+    first = entry.times is not None and time_index(times[0], entry.times) == entry.times - 1
+    if process.options.get("zero_snr") and solver.name != "euler" and first:
+        raise InputError(
+            f"{solver.text}: expected euler, the only solver that begins where zero_snr leaves no "
+            "signal"
+        )
     if chosen.adaptive:
         return None
     without = 0 if entry.at_data else chosen.stages - 1

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from dansm.processes.base import Point, column
+from dansm.processes.base import Point, Process, column
 from dansm.processes.rectified_flow import RectifiedFlow
 
 
@@ -26,6 +26,10 @@ class Interpolant(RectifiedFlow):
     def __init__(self, gamma: float = 1.0, epsilon: float = 1e-3) -> None:
         super().__init__(epsilon)
         self.gamma = gamma
+
+    def data_error(self, times: Tensor) -> Tensor:
+        """See `Process.data_error`: the velocity is that of the noise between, too."""
+        return Process.data_error(self, times)
 
     def draw_point(
         self, samples: Tensor, noise: Tensor, times: Tensor, stream: torch.Generator

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dansm.couplings.registry import Pick
+from dansm.errors import InputError
 from dansm.processes.base import Network, Process, column
 from dansm.processes.registry import LOSSES, PROCESSES, entry_of, options_of
 from dansm.processes.times import TimeDistribution, make_times
@@ -27,24 +28,32 @@ class Objective:
         What is drawn.
     error
         Errors of predictions, see `dansm.processes.losses`.
+    of_data
+        Whether errors are those of the data that a prediction means, not its own.
 
     Attributes
     ----------
+    evaluations
+        What a pair costs, in evaluations of the network: a backward pass is worth two.
     modules
         Networks of its own, by name.
     optimizers
         Of those networks that learn, by name.
     """
 
+    evaluations = 3.0
+
     def __init__(
         self,
         process: Process,
         times: TimeDistribution,
         error: Callable[[Tensor, Tensor], Tensor],
+        of_data: bool = False,
     ) -> None:
         self.process = process
         self.times = times
         self.error = error
+        self.of_data = of_data
         self.modules: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
 
@@ -62,7 +71,11 @@ class Objective:
         """
         times = self.process.draw_times(self.times, samples, stream)
         point = self.process.draw_point(samples, noise, times, stream)
-        errors = self.error(network(point.input, point.condition), point.target)
+        prediction, target = network(point.input, point.condition), point.target
+        if self.of_data:
+            scale = column(self.process.data_error(times).to(target), target)
+            prediction, target = scale * prediction, scale * target
+        errors = self.error(prediction, target)
         if point.weight is not None:
             errors = errors * column(point.weight, errors)
         return errors.mean()
@@ -98,11 +111,19 @@ def make_process(pick: Pick) -> Process:
     return entry.load()(**options_of(entry, pick))
 
 
-def make_objective(process: Pick, times: Pick, loss: Pick) -> Objective:
-    """Return the objective that three entries of the catalogue make together."""
+def make_objective(process: Pick, times: Pick, loss: Pick, **given: Any) -> Objective:
+    """Return the objective that three entries of the catalogue make together.
+
+    ``given`` is what the loss may need, see `dansm.processes.registry.LossEntry`.
+    """
     entry = entry_of(LOSSES, loss, "loss")
     found, options = entry.load(), options_of(entry, loss)
     parts = make_process(process), make_times(times)
     if isinstance(found, type):  # a subclass of Objective, which has a say in all of it
-        return found(*parts, **options)
-    return Objective(*parts, partial(found, **options))
+        missing = sorted(need for need in entry.needs if given.get(need) is None)
+        if missing:
+            raise InputError(f"loss {loss.text}: expected {missing[0]}, found none")
+        options.pop("teacher", None)  # who the guide is
+        return found(*parts, **{need: given[need] for need in entry.needs}, **options)
+    of_data = options.pop("of", "prediction") == "data"
+    return Objective(*parts, partial(found, **options), of_data)

@@ -41,6 +41,10 @@ class RectifiedFlow(Process):
         t = column(times, samples)
         return Point(t * samples + (1 - t) * noise, TIME_SCALE * times, samples - noise)
 
+    def data_error(self, times: Tensor) -> Tensor:
+        """Return 1 − t."""
+        return 1 - times
+
     def coordinate(self, time: Fraction) -> float:
         """Return t, which runs from ε."""
         return self.epsilon + (1 - self.epsilon) * time.numerator / time.denominator

@@ -4,9 +4,9 @@ Free of PyTorch, as `dansm.couplings.registry` is.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from dansm.couplings.registry import Entry, Options, Pick, by_name
 from dansm.errors import InputError
@@ -48,13 +48,77 @@ class ProcessEntry(Entry):
     at_data
         Whether its network is defined at time 1, where solvers of several stages evaluate it.
     path
-        Whether its points are α data + σ noise, which some solvers need.
+        Whether its points are α data + σ noise, which some solvers, and errors of data, need.
+    loss
+        The only one that it can be trained with; None: any that suits it.
+    two_times
+        Whether its network is conditioned on two times.
     """
 
-    grids: tuple[str, ...] = ("uniform", "rho")
+    grids: tuple[str, ...] = ("uniform", "rho", "gits", "evolved")
     times: int | None = None
     at_data: bool = True
     path: bool = True
+    loss: str | None = None
+    two_times: bool = False
+
+
+@dataclass(frozen=True)
+class LossEntry(Entry):
+    """What training minimises of a prediction.
+
+    Attributes
+    ----------
+    needs
+        Arguments of an objective that are not options: ``channels`` of a sample, and ``guide``, the
+        network of the run that the option ``teacher`` names.
+    processes
+        The only ones that it suits; None: all.
+    """
+
+    needs: frozenset[str] = frozenset()
+    processes: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class GridEntry(Entry):
+    """A time grid.
+
+    Attributes
+    ----------
+    searched
+        Whether its times are searched for a finished run, so that they are read from a file; its
+        implementation is then the search.
+    """
+
+    searched: bool = False
+
+
+_PREDICTIONS = ("noise", "velocity", "data")
+
+
+@dataclass(frozen=True)
+class DiffusionOptions(Options):
+    """The schedule of the noise, what the network predicts, and how its error is weighted."""
+
+    schedule: Literal["linear", "cosine"] = "linear"
+    zero_snr: bool = False
+    prediction: Literal["noise", "velocity", "data"] = "noise"
+    weighting: Literal["noise_loss", "velocity_loss", "data_loss"] | None = None
+
+    def __post_init__(self) -> None:
+        for key, known in (
+            ("schedule", ["linear", "cosine"]),
+            ("prediction", [*_PREDICTIONS]),
+            ("weighting", [None, *(f"{one}_loss" for one in _PREDICTIONS)]),
+        ):
+            if getattr(self, key) not in known:
+                raise ValueError(f"{key}: expected one of {known}, found {getattr(self, key)!r}")
+        if self.zero_snr and self.prediction == "noise":
+            raise ValueError(
+                "zero_snr: expected the prediction velocity or data beside it, since noise alone "
+                "says nothing of the data, found noise"
+            )
 
 
 @dataclass(frozen=True)
@@ -98,7 +162,10 @@ PROCESSES: Mapping[str, ProcessEntry] = by_name(
             "diffusion",
             "dansm.processes.diffusion:Diffusion",
             "Diffusion",
-            "DDPM with linear β; the network predicts the noise",
+            "DDPM with linear β, or the `schedule` cosine; the network predicts the noise, or by "
+            "`prediction` velocity or data; `zero_snr` leaves no signal at the end; `weighting` of "
+            "the squared error is that of a noise_loss, velocity_loss or data_loss",
+            DiffusionOptions,
             grids=("trailing", "original"),
             times=1000,
             at_data=False,
@@ -119,8 +186,18 @@ PROCESSES: Mapping[str, ProcessEntry] = by_name(
             "noise levels from 80 to 0; the network, preconditioned for data of deviation "
             "`sigma_data`, denoises (Karras et al., 2022); with `augmented` dimensions, PFGM++",
             EDMOptions,
-            grids=("rho", "uniform"),
+            grids=("rho", "uniform", "gits", "evolved"),
             at_data=False,
+        ),
+        ProcessEntry(
+            "mean_flow",
+            "dansm.processes.mean_flow:MeanFlow",
+            "MeanFlow",
+            "rectified flow; a network with `two_times` predicts the mean velocity from one to the "
+            "other, which Euler's steps take (Geng et al., 2025)",
+            path=False,
+            loss="mean_velocity",
+            two_times=True,
         ),
     ]
 )
@@ -140,6 +217,50 @@ class LogNormalOptions(Options):
             raise ValueError(f"deviation: expected above 0, found {self.deviation}")
 
 
+LEVELS = 18
+"""Noise levels of EDM's sampler of CIFAR-10, on which Lines Matching trains and samples."""
+
+
+def check_levels(levels: Sequence[int]) -> None:
+    """Raise ``ValueError`` unless places among `LEVELS` noise levels rise."""
+    found = [*levels]
+    if not found or found != sorted(set(found)) or found[0] < 0 or found[-1] >= LEVELS:
+        raise ValueError(f"levels: expected rising places from 0 to {LEVELS - 1}, found {found}")
+
+
+@dataclass(frozen=True)
+class NoiseLevelsOptions(Options):
+    """Which of EDM's 18 levels, the highest being 0; None: all."""
+
+    levels: tuple[int, ...] | list[int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.levels is not None:
+            check_levels(self.levels)
+
+
+@dataclass(frozen=True)
+class UShapedOptions(Options):
+    """How steep the density is."""
+
+    a: float = 4.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.a <= 100:
+            raise ValueError(f"a: expected above 0 and at most 100, found {self.a}")
+
+
+@dataclass(frozen=True)
+class ExponentialOptions(Options):
+    """How many times as often noise is seen as data."""
+
+    base: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 1 < self.base < math.inf:
+            raise ValueError(f"base: expected above 1, found {self.base}")
+
+
 TIMES: Mapping[str, Entry] = by_name(
     [
         Entry(
@@ -155,16 +276,196 @@ TIMES: Mapping[str, Entry] = by_name(
             "EDM's: log σ is normal with `mean` and `deviation`; of a flow, logit-normal times",
             LogNormalOptions,
         ),
+        Entry(
+            "u_shaped",
+            "dansm.processes.times:u_shaped",
+            "U-shaped times",
+            "near either end, by the exponent `a` (Lee et al., 2024)",
+            UShapedOptions,
+        ),
+        Entry(
+            "exponential",
+            "dansm.processes.times:exponential",
+            "Exponential times",
+            "near the noise, `base` times as often as near the data (Kim et al., 2024)",
+            ExponentialOptions,
+        ),
+        Entry(
+            "noise_levels",
+            "dansm.processes.times:noise_levels",
+            "Noise levels",
+            "one of EDM's 18, or of those `levels` that a student is sampled at (Lines Matching)",
+            NoiseLevelsOptions,
+        ),
+        Entry(
+            "at_noise",
+            "dansm.processes.times:at_noise",
+            "Times of the noise",
+            "the first time alone, for distillation into one step",
+        ),
     ]
 )
 
-LOSSES: Mapping[str, Entry] = by_name(
+
+@dataclass(frozen=True)
+class ErrorOptions(Options):
+    """Of what the error is: of the prediction, or of the data that it means.
+
+    At noise level τ on a line from the data, the latter's square weighs τ² times the former's.
+    """
+
+    of: Literal["prediction", "data"] = "prediction"
+
+    def __post_init__(self) -> None:
+        if self.of not in ("prediction", "data"):
+            raise ValueError(f"of: expected 'prediction' or 'data', found {self.of!r}")
+
+
+@dataclass(frozen=True)
+class HuberOptions(ErrorOptions):
+    """The constant, 0.00054 d unless given, and whether each number counts by itself."""
+
+    c: float | None = None
+    elementwise: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.c is not None and not 0 < self.c < math.inf:
+            raise ValueError(f"c: expected above 0, found {self.c}")
+
+
+@dataclass(frozen=True)
+class MeanVelocityOptions(Options):
+    """Share of pairs whose two times are one, and the power that normalises errors."""
+
+    equal: float = 0.25
+    power: float = 0.75
+
+    def __post_init__(self) -> None:
+        for key in ("equal", "power"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise ValueError(f"{key}: expected 0 to 1, found {getattr(self, key)}")
+
+
+@dataclass(frozen=True)
+class FewStepsOptions(Options):
+    """Steps of the sampler that is trained."""
+
+    steps: int = 4
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.steps <= 100:
+            raise ValueError(f"steps: expected 1 to 100, found {self.steps}")
+
+
+@dataclass(frozen=True)
+class GuideOptions(Options):
+    """The run whose model guides."""
+
+    teacher: str
+
+
+@dataclass(frozen=True)
+class PiecewiseOptions(GuideOptions):
+    """Knots between windows, which of these are to be straight, and the guide's steps in one."""
+
+    knots: tuple[float, ...] | list[float] = (0.5,)
+    straight: tuple[int, ...] | list[int] | None = None
+    steps: int = 4
+
+    def __post_init__(self) -> None:
+        knots = [*self.knots]
+        if knots != sorted(set(knots)) or not all(0 < knot < 1 for knot in knots):
+            raise ValueError(f"knots: expected rising times between 0 and 1, found {knots}")
+        known = range(len(knots) + 1)
+        if self.straight is not None and not {*self.straight} <= {*known}:
+            raise ValueError(f"straight: expected some of {[*known]}, found {[*self.straight]}")
+        if not 1 <= self.steps <= 1000:
+            raise ValueError(f"steps: expected 1 to 1000, found {self.steps}")
+
+
+@dataclass(frozen=True)
+class LinesOptions(Options):
+    """By what predicted data are compared, and whether a discriminator joins."""
+
+    distance: Literal["squared", "random"] = "squared"
+    adversarial: bool = False
+
+    def __post_init__(self) -> None:
+        if self.distance not in ("squared", "random"):
+            raise ValueError(f"distance: expected 'squared' or 'random', found {self.distance!r}")
+
+
+LOSSES: Mapping[str, LossEntry] = by_name(
     [
-        Entry(
+        LossEntry(
             "squared_error",
             "dansm.processes.losses:squared_error",
             "Squared error",
-            "mean squared error of the prediction",
+            "mean squared error `of` the prediction, or of the data that it means",
+            ErrorOptions,
+        ),
+        LossEntry(
+            "pseudo_huber",
+            "dansm.processes.losses:pseudo_huber",
+            "Pseudo-Huber",
+            "squared where small beside `c`, absolute where large (Lee et al., 2024; "
+            "`elementwise`, Wang et al., 2024)",
+            HuberOptions,
+        ),
+        LossEntry(
+            "relative_squared_error",
+            "dansm.processes.losses:relative_squared_error",
+            "Relative squared error",
+            "each pair's divided by its own value, held fixed (Kim et al., 2024)",
+            ErrorOptions,
+        ),
+        LossEntry(
+            "mean_velocity",
+            "dansm.processes.mean_flow:MeanVelocity",
+            "Mean velocity",
+            "MeanFlow's identity, its right side held fixed; `equal` pairs are rectified flow's",
+            MeanVelocityOptions,
+            processes=("mean_flow",),
+        ),
+        LossEntry(
+            "mmd",
+            "dansm.processes.finetuning:MMDFinetuning",
+            "Discrepancy of samples",
+            "of samples of `steps` Euler steps from data, over random features (MMD-DDM, Aiello et "
+            "al., 2023)",
+            FewStepsOptions,
+            needs=frozenset({"channels"}),
+        ),
+        LossEntry(
+            "flow_guided",
+            "dansm.processes.finetuning:FlowGuided",
+            "Flow-guided distillation",
+            "one step beside the pair's sample and two steps of the run `teacher` (SlimFlow, Zhu "
+            "et al., 2024)",
+            GuideOptions,
+            needs=frozenset({"guide"}),
+            processes=("rectified_flow",),
+        ),
+        LossEntry(
+            "piecewise",
+            "dansm.processes.piecewise:PiecewiseStraight",
+            "Straight windows",
+            "straight velocities between `knots` in the windows `straight`, and those of the run "
+            "`teacher` in the others (half-straightening; PeRFlow, Yan et al., 2024)",
+            PiecewiseOptions,
+            needs=frozenset({"guide"}),
+            processes=("rectified_flow",),
+        ),
+        LossEntry(
+            "lines",
+            "dansm.processes.lines:LinesMatching",
+            "Lines",
+            "the `distance` of predicted data, `squared` or of `random` features; with "
+            "`adversarial`, a discriminator joins (Matityahu and Fattal, 2024)",
+            LinesOptions,
+            needs=frozenset({"channels", "last_layer", "images"}),
+            processes=("rectified_flow", "edm"),
         ),
     ]
 )
@@ -195,15 +496,23 @@ class GridOptions(Options):
 
     ``grid`` is one of `GRIDS`; None is the process's first. ``times`` are all times themselves,
     from 0 (noise) to 1 (data), in place of a grid and a number of steps. So are ``parts``, numbers
-    of equal steps before and after the time ``knot``.
+    of equal steps before and after the time ``knot``, and ``levels``, places among the 18 noise
+    levels of EDM, the highest being 0.
     """
 
     grid: str | None = None
     times: tuple[float, ...] | list[float] | None = None
     knot: float | None = None
     parts: tuple[int, ...] | list[int] | None = None
+    levels: tuple[int, ...] | list[int] | None = None
 
     def __post_init__(self) -> None:
+        if self.levels is not None:
+            if self.grid is not None or self.times is not None or self.parts is not None:
+                raise ValueError("levels: expected neither grid, times nor parts beside them")
+            check_levels(self.levels)
+            if next(iter(self.levels)) != 0:
+                raise ValueError(f"levels: expected the first to be 0, found {[*self.levels]}")
         if self.grid is not None and self.times is not None:
             raise ValueError("grid, times: expected one of them, found both")
         if (self.knot is None) != (self.parts is None):
@@ -224,6 +533,13 @@ class GridOptions(Options):
         times = list(self.times)
         if len(times) < 2 or times != sorted(set(times)) or (times[0], times[-1]) != (0, 1):
             raise ValueError(f"times: expected rising numbers from 0 to 1, found {times}")
+
+
+@dataclass(frozen=True)
+class LineOptions(GridOptions):
+    """Whether it goes back with fresh noise, in place of the first."""
+
+    fresh: bool = False
 
 
 @dataclass(frozen=True)
@@ -308,9 +624,9 @@ SOLVERS: Mapping[str, SolverEntry] = by_name(
             "line",
             "dansm.processes.solvers:line",
             "Line",
-            "predicts the data and goes back along the line to the first noise, one evaluation a "
-            "step",
-            GridOptions,
+            "predicts the data and goes back along the line to the first noise, or with `fresh` "
+            "noise, one evaluation a step",
+            LineOptions,
             needs_path=True,
         ),
         SolverEntry(
@@ -324,28 +640,44 @@ SOLVERS: Mapping[str, SolverEntry] = by_name(
     ]
 )
 
-GRIDS: Mapping[str, Entry] = by_name(
+GRIDS: Mapping[str, GridEntry] = by_name(
     [
-        Entry(
+        GridEntry(
             "uniform", "dansm.processes.grids:uniform", "uniform", "equal steps from noise to data"
         ),
-        Entry(
+        GridEntry(
             "trailing",
             "dansm.processes.grids:trailing",
             "trailing spacing",
             "N discrete times that end the N equal parts, the last time first (Lin et al., 2024)",
         ),
-        Entry(
+        GridEntry(
             "original",
             "dansm.processes.grids:original",
             "original spacing",
             "DDIM's published code: range(0, T, T // N), which may hold more than N times",
         ),
-        Entry(
+        GridEntry(
             "rho",
             "dansm.processes.grids:rho",
             "EDM's noise levels",
             "EDM's, where the noise over the data goes from 80 to 0.002 with ρ = 7, and to 0",
+        ),
+        GridEntry(
+            "gits",
+            "dansm.processes.searching:cheapest_times",
+            "GITS",
+            "searched for each run: those times of a fine solution between which Euler's steps "
+            "leave it least (GITS, Chen et al., 2024)",
+            searched=True,
+        ),
+        GridEntry(
+            "evolved",
+            "dansm.processes.searching:evolved_times",
+            "Evolved",
+            "searched for each run: by mutation and crossover for the smallest distance to "
+            "training images (AutoDiffusion, Li et al., 2023)",
+            searched=True,
         ),
     ]
 )

@@ -1,5 +1,6 @@
 """Sampling a network: a process, a solver of its differential equation, and times."""
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -27,6 +28,8 @@ class Sampler:
         An entry of `dansm.processes.registry.PROCESSES`, or one that is made.
     solver
         An entry of `dansm.processes.registry.SOLVERS` with ``grid`` or ``times``.
+    searched
+        Times of a searched grid, by their number of steps.
 
     Raises
     ------
@@ -34,9 +37,15 @@ class Sampler:
         If a name is unknown, or the process has no such grid.
     """
 
-    def __init__(self, process: Pick | Process, solver: Pick) -> None:
+    def __init__(
+        self,
+        process: Pick | Process,
+        solver: Pick,
+        searched: Mapping[int, Sequence[float]] | None = None,
+    ) -> None:
         self.process = make_process(process) if isinstance(process, Pick) else process
         self.solver = solver
+        self.searched = searched
         self._entry = PROCESSES[self.process.name]
         options = grid_options(self._entry, solver)
         self._options = {k: v for k, v in options.items() if k not in ("grid", "times")}
@@ -57,7 +66,7 @@ class Sampler:
         InputError
             If the solver cannot take so many steps.
         """
-        times = sampling_times(self._entry, self.solver, steps)
+        times = sampling_times(self._entry, self.solver, steps, self.searched)
         counted = Counted(network)
         solve = SOLVERS[self.solver.name].load()
         samples = solve(self.process, counted, noise, times, **self._options)

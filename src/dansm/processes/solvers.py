@@ -4,6 +4,7 @@ An entry of `dansm.processes.registry.SOLVERS` is a function ``(process, network
 **options)``; its options beside ``grid`` and ``times`` are passed on.
 """
 
+import hashlib
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -41,6 +42,22 @@ def heun(
         second = process.velocity(network, points + (end - start) * first, end)
         points = points + (end - start) / 2 * (first + second)
     return process.finish(points)
+
+
+def inverse(
+    process: Process, network: Conditioned, samples: Tensor, times: Sequence[Fraction]
+) -> Tensor:
+    """Return the noises that lead to samples, by Heun's method from the last time to the first.
+
+    Where the network is not defined at the end, the solution begins at its last time.
+    """
+    points = samples
+    for time, following in reversed([*itertools.pairwise(times)]):
+        start, end = process.coordinate(min(following, process.last)), process.coordinate(time)
+        first = process.velocity(network, points, start)
+        second = process.velocity(network, points + (end - start) * first, end)
+        points = points + (end - start) / 2 * (first + second)
+    return process.to_noise(points, times[0])
 
 
 def adams_bashforth(
@@ -140,19 +157,42 @@ def dpmpp_2m(
 
 
 def line(
-    process: Process, network: Conditioned, noise: Tensor, times: Sequence[Fraction]
+    process: Process,
+    network: Conditioned,
+    noise: Tensor,
+    times: Sequence[Fraction],
+    fresh: bool = False,
 ) -> Tensor:
     """Predict the data, and go back along the line from there to the first noise.
 
     So sample the students of Lines Matching (Matityahu and Fattal, 2024) and of improved rectified
     flow (Lee et al., 2024).
+
+    Parameters
+    ----------
+    fresh
+        Go back with fresh noise instead, as consistency models do (Song et al., 2023, algorithm 1).
+        It follows from the first noise of the same sample, so that samples do not depend on their
+        batch.
     """
-    points, first = process.start(noise, times[0]), process.noise(noise)
+    points, back = process.start(noise, times[0]), process.noise(noise)
+    streams = [_stream_of(one) for one in noise] if fresh else []
     for time, following in itertools.pairwise(times):
         data = _data(process, network, points, process.coordinate(time))
         alpha, sigma = process.path(process.coordinate(following))
-        points = alpha * data + sigma * first
+        if fresh and sigma > 0:
+            drawn = [
+                torch.randn(one.shape, generator=s) for one, s in zip(noise, streams, strict=False)
+            ]
+            back = process.noise(torch.stack(drawn).to(noise))
+        points = alpha * data + sigma * back
     return process.finish(points)
+
+
+def _stream_of(noise: Tensor) -> torch.Generator:
+    """Return a stream that follows from a noise."""
+    digest = hashlib.sha256(noise.detach().float().cpu().numpy().tobytes()).digest()
+    return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
 def _data(process: Process, network: Conditioned, points: Tensor, coordinate: float) -> Tensor:

@@ -4,14 +4,16 @@ An entry of `dansm.processes.registry.TIMES` is a function ``(count, stream, **o
 times in [0, 1), or a subclass of `TimeDistribution` that takes the options.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from dansm.couplings.registry import Pick
-from dansm.processes.registry import TIMES, entry_of, options_of
+from dansm.processes.grids import noise_level, rho
+from dansm.processes.registry import LEVELS, TIMES, entry_of, options_of
 
 
 class TimeDistribution:
@@ -44,6 +46,43 @@ class Uniform(TimeDistribution):
     def draw_index(self, count: int, number: int, stream: torch.Generator) -> Tensor:
         """Return uniform discrete times; see `TimeDistribution.draw_index`."""
         return torch.randint(number, (count,), generator=stream)
+
+
+def at_noise(count: int, stream: torch.Generator) -> Tensor:
+    """Return time 0 throughout, where one-step distillation trains (Liu et al., 2022)."""
+    return torch.zeros(count)
+
+
+def noise_levels(
+    count: int, stream: torch.Generator, levels: Sequence[int] | None = None
+) -> Tensor:
+    """Return times 1/(1 + σ) of EDM's 18 noise levels, or of some of them, each equally often.
+
+    Of EDM they are these levels, the highest of which is its first.
+    """
+    chosen = range(LEVELS) if levels is None else levels
+    edm = torch.tensor([1 / (1 + float(noise_level(t))) for t in rho(LEVELS, None)[:-1]])
+    places = torch.tensor([*chosen])[torch.randint(len(chosen), (count,), generator=stream)]
+    return edm.double()[places]
+
+
+def u_shaped(count: int, stream: torch.Generator, a: float) -> Tensor:
+    """Return times of the density ``a/(e^a − 1) (e^{a t} + e^{a (1 − t)})/2``, float64.
+
+    Most are near either end (Lee et al., 2024, section 4.1, as their code has it).
+    """
+    uniform, side = torch.rand(2, count, dtype=torch.float64, generator=stream)
+    rising = torch.log1p(uniform * math.expm1(a)) / a
+    return torch.where(side < 0.5, rising, 1 - rising).clamp(max=1 - 2**-24)
+
+
+def exponential(count: int, stream: torch.Generator, base: float) -> Tensor:
+    """Return times of a density proportional to ``base ** (1 − t)``, float64.
+
+    Most are near the noise (Kim et al., 2024, section 4, base 10).
+    """
+    uniform = torch.rand(count, dtype=torch.float64, generator=stream)
+    return -torch.log1p(-uniform * (1 - 1 / base)) / math.log(base)
 
 
 def log_normal(count: int, stream: torch.Generator, mean: float, deviation: float) -> Tensor:

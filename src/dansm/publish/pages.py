@@ -1,7 +1,7 @@
 """Pages that are written from archived results, notebooks and the catalogue, never typed.
 
 In `FILLED` everything between ``<!-- generated: KIND … -->`` and ``<!-- end -->`` is made from a
-file of `dansm.publish.archive` or from the catalogue; ``docs/figures.md`` is made as a whole.
+file of `dansm.publish.archive` or from the catalogue; `FIGURES` and `VERDICT` are made as a whole.
 """
 
 import re
@@ -21,14 +21,24 @@ from dansm.catalogue import (
     Entry,
 )
 from dansm.errors import InputError
-from dansm.figures.base import metric_title, run_titles, sampler_title, steps_name, unequal_note
+from dansm.figures.base import (
+    metric_title,
+    process_title,
+    run_titles,
+    sampler_title,
+    span,
+    steps_name,
+    unequal_note,
+)
 from dansm.figures.notebooks import read_notebooks
-from dansm.io.tables import COMPARISON_COLUMNS, read_table
+from dansm.io.tables import SUMMARY_COLUMNS, compared_with, read_table
 from dansm.publish.archive import Archived, archived_path, read_archive
 from dansm.publish.report import readable_time
+from dansm.publish.verdict import verdict_page
 
-FILLED = (Path("README.md"), Path("config/README.md"))
+FILLED = tuple(map(Path, ("README.md", "config/README.md", "docs/couplings.md", "docs/results.md")))
 FIGURES = Path("docs/figures.md")
+VERDICT = Path("docs/verdict.md")
 NOTEBOOKS = Path("notebooks")
 _SECTION = re.compile(r"(<!-- generated: (.*?) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
 _CATALOGUE: dict[str, Mapping[str, Entry]] = {
@@ -56,7 +66,8 @@ def pages(reference: Path) -> dict[Path, str]:
         If one asks for a file that is not archived, or in a form that there is not.
     """
     filled_pages = {path: filled(path.read_text(encoding="utf-8"), reference) for path in FILLED}
-    return {**filled_pages, FIGURES: figures_page(NOTEBOOKS, reference)}
+    whole = {FIGURES: figures_page(NOTEBOOKS, reference), VERDICT: verdict_page(reference)}
+    return filled_pages | whole
 
 
 def filled(text: str, reference: Path) -> str:
@@ -129,19 +140,15 @@ def _figure(path: Path, entry: Archived) -> str:
     return f"![{path.stem}]({path.as_posix()})\n\n`{entry.command}`: {_origin(entry)}"
 
 
-def _distances(path: Path, entry: Archived, runs: str = "") -> str:
-    """Return a comparison's distances: a row a run, of some if named, and a column a step count."""
-    from dansm.analysis.distances import summarise  # which takes seconds to import
-
-    table = read_table(path, COMPARISON_COLUMNS)
+def _distances(path: Path, entry: Archived, reference: str, runs: str = "") -> str:
+    """Return a summary's distances: a row a run, of some if named, and a column a step count."""
+    table = compared_with(read_table(path, SUMMARY_COLUMNS), reference)
     titles = run_titles(table)
     names = runs.split(",") if runs else list(titles)
     missing = sorted(set(names) - set(titles))
     if missing:
         raise InputError(f"{path}: expected the runs {missing}, found {list(titles)}")
-    summary = summarise(table)
-    summary = summary[(summary["metric"] == "frechet_distance") & summary["run"].isin(names)]
-    images = table.loc[table["run"].isin(names), "images_seen"].max()
+    summary = table[(table["metric"] == "frechet_distance") & table["run"].isin(names)]
     parts = []
     for (extractor, process, sampler), group in summary.groupby(
         ["feature_extractor", "process", "sampler"], sort=False
@@ -150,12 +157,14 @@ def _distances(path: Path, entry: Archived, runs: str = "") -> str:
         wide = cells.pivot(index="run", columns="steps", values="cell").fillna("")
         wide = wide.loc[[run for run in titles if run in wide.index]]
         wide = wide.rename(index=titles, columns=steps_name)
-        seeds = "–".join(map(str, sorted(set(group["seeds"]))))
+        of = f"{span(group['seeds'])} seed{'' if group['seeds'].max() == 1 else 's'}"
         parts.append(
-            f"{metric_title('frechet_distance', extractor)}; {PROCESSES[process].title}, "
-            f"{sampler_title(sampler)}, after {images:,} images{unequal_note(table)}; mean ± half "
-            f"of Student's 95 % interval over {seeds} seed{'' if seeds == '1' else 's'}; lower is "
-            f"better:\n\n{_markdown(wide.rename_axis('').reset_index())}"
+            f"{metric_title('frechet_distance', extractor, reference)}; "
+            f"{process_title(process)}, {sampler_title(sampler)}, after "
+            f"{span(group['images_seen'])} images{unequal_note(table)}; mean ± half of its 95 % "
+            f"interval over {of} and {span(group['image_sets'])} sets of "
+            f"{span(group['n_samples'])} generated images; lower is better:\n\n"
+            f"{_markdown(wide.rename_axis('').reset_index())}"
         )
     return "\n\n".join([*parts, f"`{entry.command}`: {_origin(entry)}"])
 

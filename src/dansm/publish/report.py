@@ -31,8 +31,9 @@ TABLES = {
     "kind of noise; `draw` numbers the t-SNEs.",
     "distances_": "Distances of generated to real images: `nfe` network evaluations an image "
     "took, only Inception's features give a FID, `seconds` of training and preparation until the "
-    "snapshot; rows of process `real_halves` compare half of the real images with the other half.",
-    "fid_": "Fréchet distances over Inception's features.",
+    "snapshot; `reference` says with which real images is compared. Rows of process `real_images` "
+    "are of other real images, those of `real_halves` of one half of them with the other.",
+    "fid_": "Fréchet distances to the training images over Inception's features.",
     "loss_over_time_": "Loss of trained models in parts of time, on random, matched and "
     "preferable noises of samples that each generates itself.",
     "matching_cost": "Time per sample and peak memory of every way to match: `low` and `high` are "
@@ -50,8 +51,9 @@ TABLES = {
     "as good as the worse of the two ends, from a monotone fit of their curves, and the savings in "
     "percent with Student's 95 % interval over seeds of the ratio's logarithm. In a baseline's "
     "own row each seed is compared with the next: what is found where nothing differs.",
-    "summary_": "Distances of finished models, mean over seeds with Student's 95 % interval, and "
-    "the lead over the baseline of the same process.",
+    "summary_": "Metrics of finished models against the real images of `reference`: mean over "
+    "seeds and sets of images with a 95 % interval (`how`), each seed's value (`by_seed`), and the "
+    "lead over the baseline of the same process. Rows without a run are of real images.",
 }
 _MARKDOWN = MarkdownIt("commonmark", {"html": False})
 _PAGES = Environment(

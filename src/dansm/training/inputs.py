@@ -49,7 +49,8 @@ def coupling_inputs(
             found["potentials"] = Potentials.load(potentials, found["samples"], **pick.options)
         except ValueError as error:
             raise InputError(str(error)) from error
-    return {name: found[name] for name in needs}
+    inputs = {name: found[name] for name in needs}
+    return inputs | ({"generated": pairs.meta["count"]} if "noise" in needs else {})
 
 
 def fit_dataset_potentials(
@@ -102,6 +103,8 @@ def fit_dataset_potentials(
 
 def make_run_coupling(pick: Pick, seed: int, inputs: dict[str, Any]) -> Coupling:
     """Return a new coupling of a pick, told what `coupling_inputs` returned."""
-    # A teacher's options say which pairs there are, not what is done with them.
-    options = {} if "noise" in inputs else pick.options
+    options = dict(pick.options)
+    if "noise" in inputs:
+        # A teacher's other options say which pairs there are, not what is done with them.
+        options = {key: options[key] for key in ("slerp", "annealed") if key in options}
     return make_coupling(pick.name, seed=seed, **options, **inputs)

@@ -25,6 +25,7 @@ def launch_training(
     potentials: Path | None = None,
     pairs: Path | None = None,
     start: Path | None = None,
+    guide: Path | None = None,
 ) -> None:
     """Train one run, or continue it; several processes are started by torchrun.
 
@@ -45,12 +46,12 @@ def launch_training(
         If SIGTERM asks it to stop; the state is saved.
     """
     if processes == 1:
-        train(settings, open_store(store), folder, potentials, pairs, start)
+        train(settings, open_store(store), folder, potentials, pairs, start, guide)
         return
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += [f"--nproc_per_node={processes}", "-m", "dansm.training.launching"]
     command += [settings.canonical_json(), str(store), str(folder)]
-    command += [str(path or "") for path in (potentials, pairs, start)]
+    command += [str(path or "") for path in (potentials, pairs, start, guide)]
     environment = os.environ | {"OMP_NUM_THREADS": str(max(1, threads // processes))}
     if torch.cuda.device_count() < processes:  # only at a reduced scale
         environment["ACCELERATE_USE_CPU"] = "true"

@@ -12,9 +12,11 @@ own, so match size counts the noises of one process.
 """
 
 import json
+import math
 import shutil
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +35,15 @@ from dansm.data.store import Store
 from dansm.errors import InputError, InterruptedTraining, TrainingError
 from dansm.geometry import path_length
 from dansm.io.files import locked, publish, read_json, sha256, write_json, write_text
+from dansm.io.load import OthersLoad
 from dansm.io.provenance import provenance
 from dansm.io.records import is_proven
-from dansm.io.run_folder import MODEL, RUN, SNAPSHOTS, STATE, STATS, TRAINING
+from dansm.io.run_folder import MODEL, RUN, SNAPSHOTS, STATE, STATS, TRAINING, costs_of
+from dansm.models.diffusers_folder import load_model_folder
 from dansm.models.networks import make_network, tune_network
-from dansm.models.trained import network_description, snapshot_description
+from dansm.models.trained import load_guide, network_description, snapshot_description
 from dansm.models.weights import load_weights, save_weights
+from dansm.processes.base import Network
 from dansm.processes.objective import make_objective
 from dansm.randomness import generator, stream_seed
 from dansm.training.batches import ShuffledBatches
@@ -71,6 +76,8 @@ class Trainer:
         trained on.
     start
         Weights of the run that ``settings.start`` names.
+    guide
+        Weights of the run that ``settings.loss`` names as its teacher.
     state_seconds
         Least time between two saves of the rolling state; it grows where saving is slow.
 
@@ -88,6 +95,7 @@ class Trainer:
         potentials: Path | None = None,
         pairs: Path | None = None,
         start: Path | None = None,
+        guide: Path | None = None,
         state_seconds: float = 5.0,
     ) -> None:
         self.settings = settings
@@ -99,15 +107,21 @@ class Trainer:
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
         # Beside the settings, what the run is: checksums of what it was given.
         self.origins = {"dataset_sha256": store.meta["sha256"]}
+        self.spent: dict[str, float] = {}  # evaluations of networks before, by what took them
         network = make_network(settings.network, settings.shape, settings.seed)
         if (start is None) != (settings.start is None):
             raise InputError(f"start: expected weights of {settings.start}, found {start}")
         if start is not None:
-            is_proven(start)
-            load_weights(start, network, network_description(settings))
+            if isinstance(settings.start, str):
+                is_proven(start)
+                load_weights(start, network, network_description(settings))
+            else:
+                load_model_folder(start.parent, network, settings.network, settings.shape)
             self.origins["start_sha256"] = sha256(start)
+            self.spent |= costs_of(start.parent)
         if teacher_pairs is not None:
             self.origins["pairs_sha256"] = teacher_pairs.sha256
+            self.spent |= teacher_pairs.meta["spent"]
         tune_network(network, channels_last=settings.channels_last, compiled=settings.compile)
         optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
         self.network, self.optimizer = self.accelerator.prepare(network, optimizer)
@@ -115,7 +129,15 @@ class Trainer:
         self.ema.to(self.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(settings.seed, "objective"))
-            self.objective = make_objective(settings.process, settings.times, settings.loss)
+            self.objective = make_objective(
+                settings.process,
+                settings.times,
+                settings.loss,
+                channels=settings.shape[0],
+                guide=self._guide(guide),
+                last_layer=self.bare_network.conv_out.weight,
+                images=partial(_images, store),
+            )
         for parts in (self.objective.modules, self.objective.optimizers):
             for name in parts:
                 parts[name] = self.accelerator.prepare(parts[name])
@@ -139,6 +161,16 @@ class Trainer:
         self.snapshots: list[dict[str, Any]] = []
         self.seconds = 0.0
 
+    def _guide(self, path: Path | None) -> Network | None:
+        """Return the network that guides, as it was trained, if there is one."""
+        if path is None:
+            return None
+        network, _settings = load_guide(path, self.settings)
+        self.origins["guide_sha256"] = sha256(path)
+        self.spent |= costs_of(path.parent)
+        network.to(self.device)
+        return lambda points, conditions: network(points, conditions).sample
+
     @property
     def device(self) -> torch.device:
         """Where this process trains."""
@@ -153,6 +185,11 @@ class Trainer:
     def images_seen(self) -> int:
         """Training images seen so far, by all processes together."""
         return self.step * self.settings.batch_size
+
+    @property
+    def evaluations(self) -> float:
+        """What the training so far took, in evaluations of the network for one sample."""
+        return self.objective.evaluations * self.images_seen
 
     @property
     def identity(self) -> str:
@@ -205,6 +242,9 @@ class Trainer:
             disable=not self.accelerator.is_main_process,
         )
         started = time.perf_counter() - self.seconds
+        self.load = OthersLoad(parent=self.accelerator.num_processes > 1)
+        before = self.stats[-1].get("busy_others", math.nan) if self.stats else 0.0
+        self.others = before * self.seconds
         pairs = self.coupling.pairs(self.batches)
         with Prefetcher(pairs, self.device, self.ahead) as prefetcher:
             while self.step < settings.steps:
@@ -307,6 +347,8 @@ class Trainer:
             "path_length_matched": path_length(pair.samples, pair.noise).mean().item(),
             **self.recent.speeds(self.settings.batch_size),
             "seconds": self.seconds,
+            # Cores that other processes have kept busy since the start, on average.
+            "busy_others": (self.others + self.load.core_seconds()) / self.seconds,
         }
         self.recent = RecentSteps()
         self.stats.append(line)
@@ -410,6 +452,7 @@ class Trainer:
             **self.origins,
             "snapshots": self.snapshots,
             "model_sha256": self.snapshots[-1]["sha256"],
+            "spent": self.spent | {self.folder.parent.name: self.evaluations},
             "parameters": sum(p.numel() for p in self.bare_network.parameters()),
             "processes": self.accelerator.num_processes,
             "mixed_precision": self.accelerator.mixed_precision,
@@ -483,9 +526,10 @@ def train(
     potentials: Path | None = None,
     pairs: Path | None = None,
     start: Path | None = None,
+    guide: Path | None = None,
 ) -> None:
     """Train one run, or continue it; see `Trainer` and `Trainer.run`."""
-    Trainer(settings, store, folder, potentials, pairs, start).run()
+    Trainer(settings, store, folder, potentials, pairs, start, guide).run()
 
 
 def _accelerator(precision: str) -> Accelerator:
@@ -528,6 +572,11 @@ def _check_samples(settings: RunSettings, store: Store) -> None:
             f"{store.path}: expected latents of the mirrored images too, as the dataset has "
             "horizontal_flips, found none"
         )
+
+
+def _images(store: Store, count: int, stream: torch.Generator) -> torch.Tensor:
+    rows = torch.randint(len(store), (count,), generator=stream)
+    return store.batch(rows.numpy())
 
 
 def _json_lines(lines: list[dict[str, float]]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dansm.catalogue import EXTRACTORS
-from dansm.config import INCEPTION_FILE, INCEPTION_SHA256, Config, LatentSource, Source
+from dansm.config import INCEPTION_FILE, INCEPTION_SHA256, Config, LatentSource, Part, Source
 from dansm.data.published import PublishedFile, files_are_there, published_files
 from dansm.errors import InputError
 from dansm.io.files import sha256
@@ -27,6 +27,10 @@ _ENDINGS = {
     "lsun": ("data.mdb",),
 }
 
+# By part of a dataset: the folder of its stores, and the rule that builds them.
+FOLDERS: dict[Part, str] = {"training": "data", "held_out": "held_out"}
+_BUILT_BY: dict[Part, str] = {"training": "build_dataset", "held_out": "build_held_out"}
+
 
 class DataLookups:
     """What rules about data ask the configuration.
@@ -35,6 +39,8 @@ class DataLookups:
     ----------
     latent_datasets, pixel_datasets
         Datasets that an autoencoder makes of others, and those of images.
+    with_held_out
+        Of the latter, those that keep images apart.
     trained_autoencoders, published_autoencoders
         Autoencoders that the workflow trains, and those that are fetched.
     """
@@ -48,12 +54,13 @@ class DataLookups:
         self.pixel_datasets = [n for n in datasets if config.pixels(n) == n]
         self.trained_autoencoders = [n for n in models if models[n].kind == "trained"]
         self.published_autoencoders = [n for n in models if models[n].kind == "pretrained"]
+        self.with_held_out = [n for n in self.pixel_datasets if datasets[n].held_out]
 
     # Images.
 
-    def source(self, dataset: str) -> Source:
-        """Return the source of a dataset, or that of its stand-in where it has one."""
-        source = self.config.dataset(dataset).source
+    def source(self, dataset: str, part: Part = "training") -> Source:
+        """Return the source of a part of a dataset, or that of its stand-in where it has one."""
+        source = self._source(dataset, part)
         if not self.has_standin(dataset):
             return source
         changes: dict[str, Any] = {"folder": f"{self.results}/standins/{dataset}"}
@@ -61,15 +68,40 @@ class DataLookups:
             changes["published"] = False
         return type(source).model_validate(source.model_dump() | changes)
 
+    def _source(self, dataset: str, part: Part) -> Source:
+        found = self.config.dataset(dataset)
+        if found.held_out is None:
+            return found.source
+        return found.held_out.source(found.source, part)
+
     def has_standin(self, dataset: str) -> bool:
         """Return whether a dataset's files are made up: at a scale, and where they are missing."""
-        scaled = self.config.scale is not None
-        return scaled and not files_are_there(self.config.dataset(dataset).source)
+        sources = [self._source(dataset, part) for part in self.config.parts(dataset)]
+        return self.config.scale is not None and not all(map(files_are_there, sources))
+
+    def standin_sources(self, wildcards: Wildcards) -> list[Source]:
+        """Return the sources whose files are made up: two where the test set has its own."""
+        parts = self.config.parts(wildcards.dataset)
+        sources = [self.source(wildcards.dataset, part) for part in parts]
+        return sources if getattr(sources[-1], "part", "training") == "test" else sources[-1:]
+
+    def standin_images(self, wildcards: Wildcards) -> int:
+        """Return how many images are made up for each."""
+        most = self.config.scales[self.config.scale].images
+        held_out = self.config.dataset(wildcards.dataset).held_out
+        return most + ((held_out and held_out.beyond) or 0)
 
     def published(self, dataset: str) -> dict[str, PublishedFile]:
         """Return the files of a dataset that can be downloaded, by name."""
+        return {
+            name: file
+            for part in self.config.parts(dataset)
+            for name, file in self._published(dataset, part).items()
+        }
+
+    def _published(self, dataset: str, part: Part) -> dict[str, PublishedFile]:
         mirrors = self.config.mirrors.get(dataset, ())
-        return published_files(self.config.dataset(dataset).source, mirrors)
+        return published_files(self._source(dataset, part), mirrors)
 
     def checksum(self, wildcards: Wildcards) -> str | None:
         """Return what a published file must be."""
@@ -82,40 +114,57 @@ class DataLookups:
         return files[wildcards.file].checksum
 
     def downloads(self, wildcards: Wildcards) -> list[str]:
-        """Return the records of all that a dataset's source reads and that can be downloaded."""
-        return self._downloads(wildcards.dataset)
+        """Return the records of what a dataset's training images are read from, if published."""
+        return self._downloads(wildcards.dataset, "training")
 
-    def _downloads(self, dataset: str) -> list[str]:
+    def held_out_downloads(self, wildcards: Wildcards) -> list[str]:
+        """Return the same of its held-out images."""
+        return self._downloads(wildcards.dataset, "held_out")
+
+    def _downloads(self, dataset: str, part: Part) -> list[str]:
         if self.has_standin(dataset):
             return [f"{self.results}/standins/{dataset}"]
-        return [f"{DOWNLOADS}/{dataset}/{file}.json" for file in self.published(dataset)]
+        return [f"{DOWNLOADS}/{dataset}/{file}.json" for file in self._published(dataset, part)]
 
     def image_settings(self, wildcards: Wildcards) -> dict[str, Any]:
-        """Return what decides about a dataset's images.
+        """Return what decides about a dataset's training images.
 
         Not where they lie or under which licence, nor the zip's checksum: the download sees to it.
         """
-        source = self.source(wildcards.dataset).plain()
+        return self._image_settings(wildcards.dataset, "training")
+
+    def held_out_settings(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return the same of its held-out images."""
+        return self._image_settings(wildcards.dataset, "held_out")
+
+    def _image_settings(self, dataset: str, part: Part) -> dict[str, Any]:
+        source = self.source(dataset, part).plain()
         kept = {key: source[key] for key in source if key not in ("folder", "sha256")}
-        if (images := self._identity_of_own(wildcards.dataset)) is not None:
+        if (images := self._identity_of_own(dataset, part)) is not None:
             kept["images"] = images
-        return {"source": kept, "shape": list(self.config.datasets[wildcards.dataset].shape)}
+        settings = {"source": kept, "shape": list(self.config.datasets[dataset].shape)}
+        held_out = self.config.datasets[dataset].held_out
+        if held_out is not None and held_out.share is not None:
+            settings["share"] = held_out.share
+        if part == "held_out" and held_out.beyond is not None:
+            settings["beyond"] = held_out.beyond
+        return settings
 
     @cache  # noqa: B019
-    def _identity_of_own(self, dataset: str) -> str | None:
-        own = self.own_images(dataset)
+    def _identity_of_own(self, dataset: str, part: Part) -> str | None:
+        own = self.own_images(dataset, part)
         return None if own is None else own.identity()
 
-    def own_images(self, dataset: str) -> OwnImages | None:
+    def own_images(self, dataset: str, part: Part = "training") -> OwnImages | None:
         """Return the images of a dataset whose files nobody publishes; None of others.
 
         An LMDB of LSUN's is one's own unless the workflow unpacks it from its zip.
         """
-        source = self.source(dataset)
+        source = self.source(dataset, part)
         if source.kind not in _ENDINGS or self.has_standin(dataset):
             return None
         results, folder, digest = Path(self.results), source.folder, sha256
-        record = results / JOBS / "build_dataset" / f"{dataset}.json"
+        record = results / JOBS / _BUILT_BY[part] / f"{dataset}.json"
         if source.kind == "lsun":
             if not record.exists() and not all(map(_is_unpacked, self.published(dataset).values())):
                 return None
@@ -125,7 +174,7 @@ class DataLookups:
             _ENDINGS[source.kind],
             (source.count or source.at_most) if source.kind == "image_folder" else None,
             record,
-            results / "data" / f".{dataset}.images.json",
+            results / FOLDERS[part] / f".{dataset}.images.json",
             digest,
         )
 
@@ -137,8 +186,23 @@ class DataLookups:
         return f"{self.results}/data/{wildcards.dataset}"
 
     def pixel_store(self, wildcards: Wildcards) -> str:
-        """Return the store of the images that generated ones are compared with."""
-        return f"{self.results}/data/{self.config.pixels(wildcards.dataset)}"
+        """Return the store of a dataset's training images, in pixels."""
+        return self._part_store(wildcards.dataset, "training")
+
+    def part_store(self, wildcards: Wildcards) -> str:
+        """Return the store of the part of the wildcards."""
+        if wildcards.part not in self.config.parts(wildcards.dataset):
+            raise InputError(f"datasets.{wildcards.dataset}: expected held_out, found none")
+        return self._part_store(wildcards.dataset, wildcards.part)
+
+    def held_out_store(self, wildcards: Wildcards) -> str | list[str]:
+        """Return the store of a dataset's held-out images, if it has any."""
+        if self.config.dataset(self.config.pixels(wildcards.dataset)).held_out is None:
+            return []
+        return self._part_store(wildcards.dataset, "held_out")
+
+    def _part_store(self, dataset: str, part: Part) -> str:
+        return f"{self.results}/{FOLDERS[part]}/{self.config.pixels(dataset)}"
 
     def autoencoder(self, wildcards: Wildcards) -> str | list[str]:
         """Return the autoencoder of a dataset of latents; of another there is none."""
@@ -180,9 +244,24 @@ class DataLookups:
         return self.config.dataset(wildcards.dataset).features if asked is None else [asked]
 
     def references(self, wildcards: Wildcards) -> list[str]:
-        """Return the files of the real images' features."""
-        folder = f"{self.results}/features/{self.config.pixels(wildcards.dataset)}"
-        return [f"{folder}/{name}.npz" for name in self.extractors(wildcards)]
+        """Return the files of the real images' features, by extractor and part."""
+        dataset, names = wildcards.dataset, self.extractors(wildcards)
+        return [
+            self._features(dataset, part, f"{name}.npz")
+            for name in names
+            for part in self.config.parts(dataset)
+        ]
+
+    def training_reference(self, wildcards: Wildcards) -> str:
+        """Return the file of the training images' features."""
+        return self._features(wildcards.dataset, "training", f"{wildcards.extractor}.npz")
+
+    def parts(self, wildcards: Wildcards) -> list[str]:
+        """Return the parts of a dataset's images."""
+        return [*self.config.parts(wildcards.dataset)]
+
+    def _features(self, dataset: str, part: Part, name: str) -> str:
+        return f"{self.results}/features/{self.config.pixels(dataset)}/{part}/{name}"
 
     def weights(self, wildcards: Wildcards) -> dict[str, str]:
         """Return the inputs that are weights of extractors: a classifier's, Inception's."""

@@ -13,7 +13,7 @@ from dansm.catalogue import EXTRACTORS
 from dansm.config import Comparison, Config, LatentSource, Run
 from dansm.errors import InputError
 from dansm.figures.notebooks import FigureNotebook
-from dansm.workflow.data_lookups import Wildcards
+from dansm.workflow.data_lookups import FOLDERS, Wildcards
 from dansm.workflow.run_lookups import RunLookups
 
 
@@ -62,8 +62,20 @@ class Lookups(RunLookups):
 
     def run_tables(self, wildcards: Wildcards) -> list[str]:
         """Return the files in them that a table of distances is made from."""
-        names = ("run.json", "stats.jsonl", "distances.csv")
-        return [f"{one}/{name}" for one in self.folders(wildcards) for name in names]
+        names = ("run.json", "stats.jsonl")
+        files = [f"{one}/{name}" for one in self.folders(wildcards) for name in names]
+        return files + self.measured(wildcards)
+
+    def run_files(self, wildcards: Wildcards) -> list[str]:
+        """Return the descriptions of the runs in a comparison."""
+        return [f"{one}/run.json" for one in self.folders(wildcards)]
+
+    def measured(self, wildcards: Wildcards) -> list[str]:
+        """Return the tables of distances of the runs in a comparison."""
+        comparison = self.comparison(wildcards)
+        return [
+            f"{self.evaluation(*one, comparison)}/distances.csv" for one in self.runs_in(comparison)
+        ]
 
     def fitted(self, wildcards: Wildcards) -> dict[str, str]:
         """Return the potentials that the runs need, by the slug of the coupling."""
@@ -78,9 +90,15 @@ class Lookups(RunLookups):
         """Return the distances of halves of the real images, and of reconstructions."""
         dataset, folder = self.comparison(wildcards).dataset, f"{self.results}/features"
         names, pixels = self.config.datasets[dataset].features, self.config.pixels(dataset)
-        tables = [f"{folder}/{pixels}/{name}.floor.csv" for name in names]
+        tables = [
+            self._features(dataset, part, f"{name}.floor.csv")
+            for name in names
+            for part in self.config.parts(dataset)
+        ]
         if dataset != pixels:
             tables += [f"{folder}/{dataset}/{name}.reconstruction.csv" for name in names]
+        if pixels in self.with_held_out:
+            tables.append(f"{folder}/{pixels}/held_out.csv")
         return tables
 
     def compared_dataset(self, wildcards: Wildcards) -> str:
@@ -94,16 +112,17 @@ class Lookups(RunLookups):
     def models(self, wildcards: Wildcards) -> list[dict[str, Any]]:
         """Return the runs whose images of the same noises are compared, and which images."""
         models = []
-        for run, seed in self.runs_in(self.comparison(wildcards)):
-            sampler, steps = self.config.sampling(run).longest
+        comparison = self.comparison(wildcards)
+        for run, seed in self.runs_in(comparison):
+            sampler, steps = self.config.sampling(run, comparison.sampling).longest
             models.append(
                 {
                     "run": run.name,
-                    "process": run.process.name,
+                    "process": run.process.text,
                     "coupling": run.coupling.name,
                     "match_size": run.coupling.options.get("match_size", 0),
                     "seed": seed,
-                    "path": f"{self.folder(run, seed)}/samples.npz",
+                    "path": f"{self.evaluation(run, seed, comparison)}/samples.npz",
                     "sampler": sampler,
                     "steps": steps,
                 }
@@ -124,7 +143,7 @@ class Lookups(RunLookups):
     def claim_inputs(self, wildcards: Wildcards) -> dict[str, str]:
         """Return the tables by which they are judged: of a dataset by its own comparison only."""
         comparison = self.comparison(wildcards)
-        kinds = {kind: comparison.name for kind in ("distances", "speed", "reproducibility")}
+        kinds = {kind: comparison.name for kind in ("summary", "speed", "reproducibility")}
         if comparison.is_default:
             kinds |= dict.fromkeys(("paths", "crossings", "matching_share"), comparison.dataset)
         made = self._tables("comparison", comparison.name)
@@ -132,9 +151,11 @@ class Lookups(RunLookups):
         return {kind: table for kind, table in tables.items() if table in made}
 
     def claim_settings(self, wildcards: Wildcards) -> dict[str, str]:
-        """Return of which dataset, and over whose features, distances in claims are."""
+        """Return of which dataset, over whose features and to which images distances are."""
         dataset = self.comparison(wildcards).dataset
-        return {"dataset": dataset, "extractor": self.config.dataset(dataset).features[0]}
+        extractor = self.config.dataset(dataset).features[0]
+        reference = self.config.reference(dataset)
+        return {"dataset": dataset, "extractor": extractor, "reference": reference}
 
     # Tables.
 
@@ -152,13 +173,23 @@ class Lookups(RunLookups):
         features = {one.name: self.config.datasets[one.dataset].features for one in comparisons}
         return [n for n in features if any(EXTRACTORS[f].fid_or_standin for f in features[n])]
 
+    @cached_property
+    def with_memorising(self) -> list[str]:
+        """Comparisons whose images are compared with held-out ones."""
+        comparisons = self.config.all_comparisons.values()
+        pixels = {one.name: self.config.pixels(one.dataset) for one in comparisons}
+        return [name for name in pixels if pixels[name] in self.with_held_out]
+
     def tables_of_comparison(self, comparison: Comparison) -> list[str]:
         """Return the tables that are made of a comparison."""
         tables = {
             "distances": True,
             "summary": True,
             "fid": comparison.name in self.with_fid,
-            "speed": len(comparison.runs) > len(comparison.baselines),
+            "memorising": comparison.name in self.with_memorising,
+            "speed": len(comparison.runs) > len(comparison.baselines)
+            and comparison.sampling is None,  # which is of finished models only
+            "costs": any(self.config.run(comparison.dataset, r).before for r in comparison.runs),
             "claims": bool(self.config.claims_of(comparison.name)),
             "reproducibility": len(self.runs_in(comparison)) > 1
             and "reproducibility" in (comparison.figures or ["reproducibility"]),
@@ -182,12 +213,20 @@ class Lookups(RunLookups):
     @cached_property
     def tables_of_nothing(self) -> list[str]:
         """The tables that are of no comparison and no dataset."""
-        return self._paths(["best_of_k.csv", "matching_cost.csv"])
+        names = ("best_of_k.csv", "matching_cost.csv", "straightness.csv", "straightness.npz")
+        return self._paths(names)
+
+    @cached_property
+    def _in_all(self) -> list[str]:
+        """Comparisons that the target all makes."""
+        return [name for name, one in self.config.all_comparisons.items() if one.in_all]
 
     @cached_property
     def _datasets(self) -> list[str]:
-        """Datasets with runs, or with pairs of noise and sample."""
-        return [*dict.fromkeys([*self._datasets_with_runs, *self.config.noise_sample_pairs])]
+        """Datasets with runs, with pairs or pipelines of such, unless all leaves them out."""
+        left_out = set(self._datasets_with_runs) - set(self._in_all)
+        names = dict.fromkeys([*self._datasets_with_runs, *self.config.noise_sample_pairs])
+        return [name for name in names if name not in left_out]
 
     def _tables(self, of: str, subject: str) -> list[str]:
         """Return all tables for figures of a comparison, a dataset or nothing."""
@@ -208,7 +247,8 @@ class Lookups(RunLookups):
         if notebook.of == "comparison":
             self.config.comparison(subject)
         elif notebook.of == "dataset":
-            self.config.dataset(subject)
+            if subject not in self.pipelines:
+                self.config.dataset(subject)
         elif subject:
             raise InputError(
                 f"figure {notebook.name} is of no dataset and no comparison; expected "
@@ -240,14 +280,22 @@ class Lookups(RunLookups):
         names = {notebook.of: subject}
         return {key: f"{self.results}/{name.format(**names)}" for key, name in tables.items()}
 
+    def figure_reference(self, wildcards: Wildcards) -> str:
+        """Return to which real images the distances that a figure shows are, if it shows any."""
+        notebook, subject = self._figure(wildcards)
+        if not notebook.reference:
+            return ""
+        return self.config.reference(self.config.comparison(subject).dataset)
+
     def figure_runs(self, wildcards: Wildcards) -> list[dict[str, Any]]:
         """Return the runs whose images a figure shows, if it shows any, each of its first seed."""
         notebook, subject = self._figure(wildcards)
         if not notebook.samples:
             return []
         first: dict[str, dict[str, Any]] = {}
-        for run, seed in self.runs_in(self.config.comparison(subject)):
-            path = f"{self.folder(run, seed)}/samples.npz"
+        comparison = self.config.comparison(subject)
+        for run, seed in self.runs_in(comparison):
+            path = f"{self.evaluation(run, seed, comparison)}/samples.npz"
             first.setdefault(run.name, {"run": run.name, "seed": seed, "path": path})
         return list(first.values())
 
@@ -273,14 +321,26 @@ class Lookups(RunLookups):
 
     def all_results(self) -> list[str]:
         """Return what the target all makes."""
-        files = self._results(self.config.all_comparisons, self._datasets)
+        files = self._results(self._in_all, self._datasets)
         files += self.tables_of_nothing + self._pictures(self._drawn("nothing"))
-        return files + self._behind(self.config.all_comparisons, self._datasets)
+        return files + self._behind(self._in_all, self._datasets)
 
     def demo_results(self) -> list[str]:
         """Return what the target demo makes."""
         datasets = [self.config.comparison(name).dataset for name in self.config.demo]
         return self._with_datasets(self.config.demo) + self._behind(self.config.demo, datasets)
+
+    def few_steps_results(self) -> list[str]:
+        """Return what the target few_steps makes: of comparisons, not of their datasets."""
+        names = self.config.few_steps or []
+        if not names:
+            raise InputError("few_steps: expected comparisons, found none")
+        files = self._results(names, []) + self._behind(names, [])
+        return (
+            files
+            + self._paths(["straightness.csv", "straightness.npz"])
+            + self._pictures(["straightness"])
+        )
 
     def reported_results(self, wildcards: Wildcards) -> list[str]:
         """Return what report.zip and crate.zip hold."""
@@ -322,23 +382,28 @@ class Lookups(RunLookups):
             for run, seed in self.runs_in(comparison):
                 files |= self._behind_run(run, seed)
                 results = ("distances.csv", "samples.npz")
-                files |= {f"{self.folder(run, seed)}/{name}" for name in results}
+                folder = self.evaluation(run, seed, comparison)
+                files |= {f"{folder}/{name}" for name in results}
         pairs = set(datasets) & set(self.config.noise_sample_pairs)
-        return sorted(files | set(self._paths(f"noise_sample_pairs/{d}.npz" for d in pairs)))
+        names = [f"noise_sample_pairs/{name}.npz" for name in pairs]
+        for name in pairs & set(self.pipelines):
+            names += [f"pairs/{name}", f"pipelines/{name}"]
+        return sorted(files | set(self._paths(names)))
 
     def _behind_run(self, run: Run, seed: int) -> set[str]:
         """Return the files of a run's training, of its teacher's and of that of its start."""
         files = {f"{self.folder(run, seed)}/{name}" for name in ("model.safetensors", "run.json")}
         files |= set(self.before(run, seed).values())
-        for name in {run.teacher, run.start} - {None}:
+        for name in {*run.before.values()}:
             files |= self._behind_run(self.config.run(run.dataset, name, seed), seed)
         return files
 
     def _behind_distances(self, dataset: str) -> set[str]:
         """Return the stores of a dataset, and what its images are compared by."""
         names, pixels = self.config.datasets[dataset].features, self.config.pixels(dataset)
-        files = {f"data/{pixels}", f"data/{dataset}"}
-        files |= {f"features/{pixels}/{name}.npz" for name in names}
+        parts = self.config.parts(dataset)
+        files = {f"data/{dataset}", *(f"{FOLDERS[part]}/{pixels}" for part in parts)}
+        files |= {f"features/{pixels}/{part}/{n}.npz" for n in names for part in parts}
         source = self.config.datasets[dataset].source
         if isinstance(source, LatentSource):
             files.add(f"autoencoders/{source.autoencoder}")
@@ -347,11 +412,14 @@ class Lookups(RunLookups):
 
     def staged(self) -> list[str]:
         """Return the downloads of everything that the target all needs, with its weights."""
-        pixels = sorted({self.config.pixels(name) for name in self._datasets})
-        files = [file for name in pixels for file in self._downloads(name)]
+        datasets = [name for name in self._datasets if name not in self.pipelines]
+        pixels = sorted({self.config.pixels(name) for name in datasets})
+        parts = [(name, part) for name in pixels for part in self.config.parts(name)]
+        files = [*dict.fromkeys(file for one in parts for file in self._downloads(*one))]
         files += [
             f"{self.results}/autoencoders/{autoencoder}"
             for autoencoder in self.published_autoencoders
             if not set(self.config.latent_shapes(autoencoder)).isdisjoint(self._datasets)
         ]
+        files += self._paths(f"pipelines/{name}" for name in self.pipelines)
         return files + ([self.inception] if self.with_fid else [])

@@ -25,6 +25,8 @@ from dansm.config import (
     INCEPTION_FILE,
     Config,
     Network,
+    OwnSampling,
+    Part,
     PretrainedAutoencoder,
     Run,
     RunSettings,
@@ -34,10 +36,13 @@ from dansm.config import (
 from dansm.errors import InputError
 from dansm.io.files import read_model
 from dansm.metrics.evaluation import GRID_IMAGES
+from dansm.metrics.memorising import COMPARED, HELD_OUT, SEARCHED, SIDE
 from dansm.metrics.statistics import KEPT_FEATURES
 from dansm.models.autoencoders import autoencoder_skeleton
 from dansm.models.networks import make_network
+from dansm.models.pipelines import network_skeleton
 from dansm.processes.grids import evaluations
+from dansm.workflow.data_lookups import FOLDERS
 from dansm.workflow.dry_run import Job
 from dansm.workflow.run_lookups import RunLookups
 
@@ -75,12 +80,19 @@ _PUBLISHED_BYTES = {
     "cifar-10-python.tar.gz": 170_498_071,
     "mnist/train-images-idx3-ubyte.gz": 9_912_422,
     "mnist/train-labels-idx1-ubyte.gz": 28_881,
+    "mnist/t10k-images-idx3-ubyte.gz": 1_648_877,
+    "mnist/t10k-labels-idx1-ubyte.gz": 4_542,
     "fashion_mnist/train-images-idx3-ubyte.gz": 26_421_880,
     "fashion_mnist/train-labels-idx1-ubyte.gz": 29_515,
+    "fashion_mnist/t10k-images-idx3-ubyte.gz": 4_422_102,
+    "fashion_mnist/t10k-labels-idx1-ubyte.gz": 5_148,
     "bedroom_train_lmdb.zip": 45_900_000_000,
     "church_outdoor_train_lmdb.zip": 2_450_000_000,
 }
+_TEST_IMAGES = 10_000  # of MNIST, Fashion-MNIST and CIFAR-10
 _AUTOENCODER_BYTES, _INCEPTION_BYTES = 334_643_276, 95_628_359
+# Stable Diffusion 1.5's text encoder, network and autoencoder in single precision.
+_PIPELINE_BYTES, _PROMPT_TOKENS = 4_266_000_000, 77
 
 
 class Work(NamedTuple):
@@ -207,6 +219,14 @@ class _Loads:
             disk += sum(self._published_bytes(name, file) for file in missing)
         return Load(seconds=count * shape[1] * shape[2] * _PIXEL_SECONDS, disk=disk)
 
+    def build_held_out(self, wildcards: Any) -> Load:
+        name = wildcards.dataset
+        pixels = math.prod(self._config.dataset(name).shape)
+        count = self._image_count(name, "held_out")
+        # Read twice, and compared with the training images.
+        read = 2 * count + self._image_count(name)
+        return Load(seconds=read * pixels * _PIXEL_SECONDS, disk=count * pixels)
+
     def fetch_autoencoder(self, wildcards: Any) -> Load:
         local = os.path.isdir(self._config.autoencoders[wildcards.autoencoder].name)
         return Load(disk=_AUTOENCODER_BYTES, download=0 if local else _AUTOENCODER_BYTES)
@@ -239,8 +259,22 @@ class _Loads:
         return Load((_training(settings),), disk=4 * parameters * settings.snapshots)
 
     def evaluate_run(self, wildcards: Any) -> Load:
+        return self._evaluation(wildcards, None)
+
+    def sample_run(self, wildcards: Any) -> Load:
+        own = self._config.comparison(wildcards.comparison).sampling
+        return self._evaluation(wildcards, own)
+
+    def search_grid(self, wildcards: Any) -> Load:
+        search, steps = self._config.grid_search, int(wildcards.steps)
+        seen = 2 * search.noises * search.knots
+        if wildcards.grid == "evolved":
+            seen = search.population * search.rounds * search.images * steps
+        return Load((self._sampling(self._look.run(wildcards), seen),))
+
+    def _evaluation(self, wildcards: Any, own: OwnSampling | None) -> Load:
         run = self._look.run(wildcards)
-        config, sampling = self._config, self._config.sampling(run)
+        config, sampling = self._config, self._config.sampling(run, own)
         snapshots = config.run_settings(run, int(wildcards.seed)).snapshots
         each = [(*key, (snapshots - 1) * sets) for *key, sets in sampling.sets(last=False)]
         last = sampling.sets(last=True)
@@ -254,6 +288,9 @@ class _Loads:
         pixels = config.pixels(run.dataset)
         if pixels != run.dataset:
             works.append(self._autoencoder(run.dataset, images)[1])
+        if "held_out" in config.parts(run.dataset):
+            compared = min(sampling.n_samples, COMPARED) * many + HELD_OUT
+            works.append(self._neighbours(run.dataset, compared))
         large = _large(config.dataset(run.dataset).features)
         grid = min(GRID_IMAGES, sampling.n_samples) * math.prod(config.dataset(pixels).shape)
         return Load(
@@ -263,13 +300,25 @@ class _Loads:
         )
 
     def compute_reference(self, wildcards: Any) -> Load:
-        count, large = self._image_count(wildcards.dataset), _large([wildcards.extractor])
+        count = self._image_count(wildcards.dataset, wildcards.part)
+        large = _large([wildcards.extractor])
         stored = 4 * min(count, KEPT_FEATURES) + 8 * _INCEPTION_FEATURES
         return Load(
             (_inception(count),) * large,
             seconds=large * _FLOOR_SPLITS * _METRICS_SECONDS,
             disk=large * stored * _INCEPTION_FEATURES,
         )
+
+    def compare_held_out(self, wildcards: Any) -> Load:
+        return Load((self._neighbours(wildcards.dataset, HELD_OUT),))
+
+    def _neighbours(self, dataset: str, images: int) -> Work:
+        """Return the search for the training and held-out images nearest to so many images."""
+        channels, height, width = self._config.dataset(self._config.pixels(dataset)).shape
+        pixels = channels * min(height, SIDE) * min(width, SIDE)
+        parts = self._config.parts(dataset)
+        searched = sum(min(self._image_count(dataset, part), SEARCHED) for part in parts)
+        return Work("evaluate", images, 2 * searched * pixels)
 
     def measure_reconstruction(self, wildcards: Any) -> Load:
         count, large = self._image_count(wildcards.dataset), _large([wildcards.extractor])
@@ -288,6 +337,18 @@ class _Loads:
         seen = how["count"] * _evaluations(teacher, Pick(**how["sampler"]), how["steps"])
         return Load((self._sampling(teacher, seen),), disk=4 * how["count"] * stored)
 
+    def fetch_pipeline(self, wildcards: Any) -> Load:
+        local = os.path.isdir(self._look.pipeline_published(wildcards)["name"])
+        return Load(disk=_PIPELINE_BYTES, download=0 if local else _PIPELINE_BYTES)
+
+    def make_pipeline_pairs(self, wildcards: Any) -> Load:
+        look, shape = self._look, self._look.pair_shape(wildcards.dataset)
+        how, small = look.pipeline_settings(wildcards), self._config.scale is not None
+        # With guidance, the network sees each image with its prompt and without.
+        seen = how["count"] * how["steps"] * (2 if how["guidance_scale"] > 1 else 1)
+        flops = pipeline_flops(Path(look.pipeline(wildcards)), shape, small)
+        return Load((Work("evaluate", seen, flops),), disk=4 * how["count"] * 2 * math.prod(shape))
+
     def measure_matching_share(self, wildcards: Any) -> Load:
         """Return the training steps; what matching takes beside them is small, mostly."""
         share, run = self._config.matching_share, self._look.timed_run(wildcards)
@@ -297,10 +358,11 @@ class _Loads:
     def draw_pairs(self, wildcards: Any) -> Load:
         """Return the generation of a dataset's pairs, or the storing of so many samples."""
         pairs = self._look.noise_sample_pairs(wildcards.dataset)
-        count, runs = pairs.draws * pairs.count, self._look.generating_runs(wildcards.dataset)[:1]
+        count, models = pairs.draws * pairs.count, len(self._look.draw_runs(wildcards))
+        runs = self._look.generating_runs(wildcards.dataset)[:1] * models
         works = [self._sampling(run, count * _ADAPTIVE_EVALUATIONS) for run in runs]
-        shape = self._config.dataset(wildcards.dataset).shape
-        return Load(tuple(works), disk=4 * count * math.prod(shape))
+        shape = self._look.pair_shape(wildcards.dataset)
+        return Load(tuple(works), disk=4 * count * max(1, models) * math.prod(shape))
 
     def measure_loss_over_time(self, wildcards: Any) -> Load:
         pairs = self._look.noise_sample_pairs(wildcards.dataset)
@@ -317,10 +379,10 @@ class _Loads:
         kind = self._config.dataset(dataset).source.kind
         return _PUBLISHED_BYTES.get(file, _PUBLISHED_BYTES.get(f"{kind}/{file}", 0))
 
-    def _image_count(self, dataset: str) -> int:
-        """Return how many images a dataset has; 0 if only its files can tell."""
+    def _image_count(self, dataset: str, part: Part = "training") -> int:
+        """Return how many images a part of a dataset has; 0 if only its files can tell."""
         name = self._config.pixels(dataset)
-        meta = Path(self._look.results) / "data" / name / "meta.json"
+        meta = Path(self._look.results) / FOLDERS[part] / name / "meta.json"
         if meta.exists():
             return read_model(meta, _Store).count
         if self._look.has_standin(name):
@@ -329,7 +391,14 @@ class _Loads:
         category = getattr(source, "category", "")
         published = SOURCES[source.kind].images or _LSUN_IMAGES.get(category, 0)
         bounds = (getattr(source, "count", None), getattr(source, "at_most", None), published)
-        return min(filter(None, bounds), default=0)
+        count = min(filter(None, bounds), default=0)
+        held_out = self._config.dataset(name).held_out
+        if held_out is None:
+            return count
+        apart = held_out.beyond or round((held_out.share or 0) * count)
+        if held_out.published:
+            apart = _TEST_IMAGES
+        return apart if part == "held_out" else count - round((held_out.share or 0) * count)
 
     def _sampling(self, run: Run, images: int) -> Work:
         settings = self._config.run_settings(run, run.seeds[0])
@@ -352,10 +421,11 @@ _LARGE = [
     "make_smoke_dataset",
     "make_smoke_autoencoder",
     "make_smoke_inception",
+    "make_smoke_pipeline",
     "train_classifier",
     *(rule for rule in vars(_Loads) if not rule.startswith("_")),
 ]
-_TARGETS = ["stage_data", "demo", "all"]
+_TARGETS = ["stage_data", "demo", "few_steps", "all"]
 
 
 def _evaluations(run: Run, solver: Pick, steps: int) -> int:
@@ -408,6 +478,18 @@ def autoencoder_flops(
     with FlopCounterMode(display=False) as decoding:
         codec.decode(latents)
     return encoding.get_total_flops(), decoding.get_total_flops()
+
+
+def pipeline_flops(folder: Path, shape: Shape, small: bool) -> int:
+    """Return the FLOPs of a pipeline's network for one sample.
+
+    Parameters are those of `network_skeleton`.
+    """
+    network = network_skeleton(folder, shape, small)
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        text = torch.empty(1, _PROMPT_TOKENS, network.config["cross_attention_dim"])
+        network(torch.empty(1, *shape), torch.empty(1), text)
+    return counter.get_total_flops()
 
 
 # How long it takes.

@@ -3,11 +3,14 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cached_property
 from typing import Any
 
-from dansm.catalogue import COUPLINGS, Pick
-from dansm.config import NoiseSamplePairs, Run
+from dansm.catalogue import COUPLINGS, PROCESSES, Pick
+from dansm.config import Comparison, ModelFolder, NoiseSamplePairs, Pipeline, Run, Sampling
 from dansm.errors import InputError
+from dansm.io.model_folder import WEIGHTS, check_model_folder
+from dansm.processes.grids import grid_options, is_searched
 from dansm.workflow.data_lookups import DataLookups, Wildcards
 
 Resources = dict[str, Callable[[Wildcards], Any]]
@@ -16,8 +19,8 @@ Resources = dict[str, Callable[[Wildcards], Any]]
 def pairs_name(coupling: Pick) -> str:
     """Return the name of the store of a teacher's pairs: ``rk45-8192``."""
     options = coupling.options
-    states = f"states{options['states']}" if options.get("states") else None
-    parts = (options["sampler"], options.get("steps"), options["count"], states)
+    more = [f"{key}{options[key]}" for key in ("states", "inverted") if options.get(key)]
+    parts = (options["sampler"], options.get("steps"), options["count"], *more)
     return "-".join(str(part) for part in parts if part)
 
 
@@ -27,6 +30,11 @@ class RunLookups(DataLookups):
     def folder(self, run: Run, seed: int) -> str:
         """Return the folder of a run of a seed."""
         return f"{self.results}/runs/{run.dataset}/{run.name}/seed{seed}"
+
+    def evaluation(self, run: Run, seed: int, comparison: Comparison) -> str:
+        """Return the folder of what a comparison measures of a run: the run's, or one for it."""
+        own = "" if comparison.sampling is None else f"/sampled/{comparison.name}"
+        return f"{self.folder(run, seed)}{own}"
 
     def needs_potentials(self, run: Run) -> bool:
         """Return whether a run's coupling needs potentials."""
@@ -83,7 +91,47 @@ class RunLookups(DataLookups):
 
     def sampling(self, wildcards: Wildcards) -> dict[str, Any]:
         """Return how a run's snapshots are sampled."""
-        return self.config.sampling(self.run(wildcards)).plain()
+        return self._sampling(wildcards).plain()
+
+    def _sampling(self, wildcards: Wildcards) -> Sampling:
+        """Return the same; where a comparison is named, as it samples its runs itself."""
+        own, name = None, getattr(wildcards, "comparison", None)
+        if name is not None:
+            own = self.config.comparison(name).sampling
+            if own is None:
+                raise InputError(f"comparisons.{name}: expected its own sampling, found none")
+        return self.config.sampling(self.run(wildcards), own)
+
+    def searched(self, wildcards: Wildcards) -> list[str]:
+        """Return the files of the time grids that are searched for a run's sampling."""
+        run, sampling = self.run(wildcards), self._sampling(wildcards)
+        process = PROCESSES[run.process.name]
+        folder = f"{self.results}/grids/{run.dataset}/{run.name}/seed{wildcards.seed}"
+        found = {
+            f"{folder}/{grid_options(process, solver)['grid']}-{steps}.json": None
+            for name, solver in sampling.samplers.items()
+            if is_searched(process, solver)
+            for plan in sampling.plans
+            for steps in plan.get(name, [])
+        }
+        return [*found]
+
+    def search_settings(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return what a search of a time grid may take."""
+        return self.config.grid_search.model_dump(mode="json")
+
+    def search_reference(self, wildcards: Wildcards) -> list[str]:
+        """Return the features of training images that a search compares with, if it does."""
+        names = self.search_extractors(wildcards)
+        return [self._features(wildcards.dataset, "training", f"{name}.npz") for name in names]
+
+    def search_extractors(self, wildcards: Wildcards) -> list[str]:
+        """Return over which features."""
+        return self.extractors(wildcards)[:1] if wildcards.grid == "evolved" else []
+
+    def search_weights(self, wildcards: Wildcards) -> dict[str, str]:
+        """Return the weights that these need."""
+        return self._weights(wildcards.dataset, self.search_extractors(wildcards))
 
     def training_inputs(self, wildcards: Wildcards) -> dict[str, str]:
         """Return what a run is trained on: potentials, a teacher's pairs, weights to begin with."""
@@ -97,9 +145,14 @@ class RunLookups(DataLookups):
         if run.teacher is not None:
             place = f"{self.results}/pairs/{run.dataset}/{run.teacher}/seed{seed}"
             inputs["pairs"] = f"{place}/{pairs_name(run.coupling)}"
-        if run.start is not None:
-            start = self.config.run(run.dataset, run.start, seed)
-            inputs["start"] = f"{self.folder(start, seed)}/model.safetensors"
+        for key in run.before.keys() - {"teacher"}:  # whose pairs it needs, not its model
+            other = self.config.run(run.dataset, run.before[key], seed)
+            inputs[key] = f"{self.folder(other, seed)}/model.safetensors"
+        if isinstance(run.start, ModelFolder):
+            network = self.config.networks[self.config.recipes[run.recipe].network]
+            shape = self.config.datasets[run.dataset].shape
+            check_model_folder(run.start.folder, network, shape)
+            inputs["start"] = str(run.start.folder / WEIGHTS)
         return inputs
 
     # Potentials and pairs of teachers.
@@ -143,7 +196,12 @@ class RunLookups(DataLookups):
             )
         options = taught[wildcards.pairs]
         sampler = asdict(self.config.samplers[options["sampler"]])
-        return {"sampler": sampler} | {k: options.get(k, 0) for k in ("steps", "count", "states")}
+        numbers = ("steps", "count", "states", "inverted")
+        return {"sampler": sampler} | {key: options.get(key, 0) for key in numbers}
+
+    def inverted_images(self, wildcards: Wildcards) -> str | list[str]:
+        """Return the store of the images that are inverted, if any are."""
+        return self.store(wildcards) if self.pairs_settings(wildcards)["inverted"] else []
 
     # What couplings do and cost.
 
@@ -210,15 +268,79 @@ class RunLookups(DataLookups):
             )
         return known[dataset]
 
+    @cached_property
+    def pipelines(self) -> list[str]:
+        """Names of noise-sample pairs that a pipeline makes."""
+        return [name for name, one in self.config.noise_sample_pairs.items() if one.pipeline]
+
+    def pipeline(self, wildcards: Wildcards) -> str:
+        """Return the folder of the pipeline that makes them."""
+        return f"{self.results}/pipelines/{wildcards.dataset}"
+
+    def pipeline_published(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return where it is published, which must be a folder or a commit."""
+        settings = self._pipeline(wildcards.dataset)
+        settings.is_folder("the folder of a diffusers pipeline")
+        return settings.model_dump(include={"name", "revision"})
+
+    def pipeline_shape(self, wildcards: Wildcards) -> list[int]:
+        """Return the shape of its latents."""
+        return list(self._pipeline(wildcards.dataset).shape)
+
+    def pipeline_settings(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return how its pairs are made."""
+        pairs, keys = self.noise_sample_pairs(wildcards.dataset), {"steps", "guidance_scale"}
+        settings = self._pipeline(wildcards.dataset).model_dump(include=keys | {"batch_size"})
+        return settings | {"count": pairs.draws * pairs.count}
+
+    def prompts(self, wildcards: Wildcards) -> list[str]:
+        """Return its prompts, at least as many as samples of a draw, which has none twice."""
+        path = self._pipeline(wildcards.dataset).prompts
+        least = self.noise_sample_pairs(wildcards.dataset).count
+        try:
+            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"{path}: expected a text file of prompts, found {' '.join(str(error).split())}"
+            ) from None
+        prompts = [line for line in lines if line and not line.startswith("#")]
+        if len(set(prompts)) < max(least, len(prompts)):
+            raise InputError(
+                f"{path}: expected at least {least} prompts, a line each and none twice, as many "
+                f"as samples of a draw, found {len(prompts)}, of which {len(set(prompts))} differ"
+            )
+        return prompts
+
+    def pipeline_gpus(self, wildcards: Wildcards) -> int:
+        """Return a GPU, but none for a pipeline made here."""
+        return int(self.config.scale is None)
+
+    def _pipeline(self, name: str) -> Pipeline:
+        pairs = self.noise_sample_pairs(name)
+        if pairs.pipeline is None:
+            raise InputError(
+                f"noise_sample_pairs.{name}: no pipeline makes them; expected one of "
+                f"{self.pipelines}"
+            )
+        return pairs.pipeline
+
+    def pair_shape(self, dataset: str) -> tuple[int, int, int]:
+        """Return the shape of samples whose noises are compared."""
+        pipeline = self.noise_sample_pairs(dataset).pipeline
+        return pipeline.shape if pipeline else self.config.dataset(dataset).shape
+
     def generating_runs(self, dataset: str) -> list[Run]:
         """Return the run that generates the samples, and the one whose loss is beside its."""
         pairs = self.noise_sample_pairs(dataset)
         return [self.config.run(dataset, name) for name in (pairs.run, pairs.matched_run) if name]
 
-    def draw_inputs(self, wildcards: Wildcards) -> dict[str, str]:
-        """Return the model that generates samples; where there is none, the store they are from."""
-        models = self._models(wildcards.dataset)
-        return {"model": models[0]} if models else {"store": self.store(wildcards)}
+    def draw_inputs(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return the models that generate samples, a pipeline's pairs, or the store they are of."""
+        if wildcards.dataset in self.pipelines:
+            return {"pairs": f"{self.results}/pairs/{wildcards.dataset}"}
+        runs = self.draw_runs(wildcards)
+        models = [f"{run['folder']}/model.safetensors" for run in runs]
+        return {"models": models} if models else {"store": self.store(wildcards)}
 
     def pair_settings(self, *names: str) -> Callable[[Wildcards], dict[str, Any]]:
         """Return the look-up of some settings of a dataset's pairs."""
@@ -229,8 +351,13 @@ class RunLookups(DataLookups):
         return settings
 
     def draw_runs(self, wildcards: Wildcards) -> list[dict[str, Any]]:
-        """Return the run whose model generates samples, if there is one."""
-        return self.loss_runs(wildcards)[:1]
+        """Return the run whose models generate samples, if there is one, once for each seed."""
+        pairs = self.noise_sample_pairs(wildcards.dataset)
+        if pairs.run is None:
+            return []
+        run = self.config.run(wildcards.dataset, pairs.run)
+        seeds = [seed for seed in run.seeds if seed in (pairs.seeds or run.seeds)]
+        return [self._trained(run, seed) for seed in seeds]
 
     def _models(self, dataset: str) -> list[str]:
         runs = self.generating_runs(dataset)
@@ -247,15 +374,16 @@ class RunLookups(DataLookups):
 
     def loss_runs(self, wildcards: Wildcards) -> list[dict[str, Any]]:
         """Return the runs whose models these are."""
-        return [
-            {
-                "name": run.name,
-                "settings": self._settings(run, run.seeds[0]),
-                "folder": self.folder(run, run.seeds[0]),
-                "batch_size": self.config.sampling(run).batch_size,
-            }
-            for run in self.generating_runs(wildcards.dataset)
-        ]
+        runs = self.generating_runs(wildcards.dataset)
+        return [self._trained(run, run.seeds[0]) for run in runs]
+
+    def _trained(self, run: Run, seed: int) -> dict[str, Any]:
+        return {
+            "name": run.name,
+            "settings": self._settings(run, seed),
+            "folder": self.folder(run, seed),
+            "batch_size": self.config.sampling(run).batch_size,
+        }
 
     def loss_settings(self, wildcards: Wildcards) -> dict[str, Any]:
         """Return on what their loss is measured."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
-from dansm.analysis.distances import collect_distances, fid_rows, summarise
+from dansm.analysis.distances import collect_distances, fid_rows, seed_values, summarise
 from dansm.couplings import fit_potentials
 from dansm.errors import InputError
 from dansm.io.files import write_json
@@ -16,10 +16,12 @@ from dansm.io.tables import (
     COMPARISON_COLUMNS,
     DISTANCE_COLUMNS,
     SUMMARY_COLUMNS,
+    compared_with,
     read_table,
     run_columns,
     write_table,
 )
+from dansm.metrics.intervals import crossed_interval
 
 from ..factories import make_settings
 
@@ -29,7 +31,8 @@ MEASURED = {
     "nfe": 3.0,
     "image_set": 0,
     "metric": "frechet_distance",
-    "feature_extractor": "digit_classifier",
+    "feature_extractor": "classifier",
+    "reference": "training",
     "n_samples": 10,
 }
 
@@ -39,12 +42,13 @@ def write_run(folder, name, seconds, images=(40, 80), **changes):
     settings = make_settings(**changes)
     snapshots = [{"file": "f", "images_seen": 40, "sha256": ""}]
     run = {"name": name, "settings": settings.plain(), "snapshots": snapshots, "model_sha256": ""}
+    run["hardware"] = {"device": "cpu", "processor": "Toy 1", "threads": 2}
     write_json(folder / "run.json", run)
     row = run_columns(name, settings) | MEASURED
     of_snapshots = [row | {"images_seen": 40, "value": 5.0}, row | {"images_seen": 80, "value": 3}]
     write_table(folder / "distances.csv", of_snapshots, DISTANCE_COLUMNS)
     lines = [
-        json.dumps({"images_seen": seen, "seconds": s})
+        json.dumps({"images_seen": seen, "seconds": s, "busy_others": s / 10})
         for seen, s in zip(images, seconds, strict=True)
     ]
     (folder / "stats.jsonl").write_text("\n".join(lines) + "\n")
@@ -86,6 +90,10 @@ def test_each_snapshot_has_its_time_and_fitting_is_part_of_it(tmp_path, potentia
     assert found["vanilla", 40] == [1.5]
     assert found["vanilla", 80] == [3.5]
     assert found["ours", 80] == [pytest.approx(4.0 + fitting)]
+    vanilla, ours = (table[table["run"] == run] for run in ("vanilla", "ours"))
+    assert vanilla["busy_others"].tolist() == [0.15, 0.35]
+    assert ours["busy_others"].isna().all()  # nobody looked while potentials were fitted
+    assert set(table["device"]) == {"Toy 1"} and set(table["threads"]) == {2}
     assert table["options"].dropna().unique().tolist() == ["metric=covariance"]
     assert table["unequal"].isna().all()
     path.write_bytes(path.read_bytes()[:200])
@@ -152,14 +160,14 @@ def distances(run, seed, values, images=(40, 80), **changes):
     [
         ("inception_clean", True),
         ("random_inception_legacy_tensorflow", True),
-        ("digit_classifier", False),
+        ("classifier", False),
     ],
 )
 def test_only_inceptions_frechet_distance_is_a_fid(extractor, is_there):
     table = distances("vanilla", 0, (2, 1), feature_extractor=extractor)
     table = pd.concat([table, distances("vanilla", 0, (2, 1))], ignore_index=True)
     if not is_there:
-        with pytest.raises(InputError, match=r"FID: .*found those over \['digit_classifier'"):
+        with pytest.raises(InputError, match=r"FID: .*found those over \['classifier'"):
             fid_rows(table)
         return
     found = fid_rows(table)
@@ -185,24 +193,30 @@ def test_intervals_are_over_seeds_and_differences_within_them(tmp_path):
     best, vanilla = (row for _, row in summary.iterrows())
     # The last snapshot's two sets of images differ by 1.
     for row, values in ((best, finals["loom"]), (vanilla, finals["vanilla"])):
-        assert row["mean"] == pytest.approx(values.mean() + 0.5)
-        interval = stats.t.interval(0.95, 4, loc=values.mean() + 0.5, scale=stats.sem(values))
-        assert (row["low"], row["high"]) == pytest.approx(interval)
-        assert (row["seeds"], row["seconds"], row["coupling"]) == (5, 2.0, "independent")
-    gaps = finals["vanilla"] - finals["loom"]
-    expected = stats.t.interval(0.95, 4, loc=gaps.mean(), scale=stats.sem(gaps))
+        _, low, high, _ = crossed_interval(values[:, None] + [0, 1])
+        expected = (values.mean() + 0.5, low, high)
+        assert (row["mean"], row["low"], row["high"]) == pytest.approx(expected)
+        assert (row["seeds"], row["image_sets"], row["n_samples"]) == (5, 2, 10)
+        assert row["how"] == "seeds × image sets, Satterthwaite"
+        assert seed_values(row["by_seed"]).to_numpy() == pytest.approx(values[:, None] + [0, 1])
+        assert (row["seconds"], row["coupling"], row["nfe"]) == (2.0, "independent", 3)
+        assert (row["images_seen"], row["reference"]) == (80, "training")
+    gaps = (finals["vanilla"] - finals["loom"])[:, None] + [0, 0]
+    expected = crossed_interval(gaps)
     assert vanilla["behind"] == pytest.approx(gaps.mean())
     assert best["behind"] == best["behind_low"] == 0
-    # Of two, Tukey's interval is Student's; of ratios here, whose ends are shares of the best.
-    logs = np.log((finals["vanilla"] + 0.5) / (finals["loom"] + 0.5))
-    ends = np.exp(stats.t.interval(0.95, 4, loc=logs.mean(), scale=stats.sem(logs))) - 1
+    # Of two, Tukey's interval is Student's, with whole degrees of freedom; of ratios here, whose
+    # ends are shares of the best.
+    logs = np.log((finals["vanilla"][:, None] + [0, 1]) / (finals["loom"][:, None] + [0, 1]))
+    _, low, high, degrees = crossed_interval(logs)
+    wider = stats.t.ppf(0.975, int(degrees)) / stats.t.ppf(0.975, degrees)
+    ends = np.exp(logs.mean() + np.array([-1, 1]) * (high - low) / 2 * wider) - 1
     found = np.array([vanilla["behind_low"], vanilla["behind_high"]], float)
     assert found == pytest.approx((finals["loom"].mean() + 0.5) * ends, rel=1e-3)
     assert vanilla["difference"] == 0
     assert best["difference"] == pytest.approx(-gaps.mean())
-    assert (best["difference_high"], best["difference_low"]) == pytest.approx(
-        tuple(-e for e in expected)
-    )
+    assert best["difference_high"] == pytest.approx(-expected.low)
+    assert best["difference_low"] == pytest.approx(-expected.high)
 
 
 def test_the_best_precision_is_the_highest():
@@ -212,6 +226,37 @@ def test_the_best_precision_is_the_highest():
     assert summary["run"].tolist() == ["loom", "vanilla"]
     assert summary["behind"].tolist() == pytest.approx([0, 0.2])
     assert summary["difference"].tolist() == pytest.approx([0.2, 0])
+
+
+def test_each_reference_is_summarised_by_itself_and_a_score_has_none():
+    table = pd.concat(distances(run, 0, (0, v)) for run, v in (("vanilla", 5.0), ("loom", 6.0)))
+    frechet = table[table["metric"] == "frechet_distance"]
+    worse = frechet["run"] == "vanilla"
+    held_out = frechet.assign(reference="held_out", value=frechet["value"] + 3.0 * worse)
+    scores = frechet.assign(reference=None, metric="classifier_score")
+    summary = summarise(pd.concat([frechet, held_out, scores], ignore_index=True))
+    found = summary.fillna({"reference": ""}).set_index(["reference", "run"])["mean"]
+    assert found["training"].to_dict() == {"vanilla": 5.5, "loom": 6.5}
+    assert found["held_out"].to_dict() == {"loom": 6.5, "vanilla": 8.5}
+    assert found[""].to_dict() == {"loom": 6.5, "vanilla": 5.5}
+    assert found["training"].index[0] == "vanilla" and found["held_out"].index[0] == "loom"
+    assert compared_with(summary, "held_out")["mean"].tolist() == [6.5, 5.5, 6.5, 8.5]
+
+
+def test_real_images_have_a_row_and_seeds_share_their_sets():
+    table = pd.concat([distances("vanilla", 0, (0, 5.0)), distances("vanilla", 1, (0, 7.0))])
+    table = table[table["metric"] == "frechet_distance"]
+    lacks_a_set = table[(table["seed"] == 0) | (table["image_set"] == 0)]
+    real = table.iloc[:3].assign(process="real_images", run=None, images_seen=None, steps=None)
+    real = real.assign(value=[1.0, 2.0, 6.0], image_set=range(3), seed=None, sampler=None)
+    flow, floor = summarise(pd.concat([lacks_a_set, real])).itertuples()
+    # What the second set adds could not be told from what the first seed does.
+    assert (flow.mean, flow.image_sets, flow.by_seed) == (6, 1, "0=5 1=7")
+    assert flow.how == "Student's over seeds"
+    expected = stats.t.interval(0.95, 2, loc=3, scale=stats.sem([1, 2, 6]))
+    assert (floor.mean, floor.low, floor.high) == pytest.approx((3, *expected))
+    assert (floor.process, floor.image_sets) == ("real_images", 3)
+    assert pd.isna([floor.run, floor.seeds, floor.steps]).all()
 
 
 def test_one_seed_has_no_interval_and_a_lone_run_no_difference():

@@ -2,6 +2,14 @@ import pytest
 
 MEASURE = "claims.0.measure"
 PAIRS = "noise_sample_pairs.toy"
+PIPELINE = {
+    "name": "owner/name",
+    "prompts": "prompts.txt",
+    "steps": 50,
+    "guidance_scale": 7.5,
+    "shape": [4, 8, 8],
+    "licence": "none",
+}
 
 
 @pytest.mark.parametrize(
@@ -9,9 +17,9 @@ PAIRS = "noise_sample_pairs.toy"
     [
         ({f"{MEASURE}.kind": "hearsay"}, "claims.0.measure: Input tag 'hearsay' found"),
         ({f"{MEASURE}.colour": 1},
-         "claims.0.measure.distance_ratio.colour: unknown key (value 1); expected one of ['kind',"),
+         "claims.0.measure.distance_ratio.colour: unknown key (value 1); expected one of ['feat"),
         ({f"{MEASURE}.metric": "beauty"},
-         "distance_ratio.metric: unknown metric 'beauty'; expected one of ['classifier_score', 'f"),
+         "distance_ratio.metric: unknown metric 'beauty'; expected one of ['classifier_score', 'c"),
         ({f"{MEASURE}.sampler": "magic"}, "claims.better.measure.sampler: unknown 'magic'"),
         ({f"{MEASURE}.run": "nobody"}, "claims.better.measure: unknown 'nobody'; expected one of"),
         ({f"{MEASURE}.steps": ...},
@@ -40,6 +48,12 @@ PAIRS = "noise_sample_pairs.toy"
         ({f"{PAIRS}.embeddings": 25}, "embeddings 25: 4 draws of 30 samples make up to 24 of 5 pa"),
         ({f"{PAIRS}.batch_sizes": [4, 31]}, "batch_sizes: expected up to the 30 samples of a draw"),
         ({f"{PAIRS}.match_sizes": [1, 10]}, "match_sizes.0: Input should be greater than or equal"),
+        ({f"{PAIRS}.pipeline": PIPELINE}, "toy: run: expected none beside a pipeline"),
+        ({f"{PAIRS}.run": None, f"{PAIRS}.matched_run": None, f"{PAIRS}.pipeline": PIPELINE},
+         "noise_sample_pairs.toy.pipeline: expected a name that no dataset has, since their files"),
+        ({f"{PAIRS}.pipeline": PIPELINE | {"revision": "main"}}, "revision: String should match"),
+        ({f"{PAIRS}.pipeline": PIPELINE | {"guidance_scale": -1}}, "guidance_scale: Input should"),
+        ({f"{PAIRS}.pipeline": PIPELINE | {"prompts": ...}}, "pipeline.prompts: expected a path"),
         ({"best_of_k.dimensions": [1, 4]}, "best_of_k.dimensions.0: Input should be greater than"),
         ({"matching_cost.match_sizes": [10, 10]},
          "matching_cost.match_sizes: expected distinct numbers in ascending order, found [10, 10]"),

@@ -37,6 +37,12 @@ STUDENTS = "comparisons.students"
          "runs differ in n_samples, vanilla has 1000 and short 400"),
         ({"comparisons.toy.unequal": ["recipe", "budget_images", "n_samples"]},
          "runs differ in sampling, vanilla has {'each_snapshot': {'euler': "),
+        ({f"{STUDENTS}.sampling": {"final": {"magic": [3]}}},
+         "comparisons.students.sampling: unknown 'magic'; expected one of ['"),
+        ({f"{STUDENTS}.sampling": {"final": {}}},
+         "comparisons.students.sampling.final: Dictionary should have at least 1 item"),
+        ({f"{STUDENTS}.sampling": {"final": {"euler": []}}},
+         "students.sampling: sampler 'euler' of rectified_flow: euler: steps: expected at least 1"),
         ({"comparisons.toy": ...}, "comparisons.toy: runs differ in recipe"),  # of its default, too
         ({"demo": ["moon"]}, "demo: unknown 'moon'; expected one of ['students', 'toy']"),
         ({"demo": []}, "demo: List should have at least 1 item"),
@@ -68,6 +74,17 @@ def test_a_dataset_with_runs_has_a_comparison_of_all_of_them(parsed):
     assert toy.unequal == ["recipe", "budget_images", "n_samples", "sampling"]
 
 
+def test_a_process_with_other_options_has_a_baseline_of_its_own(parsed):
+    velocity = {"diffusion": {"prediction": "velocity"}}
+    config = parsed({"comparisons.toy.baseline": ..., "runs.1.process": velocity})
+    changed = next(run.name for run in config.runs if run.process.options)
+    assert config.comparison("toy").baselines == {
+        "rectified_flow": "vanilla",
+        "diffusion(prediction=velocity)": changed,
+        "diffusion": "noisy",
+    }
+
+
 def test_unequal_tells_what_does_differ(parsed):
     config = parsed({f"{STUDENTS}.unequal": ["sampling"]})
     assert config.comparison("students").unequal == []
@@ -77,3 +94,13 @@ def test_results_have_a_folder_by_what_they_are(parsed):
     assert parsed().results == "results"
     assert parsed({"scale": "smoke"}).results == "results/smoke"
     assert parsed({"from": "reference"}).results == "results/from_reference"
+
+
+def test_a_comparison_may_sample_its_runs_itself(parsed):
+    own = {"final": {"euler": [1, 2]}, "final_one_set": {"euler": [50]}}
+    config = parsed({f"{STUDENTS}.sampling": own})
+    students, run = config.comparison("students"), config.run("toy", "student")
+    found = config.sampling(run, students.sampling)
+    assert found.plans == ({}, {"euler": [1, 2]}, {"euler": [50]})
+    assert found.n_samples == config.sampling(run).n_samples
+    assert config.sampling(run).final != found.final

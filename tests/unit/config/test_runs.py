@@ -22,7 +22,7 @@ TEACHER = f"{GRID}.student.coupling.teacher_pairs"
         ({"runs.1.times": "often"}, "runs[1].times: unknown time distribution 'often'"),
         ({"runs.1.loss": {"hinge": {}}}, "runs[1].loss: unknown loss 'hinge'; expected one of ['"),
         ({"runs.1.loss": {"squared_error": {"c": 3}}},
-         "runs[1].loss: squared_error.c: unknown option; it has none"),
+         "runs[1].loss: squared_error.c: unknown option; expected one of ['of']"),
         ({"runs.1.loss": ["squared_error"]},
          "expected the name of a loss, or {name: {options}}, found ['squared_error']"),
         ({"runs.1.coupling": {"loom": {}, "knn": {}}}, "expected the name of a coupling, or"),
@@ -64,10 +64,34 @@ TEACHER = f"{GRID}.student.coupling.teacher_pairs"
         ({"runs.1.dataset": "toys"}, "runs: toys short: dataset: unknown 'toys'; expected one of"),
         ({"runs.1.recipe": "fast"}, "runs: toy short: recipe: unknown 'fast'; expected one of ['d"),
         ({"runs.1.start": "nobody"}, "runs: toy short: start: unknown 'nobody'; expected one of ["),
+        ({"runs.1.start": {"file": "x"}},
+         "runs[1].start: expected the name of a run, or {folder: PATH}, found {'file': 'x'}"),
+        ({"runs.1.start": {"folder": "$NOWHERE/x"}}, "runs[1].start: expected the name"),
+        ({"runs.1.start": 3}, "runs[1].start: expected the name of a run, or {folder: PATH}, fou"),
         ({f"{TEACHER}.teacher": "nobody"}, "runs: toy student: teacher: unknown 'nobody'"),
         ({f"{TEACHER}.sampler": "magic"}, "runs: toy student: sampler: unknown 'magic'"),
         ({"recipes.flow.network": "big"},
          "recipes.flow.network: unknown 'big'; expected one of ['other', 'small']"),
+        # what goes together
+        ({f"{GRID}.vanilla": {"process": "mean_flow"}},
+         "toy vanilla: loss: expected mean_velocity, which mean_flow needs, found squared_error"),
+        ({f"{GRID}.vanilla": {"process": "mean_flow", "loss": "mean_velocity"}},
+         "toy vanilla: network 'small': expected two_times: true for mean_flow"),
+        ({f"{GRID}.vanilla": {"loss": "mean_velocity"}},
+         "loss mean_velocity: expected a process of ['mean_flow'], found rectified_flow"),
+        ({f"{GRID}.vanilla": {"process": "interpolant", "loss": {"squared_error": {"of": "data"}}}},
+         "toy vanilla: loss squared_error(of=data): expected a process that predicts data, found"),
+        ({f"{GRID}.vanilla": {"loss": {"flow_guided": {"teacher": "nobody"}}}},
+         "runs: toy vanilla: guide: unknown 'nobody'"),
+        ({f"{GRID}.vanilla": {"loss": {"flow_guided": {"teacher": "vanilla"}}}},
+         "runs: a circle of teachers and starts, "),
+        ({f"{TEACHER}.count": 99},
+         "toy student: teacher_pairs: expected a batch of 100 pairs at least, found 99"),
+        ({f"{TEACHER}.inverted": 5}, "inverted: expected a sampler with steps, found 'rk45'"),
+        ({f"{TEACHER}.slerp": 0.1}, "slerp: expected 0 to 1 and images that are inverted"),
+        ({"samplers.found": {"euler": {"grid": "gits"}}, f"{TEACHER}.sampler": "found",
+          f"{TEACHER}.steps": 5},
+         "toy student: sampler 'found': expected a grid that is not searched"),
         # teachers and starts
         ({f"{GRID}.vanilla": LOOP}, "runs: a circle of teachers and starts, "),
         ({f"{GRID}.vanilla": {"start": "vanilla"}},
@@ -101,6 +125,15 @@ TEACHER = f"{GRID}.student.coupling.teacher_pairs"
         ({"runs.1.process": "diffusion"}, None),  # Euler on diffusion's own grid
         ({"runs.1.process": "diffusion", "runs.1.final": {"euler": [1001]}},
          "toy short: sampler 'euler' of diffusion: euler: steps: expected 1 to 1000, found 1001"),
+        ({"runs.1.process": {"diffusion": {"prediction": "score"}}},
+         "runs[1].process: diffusion.prediction: Input should be 'noise', 'velocity' or 'data', f"),
+        ({"runs.1.process": {"diffusion": {"zero_snr": True}}},
+         "zero_snr: expected the prediction velocity or data beside it, since noise alone says"),
+        ({"runs.1.process": {"diffusion": {"zero_snr": True, "prediction": "data"}},
+          "runs.1.final": {"euler": [3]}, "comparisons.toy.baseline": ...}, None),
+        ({"runs.1.process": {"diffusion": {"zero_snr": True, "prediction": "data"}},
+          "runs.1.final": {"heun": [3]}},
+         "toy short: sampler 'heun' of diffusion: heun: expected euler, the only solver that beg"),
         ({"runs.1.final": {"rk45": [3]}}, "expected no steps, as it chooses its own, found 3"),
         ({"runs.1.final": {"three_times": [3]}}, "expected no steps, as times are given, found 3"),
         ({"runs.1.final": {"euler": []}}, "euler: steps: expected at least 1, found 0"),
@@ -109,6 +142,8 @@ TEACHER = f"{GRID}.student.coupling.teacher_pairs"
         ({"recipes.flow.sampling.final": {}}, "recipes.flow.sampling.final: Dictionary should hav"),
         # recipes and networks
         ({"runs.1.snapshots": 31}, "budget_images 3000 must cover 31 snapshots of at least one"),
+        ({"recipes.flow.first_snapshot": 99}, "first_snapshot 99: expected a batch of 100 at lea"),
+        ({"recipes.flow.first_snapshot": 9900}, "up to 10050 images, found them after the steps ["),
         ({"recipes.flow.snapshots": 101}, "recipes.flow: budget_images 10050 must cover 101 snaps"),
         ({"recipes.flow.hardware.gpu": 3}, "batch_size 100 must be a multiple of the 3 GPUs"),
         ({"recipes.flow.hardware.gpu": 4}, None),
@@ -124,6 +159,9 @@ TEACHER = f"{GRID}.student.coupling.teacher_pairs"
         ({"networks.small.norm_groups": 24}, "networks.small: norm_groups 24 must divide every"),
         ({"networks.small.channels": [32] * 5, "datasets.toy_latent": ..., "autoencoders.kl": ...},
          "toy vanilla: network 'small' halves the image 4 times, so sides must be divisible by 16"),
+        ({"networks.small.patch": 2}, None),
+        ({"networks.small.patch": 8, "networks.small.attention_at": []},
+         "'small' halves the image in patches of 8 1 times, so sides must be divisible by 16; da"),
     ],
 )  # fmt: skip
 def test_a_run_that_cannot_be_is_refused(problems, parsed, changes, expected):
@@ -213,6 +251,13 @@ def test_the_longest_sampling_is_the_nearest_to_exact(parsed, final, one_set, lo
     place = "recipes.flow.sampling"
     config = parsed({f"{place}.final": final, f"{place}.final_one_set": one_set})
     assert config.sampling(config.run("toy", "vanilla")).longest == longest
+
+
+def test_snapshots_may_be_evenly_spaced_in_the_logarithm(parsed):
+    config = parsed({"recipes.flow.first_snapshot": 400, "recipes.flow.snapshots": 5})
+    settings = config.run_settings(config.run("toy", "vanilla"), 0)
+    # From 4 to 101 steps, each by 2.24 times more.
+    assert settings.snapshot_steps() == [4, 9, 20, 45, 101]
 
 
 @pytest.mark.parametrize("snapshots", [1, 2, 7, 50, 99, 100])

@@ -56,7 +56,7 @@ def test_only_a_reduced_scale_has_features_of_random_weights(parsed):
     assert parsed().datasets["rooms"].features == ["inception_clean"]
     smoke = parsed({"scale": "smoke"})
     assert smoke.datasets["rooms"].features == ["random_inception_clean"]
-    assert smoke.datasets["toy"].features == ["digit_classifier"]
+    assert smoke.datasets["toy"].features == ["classifier"]
 
 
 def test_comparisons_take_fewer_seeds_and_runs_have_them(parsed):

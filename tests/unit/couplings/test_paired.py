@@ -3,7 +3,7 @@ import torch
 
 from dansm.couplings.base import Batch
 from dansm.couplings.independent import Independent
-from dansm.couplings.paired import Paired
+from dansm.couplings.paired import Paired, slerped
 
 
 def arrays(n=10, shape=(2, 3), dtype=torch.float32):
@@ -85,3 +85,71 @@ def test_only_a_state_of_such_pairs_is_taken():
     for other in (paired(9), paired(shape=(6,)), Independent()):
         with pytest.raises(ValueError, match="state of another coupling"):
             paired().load_state_dict(other.state_dict())
+
+
+def pairs_over(coupling, count, batches):
+    rows = torch.arange(count)
+    return [
+        next(coupling.pairs([Batch(torch.zeros(count, 4), {"row": rows})])) for _ in range(batches)
+    ]
+
+
+def gaussian_pairs(count=4000):
+    noise = torch.randn(count, 4, generator=torch.Generator().manual_seed(0))
+    return noise, torch.zeros_like(noise)
+
+
+def test_annealed_noises_turn_from_fresh_ones_into_the_pairs():
+    """At b the variance is 1 and the correlation with the pair's noise √(1 − b²)."""
+    noise, samples = gaussian_pairs()
+    coupling = Paired(noise=noise, samples=samples, annealed=4 * 4000)
+    for k, pairs in enumerate(pairs_over(coupling, 4000, 6)):
+        b = max(0, 1 - k / 4)
+        assert float(pairs.noise.var()) == pytest.approx(1, abs=0.04)
+        product = float((pairs.noise * noise).mean())
+        assert product == pytest.approx((1 - b**2) ** 0.5, abs=0.04)
+        if b == 0:
+            assert torch.equal(pairs.noise, noise)
+
+
+def test_annealing_continues_from_its_state():
+    noise, samples = gaussian_pairs(8)
+    whole, first, second = (Paired(noise=noise, samples=samples, annealed=40) for _ in range(3))
+    expected = pairs_over(whole, 8, 4)[2:]
+    pairs_over(first, 8, 2)
+    second.load_state_dict(first.state_dict())
+    for one, other in zip(pairs_over(second, 8, 2), expected, strict=True):
+        assert torch.equal(one.noise, other.noise)
+    with pytest.raises(ValueError, match="another coupling"):
+        Paired(noise=noise, samples=samples).load_state_dict(first.state_dict())
+
+
+def test_noises_of_inverted_images_move_on_a_circle():
+    noise, samples = gaussian_pairs(400)
+    coupling = Paired(noise=noise, samples=samples, generated=100, slerp=0.3)
+    (pairs,) = pairs_over(coupling, 400, 1)
+    assert torch.equal(pairs.noise[:100], noise[:100])
+    angle = torch.cosine_similarity(pairs.noise[100:], noise[100:]).clamp(-1, 1).acos()
+    assert angle.min() > 0 and angle.max() < 0.3 * torch.pi
+    assert float(angle.mean()) == pytest.approx(0.15 * torch.pi / 2, rel=0.15)
+
+
+def test_the_way_along_the_circle_begins_and_ends_at_its_ends():
+    one, other = torch.randn(2, 5, 2, 3, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(slerped(one, other, torch.zeros(5)), one)
+    torch.testing.assert_close(slerped(one, other, torch.ones(5)), other)
+    halfway = slerped(one, other, torch.full((5,), 0.5)).flatten(1)
+    lengths = [x.flatten(1).norm(dim=1) for x in (one, other)]
+    torch.testing.assert_close(halfway.norm(dim=1), sum(lengths) / 2)
+    between = torch.cosine_similarity(halfway, one.flatten(1)).acos()
+    whole = torch.cosine_similarity(one.flatten(1), other.flatten(1)).acos()
+    torch.testing.assert_close(between, whole / 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"slerp": 1.0}, "expected a share below 1"), ({"annealed": -1}, "annealed -1")],
+)
+def test_options_that_cannot_be_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Paired(noise=torch.zeros(2, 2), samples=torch.zeros(2, 2), **options)

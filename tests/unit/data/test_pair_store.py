@@ -17,6 +17,7 @@ from ..factories import make_settings
 
 SHAPE = (1, 4, 4)
 TEACHER = make_settings().plain()
+OF = {"source": "", "licence": "", "spent": {}}
 
 
 def points_of(pairs, states=0):
@@ -26,10 +27,11 @@ def points_of(pairs, states=0):
 
 
 def write(folder, count=10, states=0, make=None, batch_size=4, **changes):
-    identity = {"teacher": TEACHER, "steps": 3, "count": count, "states": states} | changes
+    identity = {"teacher": TEACHER, "run": "vanilla", "steps": 3, "count": count}
+    identity |= {"states": states, "inverted": 0} | changes
     times = [k / (states + 1) for k in range(1, states + 1)]
     made = make or (lambda pairs: Trajectories(points_of(pairs, states), 3 + pairs.start))
-    write_pairs(folder / "pairs", folder / "work", made, identity, times, batch_size)
+    write_pairs(folder / "pairs", folder / "work", made, identity, times, batch_size, **OF)
     return open_pairs(folder / "pairs")
 
 
@@ -96,8 +98,9 @@ def make(pairs):
     rows = torch.arange(pairs.start, pairs.stop).view(-1, 1, 1, 1, 1)
     return Trajectories((rows + torch.arange(32).view(2, 1, 4, 4)).sin(), 5)
 teacher = {"shape": [1, 4, 4], "dataset": "toy"}
-identity = {"teacher": teacher, "count": 11, "states": 0}
-write_pairs(folder / "pairs", folder / "work", make, identity, [], 4)
+identity = {"teacher": teacher, "run": "vanilla", "count": 11, "states": 0, "inverted": 0}
+of = {"source": "", "licence": "", "spent": {}}
+write_pairs(folder / "pairs", folder / "work", make, identity, [], 4, **of)
 """
 
 
@@ -169,8 +172,10 @@ def test_a_finished_batch_that_was_changed_is_made_again(tmp_path, capsys, name)
 
 def test_pairs_of_another_teacher_or_sampler_are_refused(tmp_path):
     identity = {"teacher": TEACHER, "run": "vanilla", "steps": 3, "count": 10, "states": 0}
+    identity["inverted"] = 0
     folder = tmp_path / "rk45-3-10"
-    write_pairs(folder, tmp_path / "work", lambda p: Trajectories(points_of(p), 1), identity, [], 4)
+    made = lambda pairs: Trajectories(points_of(pairs), 1)  # noqa: E731
+    write_pairs(folder, tmp_path / "work", made, identity, [], 4, **OF)
     open_pairs(folder).check(student())
     other = make_settings(
         coupling={"teacher_pairs": {"teacher": "dansm", "sampler": "rk45", "count": 10, "steps": 3}}

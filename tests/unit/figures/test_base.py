@@ -10,6 +10,8 @@ from dansm.figures.base import (
     coupling_title,
     looks_of,
     metric_title,
+    process_place,
+    process_title,
     run_titles,
     sampler_title,
     style,
@@ -83,11 +85,22 @@ def test_samplers_are_called_by_what_their_names_say(sampler, title):
     assert sampler_title(sampler) == title
 
 
+def test_processes_are_called_by_their_options_and_stand_in_the_catalogues_order():
+    velocity = "diffusion(prediction=velocity, zero_snr=True)"
+    assert process_title(velocity) == "Diffusion, velocity, zero snr"
+    names = ["edm", velocity, "diffusion", "rectified_flow"]
+    assert sorted(names, key=process_place) == ["rectified_flow", "diffusion", velocity, "edm"]
+
+
 def test_only_inceptions_features_give_a_fid():
-    assert metric_title("frechet_distance", "inception_clean").startswith("FID, inception_clean")
-    for extractor in ("digit_classifier", "random_inception_clean"):
-        assert metric_title("frechet_distance", extractor).startswith("Fréchet distance, ")
-    assert metric_title("recall", "inception_clean").startswith("Recall, ")
+    assert metric_title("frechet_distance", "inception_clean", "training").startswith(
+        "FID against training images, inception_clean"
+    )
+    for extractor in ("classifier", "random_inception_clean"):
+        assert metric_title("frechet_distance", extractor, "held_out").startswith(
+            "Fréchet distance against held-out images, "
+        )
+    assert metric_title("recall", "inception_clean", None).startswith("Recall, ")
 
 
 def test_looks_can_be_told_apart_without_colour():

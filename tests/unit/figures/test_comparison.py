@@ -33,7 +33,8 @@ def of_process(process, sampler="euler", prefix=""):
             "nfe": steps,
             "image_set": 0,
             "metric": "frechet_distance",
-            "feature_extractor": "digit_classifier",
+            "feature_extractor": "classifier",
+            "reference": "training",
             "value": level * 1000 / images + seed - 3 / steps,
             "seconds": images / 100 + seed,
             "baseline": f"{prefix}vanilla",
@@ -52,7 +53,7 @@ def table():
 
 
 def draw(table, marginals=None):
-    return comparison(table, summarise(table), marginals, "toy")
+    return comparison(table, summarise(table), marginals, "toy", "training")
 
 
 def axes_of(figure):
@@ -91,7 +92,7 @@ def test_each_process_has_a_block_and_inequality_is_said(table):
 def test_of_several_features_one_is_shown_and_named(table):
     other = table.assign(feature_extractor="inception_clean", value=table["value"] * 100)
     figure = draw(pd.concat([table, other]))
-    assert "digit_classifier" in figure.get_suptitle() and "FID" not in figure.get_suptitle()
+    assert "classifier" in figure.get_suptitle() and "FID" not in figure.get_suptitle()
     assert max(bar.lines[0].get_xdata()[0] for bar in axes_of(figure)[0].containers) < 10
 
 

@@ -29,7 +29,7 @@ def paths():
     rows = []
     for kind, size in KINDS:
         for draw in range(3):
-            named = ["d", kind, "greedy", size, draw]
+            named = ["d", kind, "greedy", size, 0, draw]
             rows += [
                 [*named, 20, quantity, rng.uniform(5, 9)]
                 for quantity in ("path_length", "inter_path_average", "inter_path_minimum")
@@ -64,7 +64,7 @@ def test_the_tsne_shows_each_kind_and_counts_of_all(tmp_path, draws):
     points = {f"{kind}-{size}": rng.normal(size=(2, 12, 2)) for kind, size in KINDS}
     np.savez(tmp_path / "tsne.npz", **points)
     rows = [
-        ["d", kind, size, draw, 12, 8.0, 10 * place + draw]
+        ["d", kind, size, 0, draw, 12, 8.0, 10 * place + draw]
         for place, (kind, size) in enumerate(KINDS)
         for draw in range(draws)
     ]
@@ -78,7 +78,7 @@ def test_the_tsne_shows_each_kind_and_counts_of_all(tmp_path, draws):
         np.testing.assert_allclose(lines.get_segments(), np.stack([noises, samples], 1))
         kind = "matched noises, match size 1,000" if place == 2 else f"{KINDS[place][0]} noises"
         title = f"{kind}\n{10 * place} crossings"
-        title += f" ({10 * place + 1:.1f} ± 1.0 in 3)" if draws == 3 else ""
+        title += f" (mean of 3: {10 * place + 1:.1f})" if draws == 3 else ""
         assert axes.get_title() == title
     assert "12 noise-sample pairs, perplexity 8" in figure.get_suptitle()
     np.savez(tmp_path / "tsne.npz", **points | {"random-0": np.zeros((2, 5, 2))})
@@ -88,7 +88,7 @@ def test_the_tsne_shows_each_kind_and_counts_of_all(tmp_path, draws):
 
 def test_stored_samples_have_no_panel_of_preferable_noises_and_say_why(tmp_path):
     np.savez(tmp_path / "tsne.npz", **{f"{k}-{s}": np.eye(2)[:, None] * 1.0 for k, s in KINDS[:2]})
-    rows = [["d", kind, size, 0, 1, 0.5, 0] for kind, size in KINDS[:2]]
+    rows = [["d", kind, size, None, 0, 1, 0.5, 0] for kind, size in KINDS[:2]]
     crossings = table(rows, CROSSING_COLUMNS)
     figure = noise_sample_tsne(crossings, tmp_path / "tsne.npz", "d")
     assert len(figure.axes) == 2

@@ -15,7 +15,8 @@ def speed():
         "dataset": "toy",
         "process": "rectified_flow",
         "sampler": "euler",
-        "feature_extractor": "digit_classifier",
+        "feature_extractor": "classifier",
+        "reference": "training",
         "metric": "frechet_distance",
         "baseline": "vanilla",
         "seeds": 5,
@@ -51,7 +52,7 @@ def markers(axes):
 
 
 def test_savings_and_intervals_are_the_tables(speed):
-    figure = saving(speed, "toy")
+    figure = saving(speed, "toy", "training")
     three, ten = figure.axes
     assert [axes.get_title().strip() for axes in (three, ten)] == ["3 steps", "10 steps"]
     names = [label.get_text() for label in three.get_yticklabels()]
@@ -71,7 +72,7 @@ def test_bounds_are_arrows_and_open_intervals_end_at_the_edge(speed):
     speed.loc[reached, "seeds_at_least"] = 1
     speed.loc[reached, "saving_high"] = 100.0
     speed.loc[reached, "saving_low"] = -np.inf
-    axes = saving(speed, "toy").axes[0]
+    axes = saving(speed, "toy", "training").axes[0]
     assert {(35, ">"), (15, ">"), (60, "o")} < {(x, m) for _, x, m in markers(axes)}
     bars = [tuple(line.get_xdata()) for line in axes.lines if line.get_alpha() == 0.6]
     assert (axes.get_xlim()[0], 100) in bars
@@ -79,4 +80,4 @@ def test_bounds_are_arrows_and_open_intervals_end_at_the_edge(speed):
 
 def test_vanilla_alone_saves_nothing(speed):
     with pytest.raises(InputError, match="expected runs beside the baselines, found none"):
-        saving(speed[speed["coupling"] == "independent"], "toy")
+        saving(speed[speed["coupling"] == "independent"], "toy", "training")

@@ -61,6 +61,14 @@ def test_a_run_is_described_by_its_picks():
     assert sinkhorn["options"] == "method=sinkhorn, regularisation=0.5"
 
 
+def test_a_process_keeps_its_options_in_a_table(tmp_path):
+    chosen = {"diffusion": {"prediction": "velocity", "schedule": "cosine"}}
+    row = run_columns("v", make_settings(process=chosen))
+    write_table(tmp_path / "t.csv", [row], RUN_COLUMNS)
+    found = read_table(tmp_path / "t.csv", RUN_COLUMNS)["process"].item()
+    assert found == "diffusion(prediction=velocity, schedule=cosine)"
+
+
 def test_columns_of_one_name_have_one_type():
     kinds = {}
     for columns in (value for name, value in vars(tables).items() if name.endswith("COLUMNS")):

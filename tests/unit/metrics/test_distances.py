@@ -289,7 +289,7 @@ def test_a_metric_is_a_function_and_an_entry(monkeypatch):
     monkeypatch.setitem(sys.modules, "test_metric", module)
     monkeypatch.setattr(distances, "METRICS", {**METRICS, "spread": entry})
     x = features(50, 3, 0)
-    extractor = Extractor("digit_classifier", "0", torch.device("cpu"), None)
+    extractor = Extractor("classifier", "0", torch.device("cpu"), None)
     found = measure(Features(x, x), ReferenceFeatures.of(2 * x), extractor, everything=False)
     assert [row.metric for row in found] == ["frechet_distance", "spread"]
     assert found[1].value == pytest.approx(0.5)

@@ -28,7 +28,6 @@ SETTINGS = Classifier(
     epochs=1,
     batch_size=16,
     learning_rate=1e-3,
-    held_out=0.1,
     seed=0,
 )
 
@@ -258,10 +257,10 @@ def test_inception_takes_only_8_bit_images(make_store, make_inception, images, v
 @pytest.mark.parametrize("as_dictionary", [True, False])
 def test_classifier_features_are_its_hidden_activations(make_store, tmp_path, as_dictionary):
     store = make_store(DIGITS, (0, 16), np.arange(30) % 10)
-    train_classifier(SETTINGS, store, tmp_path / "c")
+    train_classifier(SETTINGS, store, store, tmp_path / "c")
     settings = SETTINGS.model_dump(mode="json") if as_dictionary else SETTINGS
     extractor = make_extractor(
-        "digit_classifier", store, classifier=settings, classifier_path=tmp_path / "c"
+        "classifier", store, classifier=settings, classifier_path=tmp_path / "c"
     )
     model = load_classifier(SETTINGS, (1, 8, 8), tmp_path / "c")
     images = torch.from_numpy(DIGITS / 8.0 - 1).float()
@@ -279,16 +278,16 @@ def test_features_are_computed_without_gradients_and_in_full_precision():
         assert torch.backends.cudnn.enabled and not torch.backends.cudnn.allow_tf32
         return images * weight, images
 
-    extractor = Extractor("digit_classifier", "0123", torch.device("cpu"), forward)
+    extractor = Extractor("classifier", "0123", torch.device("cpu"), forward)
     np.testing.assert_array_equal(extractor(torch.ones(5, 3)).features, np.ones((5, 3)))
     assert torch.backends.cudnn.allow_tf32
 
 
 def test_a_large_set_goes_through_in_batches(make_store, tmp_path, monkeypatch):
     store = make_store(DIGITS, (0, 16), np.arange(30) % 10)
-    train_classifier(SETTINGS, store, tmp_path / "c")
+    train_classifier(SETTINGS, store, store, tmp_path / "c")
     extractor = make_extractor(
-        "digit_classifier", store, classifier=SETTINGS, classifier_path=tmp_path / "c"
+        "classifier", store, classifier=SETTINGS, classifier_path=tmp_path / "c"
     )
     whole = extractor(torch.from_numpy(DIGITS))
     monkeypatch.setattr("dansm.metrics.extractors._BATCH", 7)
@@ -299,7 +298,7 @@ def test_a_large_set_goes_through_in_batches(make_store, tmp_path, monkeypatch):
 
 def test_the_classifier_needs_settings_and_folder(make_store):
     with pytest.raises(ValueError, match="expected the classifier's settings and folder"):
-        make_extractor("digit_classifier", make_store(DIGITS, (0, 16)))
+        make_extractor("classifier", make_store(DIGITS, (0, 16)))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from dansm.metrics.distances import classifier_score, frechet_distance, recall
 from dansm.metrics.extractors import Extractor, Features
 from dansm.metrics.reference import compute_reference, measure_reconstruction
 from dansm.metrics.statistics import ReferenceFeatures
+from dansm.randomness import generator
 
 
 def features(images):
@@ -26,7 +27,7 @@ def forward(images):
     return torch.from_numpy(features(images)), torch.from_numpy(probabilities(images))
 
 
-EXTRACTOR = Extractor("digit_classifier", "0123", torch.device("cpu"), forward)
+EXTRACTOR = Extractor("classifier", "0123", torch.device("cpu"), forward)
 
 
 def images(seed, count=60):
@@ -36,8 +37,8 @@ def images(seed, count=60):
 def test_the_floor_compares_disjoint_halves(make_store, tmp_path):
     store = make_store(images(0), value_range=(0, 16))
     paths = {"features": tmp_path / "f.npz", "floor": tmp_path / "floor.csv"}
-    compute_reference(store, EXTRACTOR, dataset="d", **paths)
-    saved = ReferenceFeatures.load(tmp_path / "f.npz", "digit_classifier with weights 0123")
+    compute_reference(store, EXTRACTOR, dataset="d", part="training", **paths)
+    saved = ReferenceFeatures.load(tmp_path / "f.npz", "classifier with weights 0123")
     assert saved.count == 60
     np.testing.assert_array_equal(saved.features, features(images(0)))
     np.testing.assert_allclose(saved.covariance, np.cov(features(images(0)).T))
@@ -72,7 +73,7 @@ def test_of_many_images_some_features_are_kept_and_some_make_the_floor(
     halves = []
     of = ReferenceFeatures.of
     monkeypatch.setattr(ReferenceFeatures, "of", lambda found: (halves.append(found), of(found))[1])
-    compute_reference(store, EXTRACTOR, dataset="d", **paths)
+    compute_reference(store, EXTRACTOR, dataset="d", part="training", **paths)
     saved = ReferenceFeatures.load(tmp_path / "f.npz", EXTRACTOR.identity)
     np.testing.assert_allclose(saved.mean, features(real).mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(saved.covariance, np.cov(features(real).T), rtol=1e-6)
@@ -85,6 +86,27 @@ def test_of_many_images_some_features_are_kept_and_some_make_the_floor(
         assert len(other) == len(mine) == 20 and len(set(both)) == 40
     table = read_table(tmp_path / "floor.csv", DISTANCE_COLUMNS).set_index("metric")["n_samples"]
     assert table["frechet_distance"].unique().tolist() == [20]
+
+
+@pytest.mark.parametrize(("n_samples", "count", "draws"), [(20, 20, 5), (60, 40, 1), (None, 40, 1)])
+def test_the_floor_is_of_as_many_other_images_as_runs_generate(
+    make_store, tmp_path, n_samples, count, draws
+):
+    store = make_store(images(0), value_range=(0, 16), name="training")
+    held_out = images(1, 40)
+    other = make_store(held_out, value_range=(0, 16), name="held_out")
+    paths = {"features": tmp_path / "f.npz", "floor": tmp_path / "floor.csv"}
+    options = {"dataset": "d", "part": "training", "other": other, "n_samples": n_samples}
+    compute_reference(store, EXTRACTOR, **options, **paths)
+    table = read_table(tmp_path / "floor.csv", DISTANCE_COLUMNS)
+    table = table[table["metric"] == "frechet_distance"]
+    assert set(table["process"]) == {"real_images"} and set(table["reference"]) == {"training"}
+    assert table["n_samples"].tolist() == [count] * draws and table["value"].nunique() == draws
+    training = ReferenceFeatures.of(features(images(0)))
+    drawn = torch.randperm(40, generator=generator(0, "draws")).numpy()[:count]
+    found = Features(features(held_out[drawn]), probabilities(held_out[drawn]))
+    assert table["value"].iloc[0] == pytest.approx(frechet_distance(found, training), rel=1e-6)
+    assert ReferenceFeatures.load(paths["features"], EXTRACTOR.identity).count == 60
 
 
 def test_a_perfect_reconstruction_has_no_distance_and_a_noisy_one_has(make_store, tmp_path):

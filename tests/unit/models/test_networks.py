@@ -51,6 +51,19 @@ def test_the_preset_sets_channels_depth_groups_and_dropout():
     assert {r.dropout.p for r in resnets} == {0.1}
 
 
+def test_patches_are_channels_of_a_smaller_image():
+    patched = make_network(PRESET.model_copy(update={"patch": 2}), (3, 8, 12), seed=0).eval()
+    plain = make_network(PRESET, (12, 4, 6), seed=0).eval()
+    assert equal(patched.state_dict(), plain.state_dict())
+    points, times = torch.randn(2, 3, 8, 12), torch.tensor([5.0, 500.0])
+    squares = points.reshape(2, 3, 4, 2, 6, 2).permute(0, 1, 3, 5, 2, 4).reshape(2, 12, 4, 6)
+    with torch.no_grad():
+        found, expected = patched(points, times).sample, plain(squares, times).sample
+    expected = expected.reshape(2, 3, 2, 2, 4, 6).permute(0, 1, 4, 2, 5, 3).reshape(2, 3, 8, 12)
+    torch.testing.assert_close(found, expected)
+    assert sum(a is not None for a in patched.mid_block.attentions) == 1  # at its height of 4
+
+
 def test_a_seed_gives_the_same_weights_and_leaves_the_global_generator_alone():
     torch.manual_seed(1)
     before = torch.get_rng_state()

@@ -10,7 +10,7 @@ from dansm.pairs.crossings import count_crossings, crossings_of
 from dansm.pairs.paths import PairDraws
 
 SAMPLES = torch.randn(2, 8, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-PAIRS = PairDraws(SAMPLES, generated=True, match_sizes=(20,), seed=3)
+PAIRS = PairDraws(SAMPLES, models=(4,) * len(SAMPLES), match_sizes=(20,), seed=3)
 
 
 def test_every_kind_is_embedded_as_often_as_asked(tmp_path):

@@ -41,7 +41,7 @@ def test_losses_are_those_of_the_velocity_on_the_same_samples(tmp_path, monkeypa
     np.testing.assert_allclose(table["t_low"][:4], 1e-3 + 0.999 * np.arange(4) / 4)
     np.testing.assert_allclose(table["t_high"][3], 1)
     samples = run.generate(network, 10)
-    pairs = PairDraws(samples[None], True, (30,), 5)
+    pairs = PairDraws(samples[None], (0,), (30,), 5)
     for kind in (RANDOM, MATCHED, PREFERABLE):
         rows = table[table["kind"] == kind.name]
         noise = pairs.noises(kind)[0]
@@ -64,7 +64,7 @@ def test_points_lie_at_the_times_of_their_part_for_every_kind(tmp_path, monkeypa
     measure_loss_over_time([run], tmp_path / "losses.csv", **options)
     batches = network.seen[-6:]  # before them the preferable pairs were made
     samples = run.generate(network, 10)
-    pairs = PairDraws(samples[None], True, (30,), 5)
+    pairs = PairDraws(samples[None], (0,), (30,), 5)
     for place, kind in enumerate((RANDOM, MATCHED, PREFERABLE)):
         noise = pairs.noises(kind)[0]
         for part in range(2):

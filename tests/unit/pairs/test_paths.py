@@ -25,7 +25,7 @@ def test_matched_noises_are_of_all_of_a_pools_life():
 
     def noises(draws, count):
         samples = sample.expand(draws, count, 1, 4, 4).clone()
-        return PairDraws(samples, generated=False, match_sizes=(40,), seed=3).noises(MATCHED)
+        return PairDraws(samples, models=(), match_sizes=(40,), seed=3).noises(MATCHED)
 
     pool = noises(1, 40)[0]
     lengths = (pool - sample).flatten(1).norm(dim=1)
@@ -39,7 +39,7 @@ def test_matched_noises_are_of_all_of_a_pools_life():
 
 
 def test_random_noises_are_gaussian_and_their_own():
-    pairs = PairDraws(torch.zeros(10, 50, 1, 4, 4), generated=True, match_sizes=(20,), seed=3)
+    pairs = PairDraws(torch.zeros(10, 50, 1, 4, 4), models=(0,) * 10, match_sizes=(20,), seed=3)
     noise = pairs.noises(RANDOM)
     assert abs(float(noise.mean())) < 0.05 and float(noise.std()) == pytest.approx(1, abs=0.05)
     assert not torch.equal(noise, pairs.noises(PREFERABLE))
@@ -55,7 +55,7 @@ def test_random_noises_are_gaussian_and_their_own():
     ],
 )
 def test_other_arrays_are_refused(tmp_path, changes, message):
-    arrays = {"samples": np.zeros((1, 3, 1, 2, 2), np.float32), "generated": np.array(True)}
+    arrays = {"samples": np.zeros((1, 3, 1, 2, 2), np.float32), "models": np.zeros(1, int)}
     arrays |= {"match_sizes": np.array([2]), "seed": np.array(0)}
     np.savez(tmp_path / "pairs.npz", **arrays | changes)
     with pytest.raises(InputError, match=message):
@@ -66,7 +66,7 @@ def test_other_arrays_are_refused(tmp_path, changes, message):
 
 def test_paths_are_measured_as_by_hand(tmp_path):
     samples = torch.randn(2, 7, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    pairs = PairDraws(samples, generated=True, match_sizes=(20,), seed=3)
+    pairs = PairDraws(samples, models=(6,) * len(samples), match_sizes=(20,), seed=3)
     measure_paths(pairs, [2, 3], "toy", tmp_path / "paths.csv")
     table = read_table(tmp_path / "paths.csv", PATH_COLUMNS)
     assert len(table) == 3 * 2 * (3 + 2)

@@ -57,6 +57,7 @@ def gaussian(monkeypatch, tmp_path):
 
 
 def pairs_of(folder, name="pairs", *, sampler=EULER, steps=4, count=20, states=0, **changes):
+    given = {key: changes.pop(key) for key in ("inverted", "store") if key in changes}
     batch_size = changes.pop("batch_size", 8)
     make_pairs(
         make_settings(**changes),
@@ -67,7 +68,8 @@ def pairs_of(folder, name="pairs", *, sampler=EULER, steps=4, count=20, states=0
         states,
         folder / f"{name}.work",
         folder / name,
-        batch_size,
+        batch_size=batch_size,
+        **given,
     )
     return open_pairs(folder / name)
 
@@ -102,8 +104,10 @@ def test_pairs_are_noises_and_what_the_teacher_makes_of_them(tmp_path, gaussian)
         "steps": 4,
         "count": 20,
         "states": 0,
+        "inverted": 0,
         "times": [],
         "nfe": 4,
+        "spent": {f"pairs {tmp_path.parent.name} pairs": 80},
     }
 
 
@@ -194,7 +198,9 @@ def test_pair_k_is_the_same_whatever_was_interrupted(tmp_path, gaussian, monkeyp
     done, gaussian.calls = gaussian.calls, 0
     resumed = pairs_of(tmp_path, "resumed", sampler=sampler, steps=steps)
     assert done and resumed.sha256 == whole.sha256
-    assert resumed.meta == whole.meta | {"folder": "resumed"}
+    own = {"folder": "resumed", "spent": resumed.meta["spent"]}
+    assert resumed.meta == whole.meta | own
+    assert [*own["spent"].values()] == [*whole.meta["spent"].values()]
     assert gaussian.calls == pytest.approx(2 * whole.meta["nfe"], rel=0.2)
 
 
@@ -212,3 +218,34 @@ def test_the_teacher_is_the_run_that_the_settings_say(tmp_path):
     torch.testing.assert_close(pairs.samples, expected[:3])
     with pytest.raises(InputError, match="weights of another run or network"):
         pairs_of(tmp_path, seed=1)
+
+
+def test_inverted_images_follow_with_the_noises_that_lead_to_them(tmp_path, gaussian, make_store):
+    images = np.random.default_rng(0).integers(0, 256, (12, *SHAPE), dtype=np.uint8)
+    store = make_store(images, value_range=(0, 255))
+    options = {"sampler": HEUN, "steps": 40, "count": 20}
+    pairs = pairs_of(tmp_path, inverted=11, store=store, **options)
+    assert len(pairs) == 31 and pairs.meta["inverted"] == 11 and pairs.meta["count"] == 20
+    assert torch.equal(pairs.points[:20], pairs_of(tmp_path, "generated", **options).points)
+    samples = store.batch(np.arange(11))
+    assert torch.equal(pairs.samples[20:], samples)
+    # x = m + s z, but for the noise's being taken for the point at time ε = 0.001.
+    expected = (samples - gaussian.mean) / gaussian.deviation
+    assert (pairs.noise[20:] - expected).abs().max() < 0.02
+    # The teacher makes the images of these noises.
+    sampler = Sampler(Pick("rectified_flow"), HEUN)
+    again = sampler.sample(lambda *a: gaussian(*a).sample, pairs.noise[20:].clone(), 40).samples
+    assert (again - samples).abs().max() < 0.02
+    assert pairs.meta["nfe"] == 80
+    assert [*pairs.meta["spent"].values()] == [80 * 31]
+
+
+def test_images_that_cannot_be_inverted_are_refused(tmp_path, gaussian, make_store):
+    store = make_store(np.zeros((3, *SHAPE), dtype=np.uint8))
+    with pytest.raises(InputError, match="expected 4 images to invert, found 3"):
+        pairs_of(tmp_path, inverted=4, store=store)
+    with pytest.raises(InputError, match="expected 4 images to invert, found no dataset"):
+        pairs_of(tmp_path, inverted=4)
+    with pytest.raises(InputError, match="expected a solver with steps to invert, found rk45"):
+        pairs_of(tmp_path, inverted=3, store=store, sampler=RK45, steps=0)
+    assert gaussian.calls == 0

@@ -254,7 +254,7 @@ def test_evaluations_are_known_before_sampling(process, solver, steps):
             FLOW,
             Pick("euler", {"grid": "trailing"}),
             4,
-            r"trailing\): expected a grid of rectified_flow, one of \['uniform', 'rho'\]",
+            r"trailing\): expected a grid of rectified_flow, one of \['uniform', 'rho'",
         ),
         (DIFFUSION, Pick("euler", {"grid": "uniform"}), 4, r"one of \['trailing', 'original'\]"),
         (FLOW, Pick("euler", {"grid": "round"}), 4, "unknown grid 'round'; expected one of"),

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from scipy.stats import t as student_t
 
+from dansm.analysis.distances import summarise
 from dansm.catalogue import COUPLINGS, SOLVERS
 from dansm.errors import InputError
 from dansm.io.files import read_json, write_json, write_text
-from dansm.io.tables import COMPARISON_COLUMNS, write_table
+from dansm.io.tables import COMPARISON_COLUMNS, SUMMARY_COLUMNS, read_table, write_table
 from dansm.publish import pages
 from dansm.publish.archive import REFERENCE, archive
 from dansm.publish.pages import figures_page, filled
@@ -47,7 +48,8 @@ def reference(tmp_path, monkeypatch):
             "nfe": float(steps),
             "image_set": 0,
             "metric": "frechet_distance",
-            "feature_extractor": "digit_classifier",
+            "feature_extractor": "classifier",
+            "reference": "training",
             "n_samples": 10,
             "value": value * 3 / steps + (64_000 - images),
             "seconds": 1.0,
@@ -58,8 +60,10 @@ def reference(tmp_path, monkeypatch):
         for images in (32_000, 64_000)
         for steps in (3, 10)
     ]
-    table, figure = results / "distances_digits.csv", results / "figures" / "curves_digits.png"
-    write_table(table, rows, COMPARISON_COLUMNS)
+    table, figure = results / "summary_digits.csv", results / "figures" / "curves_digits.png"
+    distances = results / "distances_digits.csv"
+    write_table(distances, rows, COMPARISON_COLUMNS)
+    write_table(table, summarise(read_table(distances, COMPARISON_COLUMNS)), SUMMARY_COLUMNS)
     write_text(figure, "a picture")
     made(results, "collect", [], [table], 300)
     made(results, "curves", [], [figure], 300)
@@ -77,7 +81,7 @@ def section(order, reference, old="typed by hand"):
 
 
 def test_distances_are_those_of_the_last_snapshot_over_seeds(reference):
-    text = section("distances distances_digits.csv vanilla,dansm_100", reference)
+    text = section("distances summary_digits.csv training vanilla,dansm_100", reference)
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
     mean, sd = np.mean([20, 30]), np.std([20, 30], ddof=1)
     half = student_t.ppf(0.975, 1) * sd / np.sqrt(2)
@@ -85,9 +89,9 @@ def test_distances_are_those_of_the_last_snapshot_over_seeds(reference):
     cells = [f"{share * mean:.1f} ± {share * half:.1f}" for share in (1, 0.3)]
     assert rows[2] == ["Vanilla", *cells]
     assert rows[3][0] == "Match size 100" and len(rows) == 4
-    assert "after 64,000 images" in text and "over 2 seeds" in text
+    assert "after 64,000 images" in text and "over 2 seeds and 1 sets" in text
     assert "5 min on AMD, 2 cores" in text and "commit c0ffee0123." in text
-    assert "Best of 64" in section("distances distances_digits.csv", reference)
+    assert "Best of 64" in section("distances summary_digits.csv training", reference)
 
 
 def test_a_picture_comes_with_what_made_it(reference):
@@ -116,10 +120,13 @@ def test_a_time_that_was_not_measured_is_not_given(reference):
 @pytest.mark.parametrize(
     ("order", "message"),
     [
-        ("distances fid_mnist.csv", "fid_mnist.csv: expected an archived result, found none"),
-        ("pie distances_digits.csv", r"generated: pie .*: expected one of \['couplings'"),
+        (
+            "distances fid_mnist.csv training",
+            "fid_mnist.csv: expected an archived result, found none",
+        ),
+        ("pie summary_digits.csv", r"generated: pie .*: expected one of \['couplings'"),
         ("couplings greedy", r"generated: couplings greedy: expected one of"),
-        ("distances distances_digits.csv loom", r"expected the runs \['loom'\], found"),
+        ("distances summary_digits.csv training loom", r"expected the runs \['loom'\], found"),
     ],
 )
 def test_what_cannot_be_generated_is_named(reference, order, message):

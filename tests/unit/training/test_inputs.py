@@ -23,7 +23,7 @@ def store(make_store):
 @pytest.fixture
 def pairs():
     noise, samples = torch.randn(2, 3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
-    return SimpleNamespace(noise=noise, samples=samples)
+    return SimpleNamespace(noise=noise, samples=samples, meta={"count": 3})
 
 
 @pytest.fixture
@@ -38,7 +38,10 @@ def potentials(store, tmp_path):
 @pytest.mark.parametrize("name", [name for name, entry in COUPLINGS.items() if entry.configurable])
 def test_a_coupling_is_told_what_its_entry_needs(store, pairs, potentials, name):
     pick = {"semidiscrete": COVARIANCE, "teacher_pairs": TEACHER}.get(name, Pick(name))
-    assert coupling_inputs(pick, store, potentials, pairs).keys() == COUPLINGS[name].needs
+    needs = COUPLINGS[name].needs
+    # Of given pairs also how many of them were generated.
+    needs |= {"generated"} if "noise" in needs else set()
+    assert coupling_inputs(pick, store, potentials, pairs).keys() == needs
 
 
 def test_runs_have_the_coupling_they_pick(store, pairs, potentials):

@@ -20,7 +20,7 @@ from accelerate.optimizer import AcceleratedOptimizer
 from safetensors.torch import load_file
 from torch import nn
 
-from dansm.catalogue import Entry, Options, Pick
+from dansm.catalogue import Options, Pick
 from dansm.config import Network, RunSettings
 from dansm.couplings import fit_potentials
 from dansm.data.pair_store import PairStore
@@ -30,6 +30,7 @@ from dansm.io.files import read_json, sha256
 from dansm.models.weights import save_weights
 from dansm.processes import objective as objectives
 from dansm.processes.objective import Objective
+from dansm.processes.registry import LossEntry
 from dansm.training.trainer import Trainer, train
 
 from ..factories import make_settings
@@ -417,6 +418,43 @@ def test_a_run_starts_from_the_averaged_weights_of_another(store, tmp_path):
     assert models[0] == models[1]
 
 
+def test_a_run_counts_what_it_and_the_stages_before_it_took(store, tmp_path):
+    other, weights = other_run(store, tmp_path / "other" / "seed0")
+    settings = SETTINGS.model_copy(update={"start": "other", "budget_images": 40, "snapshots": 1})
+    train(settings, store, tmp_path / "run" / "seed0", start=weights)
+    found = read_json(tmp_path / "run" / "seed0" / "run.json")["spent"]
+    images = other.steps * other.batch_size
+    assert found == {"other": 3 * images, "run": 3 * settings.steps * settings.batch_size}
+
+
+def test_a_guide_is_frozen_and_of_the_same_dataset_seed_and_process(store, tmp_path):
+    _, weights = other_run(store, tmp_path / "other" / "seed0")
+    loss = Pick("flow_guided", {"teacher": "other"})
+    update = {"loss": loss, "budget_images": 40, "snapshots": 1}
+    settings = SETTINGS.model_copy(update=update)
+    before = sha256(weights)
+    train(settings, store, tmp_path / "run" / "seed0", guide=weights)
+    run = read_json(tmp_path / "run" / "seed0" / "run.json")
+    assert run["guide_sha256"] == sha256(weights) == before
+    assert run["spent"].keys() == {"other", "run"}
+    assert run["spent"]["run"] == 5 * settings.steps * settings.batch_size
+    with pytest.raises(InputError, match="expected a guide of seed 9"):
+        Trainer(settings.model_copy(update={"seed": 9}), store, tmp_path / "x", guide=weights)
+    with pytest.raises(InputError, match=r"flow_guided.*: expected guide, found none"):
+        Trainer(settings, store, tmp_path / "x")
+
+
+def test_mean_flow_trains_and_resumes(store, tmp_path):
+    network = NETWORK.model_copy(update={"two_times": True})
+    update = {"process": Pick("mean_flow"), "loss": Pick("mean_velocity"), "network": network}
+    settings = SETTINGS.model_copy(update=update | {"budget_images": 64, "snapshots": 1})
+    train(settings, store, tmp_path / "whole")
+    stop_after(Trainer(settings, store, tmp_path / "stopped"), 3)
+    train(settings, store, tmp_path / "stopped")
+    models = [sha256(tmp_path / name / "model.safetensors") for name in ("whole", "stopped")]
+    assert models[0] == models[1]
+
+
 def test_a_state_begun_from_other_weights_is_not_continued(store, tmp_path):
     _, weights = other_run(store, tmp_path / "other")
     settings = SETTINGS.model_copy(update={"start": "other"})
@@ -449,7 +487,7 @@ class FakePairs(PairStore):
 
 
 POINTS = torch.randn(30, 2, 1, 8, 8, generator=torch.Generator().manual_seed(2))
-PAIRS = FakePairs(Path("pairs"), POINTS, {}, "0" * 64)
+PAIRS = FakePairs(Path("pairs"), POINTS, {"count": 30, "spent": {"vanilla": 9.0}}, "0" * 64)
 
 
 @pytest.fixture
@@ -525,7 +563,7 @@ class Share(Options):
 def test_an_objective_with_a_network_of_its_own_is_killed_and_ends_with_the_same_weights(
     store, tmp_path, monkeypatch
 ):
-    entry = Entry("adversarial", f"{__name__}:Adversarial", "Adversarial", "", Share)
+    entry = LossEntry("adversarial", f"{__name__}:Adversarial", "Adversarial", "", Share)
     monkeypatch.setattr(objectives, "LOSSES", {"adversarial": entry})
     settings = SETTINGS.model_copy(update={"loss": Pick("adversarial", {"share": 0.5})})
     whole = Trainer(settings, store, tmp_path / "whole")

@@ -29,13 +29,16 @@ def read(source: ImageFolderSource, shape: Shape, workers: int) -> Images:
     Raises
     ------
     InputError
-        If there is no image, there are fewer than asked for, some lie in folders and some do not,
-        or a file is no image or is too small; the file is named.
+        If there is no image, there are fewer than asked for, some lie in folders and some do not
+        or none where classes are needed, or a file is no image or is too small; the file is named.
     """
     check_channels(shape, source.folder)
     paths = _images_below(source.folder)
-    count = wanted(source.folder, len(paths), source)
     labels, classes = _labels(source.folder, paths) if source.labels else (None, None)
+    if source.per_class is not None:
+        rows = _first_of_each(source.folder, labels, classes, source.per_class)
+        paths, labels = [paths[row] for row in rows], labels[rows]
+    count = wanted(source.folder, len(paths), source)
     paths = paths[:count]
 
     def decode(path: Path) -> np.ndarray:
@@ -133,3 +136,19 @@ def _labels(folder: Path, paths: list[Path]) -> tuple[np.ndarray | None, list[st
     names = [path.parts[0] for path in paths]
     classes, labels = np.unique(names, return_inverse=True)
     return labels, classes.tolist()
+
+
+def _first_of_each(
+    folder: Path, labels: np.ndarray | None, classes: list[str] | None, number: int
+) -> np.ndarray:
+    """Return the rows of the first so many images of each class."""
+    if labels is None or classes is None:
+        raise InputError(
+            f"{folder}: expected {number} images of each class in the folder of their class, found "
+            "no folders"
+        )
+    rows = [np.flatnonzero(labels == label) for label in range(len(classes))]
+    for name, own in zip(classes, rows, strict=True):
+        if len(own) < number:
+            raise InputError(f"{folder / name}: expected {number} images, found {len(own)}")
+    return np.concatenate([own[:number] for own in rows])

@@ -14,10 +14,11 @@ from dansm.data.standins import smooth_images
 from dansm.errors import InputError
 
 _UINT8 = 8  # idx's code of the type
+_PREFIXES = {"training": "train", "test": "t10k"}  # of the names of files
 
 
 def read(source: MnistSource, shape: Shape, workers: int) -> Images:
-    """Return the training images, framed evenly in black or scaled down to the shape.
+    """Return the images of the source's part, framed evenly in black or scaled down to the shape.
 
     Raises
     ------
@@ -26,8 +27,8 @@ def read(source: MnistSource, shape: Shape, workers: int) -> Images:
     """
     from torchvision import datasets
 
-    images = _read_idx(source.folder, "train-images-idx3-ubyte", dimensions=3)
-    labels = _read_idx(source.folder, "train-labels-idx1-ubyte", dimensions=1)
+    images = _read_idx(source.folder, f"{_PREFIXES[source.part]}-images-idx3-ubyte", dimensions=3)
+    labels = _read_idx(source.folder, f"{_PREFIXES[source.part]}-labels-idx1-ubyte", dimensions=1)
     _, height, width = shape
     if height < images.shape[1] and width < images.shape[2]:
         framed = np.stack(
@@ -44,7 +45,7 @@ def read(source: MnistSource, shape: Shape, workers: int) -> Images:
     return Images(
         count=len(images),
         blocks=[framed[:, None]],
-        description=f"{name}, training images{done}",
+        description=f"{name}, {source.part} images{done}",
         labels=labels,
         classes=getattr(datasets, name.replace("-", "")).classes,
     )
@@ -85,10 +86,10 @@ def _read_idx(folder: Path, name: str, dimensions: int) -> np.ndarray:
 
 def write_standin(source: MnistSource, shape: Shape, images: int) -> None:
     """Write idx files of made-up images; see `dansm.data.standins.write_standin`."""
-    pixels = np.stack(list(smooth_images(images, 1, 28, 28)))[..., 0]
+    pixels = np.stack(list(smooth_images(images, 1, 28, 28, source.part)))[..., 0]
     labels = (np.arange(images) % 10).astype(np.uint8)
-    source.folder.mkdir(parents=True)
+    source.folder.mkdir(parents=True, exist_ok=True)
     for name, array in (("images-idx3", pixels), ("labels-idx1", labels)):
         header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
-        path = source.folder / f"train-{name}-ubyte.gz"
+        path = source.folder / f"{_PREFIXES[source.part]}-{name}-ubyte.gz"
         path.write_bytes(gzip.compress(header + array.tobytes(), mtime=0))

@@ -67,6 +67,22 @@ def test_a_count_takes_the_first(folder):
         build(folder, count=4)
 
 
+def test_of_each_class_the_first_can_be_taken(folder):
+    paint(folder, "b/3.png", "b/1.png", "b/2.png", "a/2.png", "a/1.png")
+    store = build(folder, per_class=2)
+    assert store.array[:, 0, 0, 0].tolist() == [50, 40, 20, 30]
+    assert store.labels.tolist() == [0, 0, 1, 1]
+    assert len(build(folder, per_class=2, at_most=3)) == 3
+    with pytest.raises(InputError, match=f"^{folder}/a: expected 3 images, found 2$"):
+        build(folder, per_class=3)
+
+
+def test_without_folders_there_is_no_first_of_each_class(folder):
+    paint(folder, "1.png", "2.png")
+    with pytest.raises(InputError, match=f"^{folder}: expected 1 images of each class in .*folder"):
+        build(folder, per_class=1)
+
+
 def test_too_few_images_for_distances_are_refused_before_they_are_read(folder):
     paint(folder, *(f"{k}.png" for k in range(5)))
     (folder / "0.png").write_bytes(b"damaged")
