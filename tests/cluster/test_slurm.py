@@ -70,8 +70,8 @@ class ClusterProject(Project):
         grid = {"vanilla": None, "dansm_100": {"coupling": {"greedy": {"match_size": 100}}}}
         content["runs"] = [{**entry, "recipe": "one_gpu", "grid": grid}]
         content["coupling_marginals"]["comparison"] = "digits"
-        content |= {"comparisons": {}, "noise_sample_pairs": {}, "claims": [], "demo": ["digits"]}
-        content |= {"few_steps": None}
+        content |= {"comparisons": {}, "noise_sample_pairs": {}, "claims": []}
+        content |= {"targets": {"demo": ["digits"]}, "report": ["digits"]}
         content["scales"]["smoke"] |= {"batches": STEPS, "batch_size": BATCH}
         self.write(content)
 

@@ -168,7 +168,12 @@ ARTIFACTS = {
     ),
     "features": Artifact(
         lambda made: [made.features],
-        lambda made: [(r := evaluator(made).metrics[0][1]).features, r.mean, r.covariance, r.count],
+        lambda made: [
+            (r := evaluator(made).metrics[0][1]["training"]).features,
+            r.mean,
+            r.covariance,
+            r.count,
+        ],
         lambda made: [made.features],
     ),
     "samples": Artifact(

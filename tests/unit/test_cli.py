@@ -460,7 +460,7 @@ def test_a_results_folder_says_of_which_scale_it_is_wherever_it_lies(results, sc
 
 
 def test_commands_take_more_configuration_as_snakemake_does(folder):
-    (folder / "more.yaml").write_text("demo: [moon]")
+    (folder / "more.yaml").write_text("targets: {demo: [moon]}")
     for command in (
         ["summary", "digits"],
         ["train", "results/runs/digits/vanilla/seed0"],
@@ -469,7 +469,9 @@ def test_commands_take_more_configuration_as_snakemake_does(folder):
         ["plan"],
     ):
         done = run(app, [*command, "--configfile", "more.yaml"])
-        assert done.exit_code == 1 and "more.yaml: demo: unknown 'moon'" in done.stderr, done.output
+        assert done.exit_code == 1 and "more.yaml: targets.demo: unknown 'moon'" in done.stderr, (
+            done.output
+        )
     (folder / "more.yaml").write_text("[moon]")
     done = run(app, ["summary", "digits", "--configfile", "more.yaml"])
     assert done.stderr == "error: more.yaml: expected keys with values, found ['moon']\n"

@@ -69,8 +69,8 @@ def demo(tmp_path_factory) -> Project:
         if "comparisons" not in claim
         and any({*runs_of(claim["measure"])} <= runs for runs in compared)
     ]
-    content |= {"comparisons": COMPARISONS, "demo": ["digits", "digits_latent", "digits_demo"]}
-    content |= {"few_steps": None}
+    shown = ["digits", "digits_latent", "digits_demo"]
+    content |= {"comparisons": COMPARISONS, "targets": {"demo": shown}, "report": shown}
     project.config.write_text(yaml.safe_dump(content, sort_keys=False))
     started = subprocess.Popen(
         project.command("demo", *SMOKE),
@@ -285,7 +285,7 @@ def test_the_report_holds_every_table_and_figure(passed_on):
     figures = {path.name for path in (folder / "figures").iterdir() if path.is_file()}
     assert {f"report/figures/{name}" for name in figures} <= names
     assert {f"report/{path.name}" for path in folder.glob("*.csv")} <= names
-    assert config["scale"] == "smoke" and config["demo"] == [
+    assert config["scale"] == "smoke" and config["report"] == [
         "digits",
         "digits_latent",
         "digits_demo",

@@ -31,7 +31,7 @@ def test_a_figure_is_drawn_from_the_archive_and_nothing_is_trained(archived):
     found = {path.name for path in (archived.folder / "results").iterdir()}
     assert found == {"reference", "from_reference"}
     missing = archived.fails(TARGET.replace("digits_latent", "cifar10"), *REFERENCE, "--dry-run")
-    assert "results/reference/distances_cifar10.csv: expected an archived result, found" in missing
+    assert "results/reference/summary_cifar10.csv: expected an archived result, found" in missing
 
 
 def test_in_another_folder_the_projects_notebooks_are_drawn(archived, tmp_path):

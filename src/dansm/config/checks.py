@@ -90,9 +90,9 @@ def _references(config: "Config") -> Iterator[tuple[str, Iterable[str], Iterable
         if entry.sampling is not None:
             for plan in (entry.sampling.final, entry.sampling.final_one_set):
                 yield f"{where}.sampling", plan, samplers
-    yield "demo", config.demo, comparisons
-    yield "few_steps", config.few_steps or [], comparisons
-    yield "report", config.report or [], comparisons
+    for name, compared in config.targets.items():
+        yield f"targets.{name}", compared, comparisons
+    yield "report", config.report, comparisons
     yield "coupling_marginals.comparison", [config.coupling_marginals.comparison], comparisons
     of_datasets = [n for n, pairs in config.noise_sample_pairs.items() if not pairs.pipeline]
     yield "noise_sample_pairs", of_datasets, datasets

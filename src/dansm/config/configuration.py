@@ -5,10 +5,20 @@ from functools import cached_property
 from itertools import chain
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from dansm.catalogue import COUPLINGS, METRICS
-from dansm.config.base import Expanded, Folder, Model, Name, Names, Sha256, Shape, SolverPick
+from dansm.config.base import (
+    Expanded,
+    Folder,
+    Model,
+    Name,
+    Names,
+    Sha256,
+    Shape,
+    SolverPick,
+    distinct,
+)
 from dansm.config.checks import problems_of
 from dansm.config.claims import Claim, DistanceMeasure
 from dansm.config.cluster import Cluster
@@ -96,12 +106,11 @@ class Config(Model):
     grid_search: GridSearch = GridSearch()
     straightness: Straightness = Straightness()
     claims: list[Claim] = Field(default=[])
-    demo: Names = Field(description="Comparisons of the target demo")
-    few_steps: Names | None = Field(
-        default=None, description="Comparisons of the target few_steps; none: there is none"
+    targets: dict[Name, Names] = Field(
+        default={}, description="Comparisons that are made together with all that belongs to them"
     )
-    report: Names | None = Field(
-        default=None, description="Comparisons of report.zip and crate.zip; none: those of demo"
+    report: Annotated[list[Name], AfterValidator(distinct)] = Field(
+        default=[], description="Comparisons of report.zip and crate.zip"
     )
     cluster: Cluster = Cluster()
     scales: dict[Name, Scale] = Field(default={})

@@ -325,26 +325,15 @@ class Lookups(RunLookups):
         files += self.tables_of_nothing + self._pictures(self._drawn("nothing"))
         return files + self._behind(self._in_all, self._datasets)
 
-    def demo_results(self) -> list[str]:
-        """Return what the target demo makes."""
-        datasets = [self.config.comparison(name).dataset for name in self.config.demo]
-        return self._with_datasets(self.config.demo) + self._behind(self.config.demo, datasets)
-
-    def few_steps_results(self) -> list[str]:
-        """Return what the target few_steps makes: of comparisons, not of their datasets."""
-        names = self.config.few_steps or []
-        if not names:
-            raise InputError("few_steps: expected comparisons, found none")
-        files = self._results(names, []) + self._behind(names, [])
-        return (
-            files
-            + self._paths(["straightness.csv", "straightness.npz"])
-            + self._pictures(["straightness"])
-        )
+    def target_results(self, target: str) -> list[str]:
+        """Return what one of the targets makes that the configuration names."""
+        names = self.config.targets[target]
+        datasets = [self.config.comparison(name).dataset for name in names]
+        return self._with_datasets(names) + self._behind(names, datasets)
 
     def reported_results(self, wildcards: Wildcards) -> list[str]:
         """Return what report.zip and crate.zip hold."""
-        return self._with_datasets(self.config.report or self.config.demo)
+        return self._with_datasets(self.config.report)
 
     def _with_datasets(self, comparisons: Sequence[str]) -> list[str]:
         """Return the results of comparisons, of their datasets and of what both are told by.

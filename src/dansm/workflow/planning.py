@@ -121,6 +121,7 @@ class Plan:
     """A table of jobs by rule and subject, and what its figures rest on."""
 
     jobs: pd.DataFrame
+    targets: tuple[str, ...]
     basis: tuple[str, ...]
 
     def text(self, every_rule: bool = False) -> str:
@@ -130,7 +131,7 @@ class Plan:
         """
         rows = self.jobs
         if not every_rule:
-            small = ~rows["rule"].isin(_LARGE + _TARGETS)
+            small = ~rows["rule"].isin([*_LARGE, *self.targets])
             rows = rows.assign(rule=rows["rule"].mask(small, "tables, figures"))
             rows = rows.groupby(["rule", "subject"], sort=False, as_index=False).sum()
         sums = self.jobs.drop(columns=["rule", "subject"]).sum()
@@ -162,6 +163,7 @@ def make_plan(config: Config, jobs: Sequence[Job], gpu: str | None = None) -> Pl
         If nothing is known of that GPU.
     """
     look, measured = RunLookups(config), _measured(Path(config.results))
+    targets = ("stage_data", *config.targets, "all")
     cpu = on_gpu = Rates(CPU, measured.get(CPU, []))
     if any(job.gpus for job in jobs):
         name = _choose_gpu(gpu, measured, config)
@@ -170,7 +172,7 @@ def make_plan(config: Config, jobs: Sequence[Job], gpu: str | None = None) -> Pl
     for job in jobs:
         load = load_of(look, job)
         device, gpus = (on_gpu, job.gpus) if job.gpus and on_gpu is not cpu else (cpu, 0)
-        started = 0.0 if job.rule in _TARGETS else _JOB_SECONDS
+        started = 0.0 if job.rule in targets else _JOB_SECONDS
         seconds = started + load.seconds + load.disk / _DISK_BYTES_PER_SECOND
         working = sum(device.seconds(work) for work in load.work) / max(1, gpus)
         hours = (seconds + working) / 3600
@@ -178,14 +180,14 @@ def make_plan(config: Config, jobs: Sequence[Job], gpu: str | None = None) -> Pl
         rows.append((job.rule, _subject(job), *cost))
     columns = ["rule", "subject", "jobs", "gpu_hours", "cpu_hours", "disk", "download"]
     table = pd.DataFrame(rows, columns=columns).groupby(columns[:2], sort=False).sum()
-    others = (rule for rule, _ in table.index if rule not in _LARGE + _TARGETS)
-    order = [*_LARGE, *others, *_TARGETS]
+    others = (rule for rule, _ in table.index if rule not in [*_LARGE, *targets])
+    order = [*_LARGE, *others, *targets]
     keys = sorted(table.index, key=lambda key: (order.index(key[0]), key[1]))
     basis = [device.basis for device in dict.fromkeys((cpu, on_gpu))]
     basis.append(f"a disk that writes {_DISK_BYTES_PER_SECOND / 1e6:.0f} MB/s")
     basis.append("hours are what jobs hold: their time, by the GPUs or threads that they ask for")
     basis.append("matching runs beside training and is taken to cost no time of its own")
-    return Plan(table.loc[keys].reset_index(), tuple(basis))
+    return Plan(table.loc[keys].reset_index(), targets, tuple(basis))
 
 
 def load_of(look: RunLookups, job: Job) -> Load:
@@ -425,7 +427,6 @@ _LARGE = [
     "train_classifier",
     *(rule for rule in vars(_Loads) if not rule.startswith("_")),
 ]
-_TARGETS = ["stage_data", "demo", "few_steps", "all"]
 
 
 def _evaluations(run: Run, solver: Pick, steps: int) -> int:

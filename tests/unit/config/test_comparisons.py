@@ -44,8 +44,11 @@ STUDENTS = "comparisons.students"
         ({f"{STUDENTS}.sampling": {"final": {"euler": []}}},
          "students.sampling: sampler 'euler' of rectified_flow: euler: steps: expected at least 1"),
         ({"comparisons.toy": ...}, "comparisons.toy: runs differ in recipe"),  # of its default, too
-        ({"demo": ["moon"]}, "demo: unknown 'moon'; expected one of ['students', 'toy']"),
-        ({"demo": []}, "demo: List should have at least 1 item"),
+        (
+            {"targets": {"demo": ["moon"]}},
+            "targets.demo: unknown 'moon'; expected one of ['students', 'toy']",
+        ),
+        ({"targets": {"demo": []}}, "targets.demo: List should have at least 1 item"),
         ({"report": ["cats"]}, "report: unknown 'cats'; expected one of ['students', 'toy']"),
         ({"from": "elsewhere"}, "from: Input should be 'reference', found 'elsewhere'"),
         ({"from": "reference", "scale": "smoke"}, "from: expected no scale beside it, found 'smok"),

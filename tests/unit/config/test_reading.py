@@ -26,7 +26,7 @@ def test_all_wrong_values_are_listed_at_once(problems):
 
 
 def test_all_wrong_references_are_listed_at_once(problems):
-    changes = {"runs.0.dataset": "moon", "runs.1.recipe": "fast", "demo": ["sun"]}
+    changes = {"runs.0.dataset": "moon", "runs.1.recipe": "fast", "report": ["sun"]}
     assert all(name in problems(changes) for name in ("'moon'", "'fast'", "'sun'"))
 
 
@@ -183,10 +183,11 @@ def test_a_key_is_looked_for_in_the_file_that_it_is_in(valid):
     first, *lines = str(caught.value).splitlines()
     assert first == "config.yaml is not valid:"
     assert any(line.startswith("  more.yaml: networks.small.dropout: ") for line in lines)
-    content = valid | {"demo": ["sun"], "scale": "tiny", "report": ["moon"]}
-    files = {"config.yaml": valid | {"report": ["moon"]}, "more.yaml": {"demo": ["sun"]}}
+    targets = {"targets": {"demo": ["sun"]}}
+    content = valid | targets | {"scale": "tiny", "report": ["moon"]}
+    files = {"config.yaml": valid | {"report": ["moon"]}, "more.yaml": targets}
     with pytest.raises(InputError) as caught:
         parse_config(content, "config.yaml", files)
     text = str(caught.value)
-    assert "  more.yaml: demo: unknown 'sun'" in text and "  report: unknown 'moon'" in text
+    assert "  more.yaml: targets.demo: unknown 'sun'" in text and "  report: unknown 'moon'" in text
     assert "  --config: scale: unknown 'tiny'" in text

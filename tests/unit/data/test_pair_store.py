@@ -118,7 +118,7 @@ def test_killed_twice_they_end_with_the_same_bytes(tmp_path):
     for batches in (1, 2):
         process = start(folder, 0.5)
         deadline = time.monotonic() + 60
-        while len(list(folder.glob("work/nfe-*.npy"))) < batches:
+        while len(list(folder.glob("work/[0-9]*.sha256"))) < batches:
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)

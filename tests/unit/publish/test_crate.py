@@ -32,7 +32,7 @@ def results(tmp_path, monkeypatch):
 
 
 def write(results):
-    config = {"scale": None, "demo": ["digits"]}
+    config = {"scale": None, "report": ["digits"]}
     path = Path("crate.zip")
     write_crate([results / "fid_digits.csv"], results, config, path, ROOT / "workflow")
     return path
@@ -92,7 +92,7 @@ def test_every_file_is_there_and_is_what_is_said_of_it(results):
     assert content["results/fid_digits.csv"] == (results / "fid_digits.csv").read_bytes()
     for name in ("workflow/rules/runs.smk", "workflow/scripts/train_model.py"):
         assert content[name] == (ROOT / name).read_bytes()
-    assert b"demo:\n- digits\n" in content["config.yaml"]
+    assert b"report:\n- digits\n" in content["config.yaml"]
     # Every reference leads to an entity of the crate.
     known = {entity["@id"] for entity in graph["@graph"]}
     found = set(re.findall(r'\{"@id": "([^"]*)"\}', json.dumps(graph)))

@@ -92,7 +92,7 @@ def test_searched_grids_are_made_for_each_run_that_is_sampled_on_them(look):
 def test_stages_have_a_table_of_what_they_cost(look):
     tables = look.tables_of_comparison(look.config.comparison("second_stage_digits"))
     assert "results/costs_second_stage_digits.csv" in tables
-    assert set(tables) < set(look.few_steps_results())
+    assert set(tables) < set(look.target_results("few_steps"))
 
 
 def test_pairs_are_named_by_all_that_makes_them():
@@ -241,7 +241,7 @@ def test_targets_ask_for_what_results_are_made_from(look):
         "figures/matching_cost.pdf",
     ):
         assert f"results/{name}" in files
-    assert set(look.reported_results(None)) <= set(look.demo_results()) <= files
+    assert set(look.reported_results(None)) < files and set(look.target_results("digits")) < files
     archived = look_up(**{"from": "reference"}).all_results()
     assert not any("/runs/" in name or "/data/" in name for name in archived)
 
@@ -315,13 +315,13 @@ def test_a_pipeline_without_a_commit_is_refused_before_anything_runs():
 def test_what_is_made_of_comparisons_of_one_run_says_nothing_of_others():
     alone = {"dataset": "digits", "runs": ["vanilla"], "seeds": [0]}
     comparisons = read_yaml(ROOT / "config/config.yaml")["comparisons"] | {"digits": alone}
-    look = look_up(comparisons=comparisons, demo=["digits"])
+    look = look_up(comparisons=comparisons, targets={"demo": ["digits"]}, report=["digits"])
     tables = look.tables_of_comparison(look.config.comparison("digits"))
     expected = [f"results/{name}_digits.csv" for name in ("distances", "summary", "memorising")]
     if look.config.claims_of("digits"):
         expected.append("results/claims_digits.csv")
     assert tables == expected
-    figures = [name for name in look.demo_results() if "/figures/saving_" in name]
+    figures = [name for name in look.target_results("demo") if "/figures/saving_" in name]
     assert figures == []
 
 

@@ -171,7 +171,7 @@ def config(tmp_path, monkeypatch):
                 }
                 for name in ("rooms", "digits")
             },
-            "demo": ["rooms"],
+            "targets": {"demo": ["rooms"]},
         }
     )
 
