@@ -120,7 +120,7 @@ def one_thread():
 def prepared(cluster, tmp_path_factory) -> ClusterProject:
     """A project that already has the dataset and its reference features."""
     project = ClusterProject(tmp_path_factory.mktemp("slurm") / "project", cluster)
-    project.succeeds("results/smoke/features/digits/training/classifier.npz", *SMOKE)
+    project.succeeds("results/smoke/features/digits/held_out.csv", *SMOKE)
     return project
 
 

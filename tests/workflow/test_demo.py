@@ -46,8 +46,7 @@ COMPARISONS = {
     },
     "digits_couplings": {"dataset": "digits", "runs": ["vanilla", "loom"], "figures": ["saving"]},
     "digits_latent": {"figures": ["distance_table"]},
-    "cifar10": {"unequal": ["recipe", "sampling"]},
-    "bedroom": {"unequal": ["recipe", "sampling"]},
+    **dict.fromkeys(["mnist16", "cifar10", "bedroom"], {"runs": ["vanilla"]}),
 }
 
 
