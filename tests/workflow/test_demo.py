@@ -46,7 +46,7 @@ COMPARISONS = {
     },
     "digits_couplings": {"dataset": "digits", "runs": ["vanilla", "loom"], "figures": ["saving"]},
     "digits_latent": {"figures": ["distance_table"]},
-    **dict.fromkeys(["mnist16", "cifar10", "bedroom"], {"runs": ["vanilla"]}),
+    **{name: {"runs": ["vanilla"]} for name in ("mnist16", "cifar10", "bedroom")},
 }
 
 
