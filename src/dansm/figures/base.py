@@ -74,7 +74,8 @@ class _FewTicks(LogLocator):
     """Ticks at 1, 2 and 5 of each decade, and at more within a single one."""
 
     def tick_values(self, vmin: float, vmax: float) -> np.ndarray:
-        self.set_params(subs=(1, 2, 5) if vmax > 10 * vmin else (1, 1.5, 2, 3, 5, 7))
+        subs = (1, 2, 3, 5, 7) if vmax > 3 * vmin else (1, 1.5, 2, 3, 5, 7)
+        self.set_params(subs=(1, 2, 5) if vmax > 10 * vmin else subs)
         return super().tick_values(vmin, vmax)
 
 

@@ -155,5 +155,7 @@ def _draw_finals(
             if coupling in values.index:
                 axes.plot([float(values.loc[coupling])], [place], **look)
         axes.set(title=title, xlabel=unit, xscale=scale)
+        if scale == "log":
+            base.label_decades(axes.xaxis)
     panels[0].set_yticks(range(len(looks)), [titles[run] for run in looks])
     panels[0].set_ylim(len(looks) - 0.5, -0.5)
