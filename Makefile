@@ -1,4 +1,4 @@
-# make demo   the paper in miniature, on real data, in minutes: tables and figures below results/
+# make demo   the paper's effect on real data: tables and figures below results/
 # make test   all tests
 # make docs   the site, below site/: pages, gallery, reference of the library
 # make lint   style and workflow checks
@@ -12,7 +12,7 @@ SITE := site
 
 demo: .venv/installed
 	@$(BIN)/snakemake demo --quiet host rules reason
-	@$(BIN)/dansm summary digits digits_latent digits_demo
+	@$(BIN)/dansm summary digits_demo
 
 test: .venv/installed
 	@$(BIN)/pytest --numprocesses 2 --dist loadfile
