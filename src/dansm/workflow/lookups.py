@@ -393,6 +393,8 @@ class Lookups(RunLookups):
         parts = self.config.parts(dataset)
         files = {f"data/{dataset}", *(f"{FOLDERS[part]}/{pixels}" for part in parts)}
         files |= {f"features/{pixels}/{part}/{n}.npz" for n in names for part in parts}
+        if "held_out" in parts:
+            files.add(f"features/{pixels}/held_out.csv")
         source = self.config.datasets[dataset].source
         if isinstance(source, LatentSource):
             files.add(f"autoencoders/{source.autoencoder}")
