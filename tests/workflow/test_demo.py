@@ -152,7 +152,7 @@ def test_the_table_holds_every_measurement(demo):
     assert (latent["process"] == "real_halves").sum() == 2 * 5 * 5
     for metric in ("kernel_distance", "precision", "recall", "classifier_score"):
         processes = table[table["metric"] == metric]["process"]
-        assert (processes == "rectified_flow").sum() == 3 * 2 * (5 * 5 + 2) * 2  # the last snapshots
+        assert (processes == "rectified_flow").sum() == 3 * 2 * (5 * 5 + 2) * 2
     assert set(latent["dataset"]) == {"digits_latent"}
     taught = read_table(results(demo) / "summary_digits_demo.csv", SUMMARY_COLUMNS)
     assert set(taught["run"].dropna()) == set(COMPARISONS["digits_demo"]["runs"])
