@@ -71,11 +71,16 @@ def style() -> AbstractContextManager[None]:
 
 
 class _FewTicks(LogLocator):
-    """Ticks at 1, 2 and 5 of each decade, and at more within a single one."""
+    """Ticks at 1, 2 and 5 of each decade, and at more the less the axis spans."""
 
     def tick_values(self, vmin: float, vmax: float) -> np.ndarray:
-        subs = (1, 2, 3, 5, 7) if vmax > 3 * vmin else (1, 1.5, 2, 3, 5, 7)
-        self.set_params(subs=(1, 2, 5) if vmax > 10 * vmin else subs)
+        if vmax > 10 * vmin:
+            subs = (1, 2, 5)
+        elif vmax > 3 * vmin:
+            subs = (1, 2, 3, 5, 7)
+        else:
+            subs = (1, 1.5, 2, 3, 5, 7)
+        self.set_params(subs=subs)
         return super().tick_values(vmin, vmax)
 
 

@@ -591,7 +591,7 @@ def test_an_objective_with_a_network_of_its_own_is_killed_and_ends_with_the_same
 
     child = fork.Process(target=train_until_killed)
     child.start()
-    assert saved.wait(180)
+    assert saved.wait(60)
     os.kill(child.pid, signal.SIGKILL)
     child.join()
     continued = Trainer(settings, store, tmp_path / "killed")
