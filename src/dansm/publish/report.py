@@ -24,6 +24,8 @@ TABLES = {
     "claims_": "Claims about the method, what was measured of each with its 95 % interval, and "
     "the verdict: supported or not if the whole interval is on one side of the threshold, "
     "undecided otherwise.",
+    "costs_": "What each run cost, in evaluations of networks for one sample: of the run itself, "
+    "of the run that it began with, of its teacher, and of the pairs that the teacher made.",
     "coupling_marginals": "What each coupling does to the noise: `value` over all windows of that "
     "name, `claim` over what the noise is Gaussian by its own account, `within` whether the value "
     "is what 99.9 % of streams of independent Gaussian noises show.",
@@ -41,6 +43,8 @@ TABLES = {
     "sizes, `note` the limit that would be exceeded.",
     "matching_share_": "Milliseconds of a vanilla training step, of greedy matching a batch, and "
     "of a step whose pairs are matched ahead, by match size and round.",
+    "memorising_": "How much nearer images are to training images than to held-out ones, and the "
+    "share of copies, with 95 % intervals. Rows without a run are of held-out images themselves.",
     "paths_": "Mean length of paths of random, matched and preferable noises to the same samples, "
     "mean distance to the others and to the nearest, and the share of samples whose own noise is "
     "the nearest of their batch of `pairs`.",
@@ -51,6 +55,8 @@ TABLES = {
     "as good as the worse of the two ends, from a monotone fit of their curves, and the savings in "
     "percent with Student's 95 % interval over seeds of the ratio's logarithm. In a baseline's "
     "own row each seed is compared with the next: what is found where nothing differs.",
+    "straightness": "How far trajectories in two dimensions are from straight lines: of each "
+    "system at each size of batch, by seed.",
     "summary_": "Metrics of finished models against the real images of `reference`: mean over "
     "seeds and sets of images with a 95 % interval (`how`), each seed's value (`by_seed`), and the "
     "lead over the baseline of the same process. Rows without a run are of real images.",

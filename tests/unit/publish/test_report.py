@@ -19,6 +19,7 @@ from dansm.publish import report as module
 from dansm.publish.report import TABLES, readable_time, write_report
 
 from ...browser import visit
+from ..test_project import ROOT
 
 
 def made(results, rule, inputs, outputs, seconds=1.0, **more):
@@ -152,3 +153,10 @@ def test_a_browser_tells_what_is_wrong(tmp_path):
 )
 def test_durations_are_readable(seconds, text):
     assert readable_time(seconds) == text
+
+
+def test_every_table_of_the_workflow_has_a_caption():
+    rules = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
+    tables = set(re.findall(r"\{RESULTS\}/(\w+?)(?:\{\{\w+\}\})?\.csv\"", rules))
+    assert {"distances_", "memorising_", "straightness"} <= tables
+    assert tables == set(TABLES)

@@ -47,6 +47,15 @@ SETTINGS = make_settings(
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """A fork waits for ever for the threads that OpenMP had in its parent, if it uses any."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "toy"
