@@ -312,7 +312,7 @@ def test_the_crate_can_be_read(passed_on):
     tables = {"distances_digits.csv", "speed_digits_latent.csv"}
     assert {f"results/{name}" for name in tables} <= made
     config = load_config(passed_on.config)
-    seeds = {(one.dataset, run, seed) for one in map(config.comparison, config.demo)
+    seeds = {(one.dataset, run, seed) for one in map(config.comparison, config.report)
              for run in one.runs for seed in one.seeds[run]}  # fmt: skip
     assert sum(name.endswith("/run.json") for name in made) == len(seeds)
 

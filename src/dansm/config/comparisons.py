@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool
 
 from dansm.config.base import Model, Name, Names, Seeds, distinct
-from dansm.config.claims import DistanceMeasure, Saving
 from dansm.config.runs import Plan
 
 Condition = Literal["recipe", "budget_images", "n_samples", "sampling"]
@@ -21,13 +20,6 @@ class OwnSampling(Model):
 
     final: Plan = Field(min_length=1, description="On all sets of images")
     final_one_set: Plan = Field(default={}, description="On the first set")
-
-    def measures(self, measure: DistanceMeasure) -> bool:
-        """Tell whether it has the sampler and steps of a measure, which is of finished models."""
-        steps = [measure.steps or 0]
-        plans = (self.final, self.final_one_set)
-        found = any({*steps} <= {*(p.get(measure.sampler, [None]) or [0])} for p in plans)
-        return found and not isinstance(measure, Saving)
 
 
 class ComparisonEntry(Model):
@@ -51,7 +43,7 @@ class ComparisonEntry(Model):
         default=[], description="Conditions in which its runs may differ; its tables say so"
     )
     figures: Annotated[list[Name], AfterValidator(distinct)] | None = Field(
-        default=None, description="None: all of comparisons"
+        default=None, description="Of it or of its dataset; none: all of comparisons"
     )
     in_all: StrictBool = Field(
         default=True, description="Whether the target all makes it, or only its own files' names do"
@@ -72,7 +64,7 @@ class Comparison(Model):
     unequal
         Conditions in which the runs do differ.
     figures
-        Names of figures; None: all of comparisons.
+        Names of figures, of it or of its dataset; None: all of comparisons.
     in_all
         Whether the target all makes it; of the dataset's own one, also what is of the dataset.
     """

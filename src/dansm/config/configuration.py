@@ -20,7 +20,7 @@ from dansm.config.base import (
     distinct,
 )
 from dansm.config.checks import problems_of
-from dansm.config.claims import Claim, DistanceMeasure
+from dansm.config.claims import Claim, DistanceMeasure, Saving
 from dansm.config.cluster import Cluster
 from dansm.config.comparisons import (
     CONDITIONS,
@@ -282,6 +282,10 @@ class Config(Model):
         dataset's own comparison.
         """
         found = self.comparison(comparison)
+        # What its runs do not sample, though they would by their recipes, it says nothing of.
+        limited = found.sampling is not None or (
+            self.scale is not None and self.scales[self.scale].steps is not None
+        )
 
         def is_said(claim: Claim) -> bool:
             if claim.comparisons is not None and comparison not in claim.comparisons:
@@ -290,12 +294,17 @@ class Config(Model):
                 apart = METRICS[claim.measure.metric].memorising
                 if apart and "held_out" not in self.parts(found.dataset):
                     return False
-                if found.sampling is not None and not found.sampling.measures(claim.measure):
+                named = claim.measure.runs_named
+                if not set(named) <= set(found.runs):
                     return False
-                return set(claim.measure.runs_named) <= set(found.runs)
+                return not limited or all(self._samples(found, n, claim.measure) for n in named)
             return found.is_default
 
         return [claim for claim in self.claims if is_said(claim)]
+
+    def _samples(self, comparison: Comparison, run: str, measure: DistanceMeasure) -> bool:
+        sampling = self.sampling(self.run(comparison.dataset, run), comparison.sampling)
+        return sampling.measures(measure.sampler, measure.steps, isinstance(measure, Saving))
 
     def run_settings(self, run: Run, seed: int) -> RunSettings:
         """Resolve a run and a seed into all that training needs."""

@@ -131,6 +131,12 @@ class Sampling(Model):
                     sets.setdefault((sampler, number), count)
         return [(*key, count) for key, count in sets.items()]
 
+    def measures(self, sampler: str, steps: int | None, curve: bool) -> bool:
+        """Tell whether samples of finished models are made so, and for curves of all snapshots."""
+        snapshots = [True, False] if curve else [True]
+        wanted = (sampler, steps or 0)
+        return all(wanted in [one[:2] for one in self.sets(last)] for last in snapshots)
+
     @property
     def longest(self) -> tuple[str, int]:
         """Sampler and steps nearest to the exact solution: an adaptive one, or most steps."""

@@ -1,11 +1,13 @@
-"""Reduced scales: the same configuration with less of everything, for plumbing checks."""
+"""Reduced scales: the same configuration with less of everything."""
 
 from collections import defaultdict
 from math import gcd
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, Field
 
 from dansm.catalogue import EXTRACTORS, Pick
-from dansm.config.base import Count, Model
+from dansm.config.base import Count, Model, distinct
 from dansm.config.datasets import (
     Classifier,
     Dataset,
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Scale(Model):
-    """Upper bounds that shrink every run, for plumbing checks; results go to a folder apart."""
+    """Upper bounds that shrink every run; results go to a folder apart."""
 
     batch_size: Count
     batches: Count
@@ -37,9 +39,15 @@ class Scale(Model):
     layers_per_block: Count
     snapshots: Count
     n_samples: Count
+    image_sets: Count
     images: Count
     epochs: Count
     seeds: Count
+    steps: Annotated[list[Count], Field(min_length=1), AfterValidator(distinct)] | None = Field(
+        default=None,
+        description="The only numbers of steps that are sampled, where a plan has one of them; "
+        "none: all that it has",
+    )
 
     @property
     def budget(self) -> int:
@@ -54,7 +62,7 @@ BOUNDS: dict[type[Model], dict[str, str]] = {
     PotentialsFit: {"steps": "batches"},
     Network: {"layers_per_block": "layers_per_block"},
     Recipe: {"batch_size": "batch_size", "budget_images": "budget"},
-    Sampling: {"n_samples": "n_samples"},
+    Sampling: {"n_samples": "n_samples", "image_sets": "image_sets"},
     Run: {"budget_images": "budget", "n_samples": "n_samples"},
     Pipeline: {"steps": "batches"},
     NoiseSamplePairs: {
@@ -129,6 +137,15 @@ def _at_most(found: Any, most: int) -> Any:
     return None if found is None else min(found, most)
 
 
+def _first_snapshot(less: Recipe, scale: Scale) -> int | None:
+    """Return where the first snapshot is of fewer, if they fit before the end."""
+    fewer = less.model_copy(update={"snapshots": min(less.snapshots, scale.snapshots)})
+    if less.first_snapshot is None or less.first_snapshot < less.batch_size:
+        return None
+    steps = fewer.snapshot_steps()
+    return less.first_snapshot if steps == sorted({*steps}) else None
+
+
 def _what_follows(less: Model, scale: Scale) -> dict[str, Any]:
     """Return what of a model is no plain number, or must go together with those that shrank."""
     match less:
@@ -152,12 +169,22 @@ def _what_follows(less: Model, scale: Scale) -> dict[str, Any]:
         case Network():
             channels = [min(c, scale.channels) for c in less.channels]
             return {"channels": channels, "norm_groups": gcd(less.norm_groups, *channels)}
+        case Sampling() if scale.steps is not None:
+            kept = {
+                name: {
+                    sampler: few
+                    for sampler, steps in getattr(less, name).items()
+                    if (few := [number for number in steps if number in scale.steps])
+                }
+                for name in ("each_snapshot", "final", "final_one_set")
+            }
+            return kept if kept["final"] else {}
         case Recipe(hardware=hardware):
             # The networks are too small for more than one thread, and for compiling.
             gpu = hardware.gpu and gcd(hardware.gpu, less.batch_size)
             return {
                 "snapshots": min(less.snapshots, scale.snapshots, scale.batches),
-                "first_snapshot": None,
+                "first_snapshot": _first_snapshot(less, scale),
                 "hardware": hardware.model_copy(update={"threads": 1, "gpu": gpu}),
                 "compile": False,
                 "mixed_precision": "no",

@@ -13,10 +13,6 @@ from typing import Any
 
 import torch
 from diffusers.models.unets.unet_2d import UNet2DModel
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
-    FlowMatchEulerDiscreteScheduler,
-)
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -46,6 +42,12 @@ def save_model_folder(network: UNet2DModel, process: Pick, folder: Path) -> None
     InputError
         If diffusers has no scheduler of the process, or not the network.
     """
+    # With them comes scipy.stats, and only an export needs them.
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+    from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
+        FlowMatchEulerDiscreteScheduler,
+    )
+
     if type(network) is not UNet2DModel:
         raise InputError(
             f"{type(network).__name__}: expected a network that diffusers has, of patch 1 and one "
@@ -103,7 +105,7 @@ def load_model_folder(folder: Path, network: UNet2DModel, preset: Network, shape
             f"{folder / WEIGHTS}: expected a complete safetensors file ({error})"
         ) from error
     check_weights(folder / WEIGHTS, weights, network)
-    if scheduler["_class_name"] == FlowMatchEulerDiscreteScheduler.__name__:
+    if scheduler["_class_name"] == "FlowMatchEulerDiscreteScheduler":
         weights = _turned(weights, -(1 - RectifiedFlow().epsilon))
     network.load_state_dict(weights)
 

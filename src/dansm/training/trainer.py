@@ -23,7 +23,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
-from diffusers.training_utils import EMAModel
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -46,6 +45,7 @@ from dansm.models.weights import load_weights, save_weights
 from dansm.processes.base import Network
 from dansm.processes.objective import make_objective
 from dansm.randomness import generator, stream_seed
+from dansm.training.averaging import ExponentialMovingAverage
 from dansm.training.batches import ShuffledBatches
 from dansm.training.inputs import coupling_inputs, make_run_coupling
 from dansm.training.prefetching import Prefetcher
@@ -125,8 +125,7 @@ class Trainer:
         tune_network(network, channels_last=settings.channels_last, compiled=settings.compile)
         optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
         self.network, self.optimizer = self.accelerator.prepare(network, optimizer)
-        self.ema = EMAModel(self.bare_network.parameters(), decay=settings.ema_decay, foreach=True)
-        self.ema.to(self.device)
+        self.ema = ExponentialMovingAverage(self.bare_network.parameters(), settings.ema_decay)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(settings.seed, "objective"))
             self.objective = make_objective(
@@ -414,7 +413,6 @@ class Trainer:
             return
         self.bare_network.load_state_dict(state["network"])
         self.ema.load_state_dict(state["ema"])
-        self.ema.to(self.device)
         self.optimizer.load_state_dict(state["optimizer"])
         self.objective.load_state_dict(state["objective"])
         pairing = state["pairings"][self.accelerator.process_index]

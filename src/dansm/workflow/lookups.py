@@ -30,13 +30,13 @@ class Lookups(RunLookups):
     Raises
     ------
     InputError
-        If a comparison names a figure that no notebook draws of comparisons.
+        If a comparison names a figure that no notebook draws of comparisons or of datasets.
     """
 
     def __init__(self, config: Config, notebooks: Mapping[str, FigureNotebook]) -> None:
         super().__init__(config)
         self.notebooks = notebooks
-        known = sorted(name for name, one in notebooks.items() if one.of == "comparison")
+        known = sorted(name for name, one in notebooks.items() if one.of != "nothing")
         for comparison, entry in config.comparisons.items():
             for name in entry.figures or []:
                 if name not in known:
@@ -194,7 +194,10 @@ class Lookups(RunLookups):
             "reproducibility": len(self.runs_in(comparison)) > 1
             and "reproducibility" in (comparison.figures or ["reproducibility"]),
         }
-        return self._paths(f"{name}_{comparison.name}.csv" for name in tables if tables[name])
+        names = [f"{name}_{comparison.name}.csv" for name in tables if tables[name]]
+        if comparison.name == self.config.coupling_marginals.comparison:
+            names.append("coupling_marginals.csv")
+        return self._paths(names)
 
     def tables_of_dataset(self, dataset: str) -> list[str]:
         """Return the tables, and the files beside them, that are made of a dataset."""
@@ -206,8 +209,6 @@ class Lookups(RunLookups):
                 names.append(f"loss_over_time_{dataset}.csv")
         if dataset in self._datasets_with_runs:
             names.append(f"matching_share_{dataset}.csv")
-        if dataset == self.config.comparison(self.config.coupling_marginals.comparison).dataset:
-            names.append("coupling_marginals.csv")
         return self._paths(names)
 
     @cached_property
@@ -336,13 +337,15 @@ class Lookups(RunLookups):
         return self._with_datasets(self.config.report)
 
     def _with_datasets(self, comparisons: Sequence[str]) -> list[str]:
-        """Return the results of comparisons, of their datasets and of what both are told by.
+        """Return the results of comparisons, and of datasets whose own are among them.
 
         What matching costs takes long, and is not among them.
         """
-        datasets = {self.config.comparison(name).dataset: None for name in comparisons}
-        files = self._results(comparisons, datasets) + self._paths(["best_of_k.csv"])
-        return files + self._pictures(["best_of_k"])
+        datasets = [name for name in comparisons if self.config.comparison(name).is_default]
+        files = self._results(comparisons, datasets)
+        if datasets:
+            files += self._paths(["best_of_k.csv"]) + self._pictures(["best_of_k"])
+        return files
 
     def _results(self, comparisons: Iterable[str], datasets: Iterable[str]) -> list[str]:
         files = []
@@ -351,7 +354,11 @@ class Lookups(RunLookups):
             figures = comparison.figures
             if figures is None:
                 figures = self._drawn("comparison", comparison.name)
-            files += self._pictures(figures, comparison.name)
+            for figure in figures:
+                notebook = self.notebooks[figure]
+                subject = getattr(comparison, {"comparison": "name"}.get(notebook.of, notebook.of))
+                files += self._named(notebook.tables, notebook, subject).values()
+                files += self._pictures([figure], subject)
         for dataset in datasets:
             files += self.tables_of_dataset(dataset)
             files += self._pictures(self._drawn("dataset", dataset), dataset)
