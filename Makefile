@@ -1,4 +1,4 @@
-# make demo   the paper's effect on real data: tables and figures below results/
+# make demo   the paper's effect on real data: tables and figures below results/demo/
 # make test   all tests
 # make docs   the site, below site/: pages, gallery, reference of the library
 # make lint   style and workflow checks
@@ -11,8 +11,9 @@ SITE := site
 .PHONY: demo test docs lint clean
 
 demo: .venv/installed
-	@$(BIN)/snakemake demo --quiet host rules reason
-	@$(BIN)/dansm summary digits_demo
+	@$(BIN)/snakemake demo --config scale=demo --quiet host rules reason
+	@$(BIN)/dansm summary digits_demo --scale demo
+	@echo "At full size, with diffusion, latents and all couplings: snakemake digits"
 
 test: .venv/installed
 	@$(BIN)/pytest --numprocesses 2 --dist loadfile

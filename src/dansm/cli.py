@@ -49,7 +49,11 @@ def _one_line() -> Iterator[None]:
 
 
 @app.command()
-def summary(comparisons: list[str], configfile: Annotated[list[Path] | None, _MORE] = None) -> None:
+def summary(
+    comparisons: list[str],
+    scale: Annotated[str | None, typer.Option(help="One of the config's scales")] = None,
+    configfile: Annotated[list[Path] | None, _MORE] = None,
+) -> None:
     """Print what the workflow measured for comparisons, and where the pictures are."""
     from rich.console import Console
 
@@ -59,7 +63,7 @@ def summary(comparisons: list[str], configfile: Annotated[list[Path] | None, _MO
     if not console.is_terminal:
         console = Console(width=160)
     with _one_line():
-        print_summary(console, _config(configfile), comparisons)
+        print_summary(console, _config(configfile, scale=scale), comparisons)
 
 
 @app.command()
@@ -316,7 +320,7 @@ def plan(
     from dansm.workflow.dry_run import planned_jobs
 
     with _one_line():
-        config = _config(configfile, **({} if scale is None else {"scale": scale}))
+        config = _config(configfile, scale=scale)
         jobs = planned_jobs(targets or ["all"], scale, configfile or [])
         # Not before: a refused target need not wait for it.
         from dansm.workflow.planning import make_plan
@@ -353,7 +357,10 @@ def _recorded(results: Path, folder: Path) -> AbstractContextManager[bool]:
 
 
 def _config(more: Sequence[Path] | None, **changes: str | None) -> Config:
-    """Return the configuration, with what further files and the command say in place of it."""
+    """Return the configuration, with what further files and the command say in place of it.
+
+    What the command does not say is None.
+    """
     from dansm.config import parse_config, read_yaml
 
     files = {str(path): read_yaml(path) for path in (CONFIG, *(more or []))}
@@ -366,7 +373,8 @@ def _config(more: Sequence[Path] | None, **changes: str | None) -> Config:
 
         for path in more:
             update_config(content, deepcopy(files[str(path)]))
-    return parse_config(content | changes, str(CONFIG), files)
+    said = {key: value for key, value in changes.items() if value is not None}
+    return parse_config(content | said, str(CONFIG), files)
 
 
 def _look(results: Path, more: Sequence[Path] | None = None) -> RunLookups:

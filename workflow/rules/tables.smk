@@ -242,6 +242,7 @@ rule draw_pairs:
         f"{RESULTS}/logs/draw_pairs/{{dataset}}.log",
     conda:
         ENVIRONMENT
+    priority: 1  # for the longest chain begins with it, once its runs are trained
     resources:
         **look.gpus(look.pair_gpus),
         mem_mb=look.pair_memory,

@@ -41,6 +41,8 @@ class Scale(Model):
     n_samples: Count
     image_sets: Count
     images: Count
+    draws: Count
+    pairs: Count
     epochs: Count
     seeds: Count
     steps: Annotated[list[Count], Field(min_length=1), AfterValidator(distinct)] | None = Field(
@@ -66,8 +68,8 @@ BOUNDS: dict[type[Model], dict[str, str]] = {
     Run: {"budget_images": "budget", "n_samples": "n_samples"},
     Pipeline: {"steps": "batches"},
     NoiseSamplePairs: {
-        "draws": "seeds",
-        "embeddings": "seeds",
+        "draws": "draws",
+        "embeddings": "draws",
         "time_bins": "batches",
         "match_sizes": "images",
     },
@@ -200,7 +202,7 @@ def _what_follows(less: Model, scale: Scale) -> dict[str, Any]:
                 "coupling": Pick(less.coupling.name, options),
             }
         case NoiseSamplePairs():
-            count = max(less.pairs, min(less.count, scale.images))
+            count = max(less.pairs, min(less.count, scale.pairs))
             return {
                 "count": count,
                 "batch_sizes": _at_most(less.batch_sizes, count),

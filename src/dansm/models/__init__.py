@@ -34,16 +34,20 @@ def _postpone(package: str) -> None:
     setattr(sys.modules[parent], child, module)
 
 
-if "diffusers.utils.torch_utils" not in sys.modules:
-    # All that diffusers wants of the compiler, which takes as long to import as torch itself, is to
-    # mark what it need not look into; it does without where there is none.
-    hidden = "torch._dynamo" not in sys.modules
-    if hidden:
-        sys.modules["torch._dynamo"] = None
+def _import_without(hidden: str, module: str) -> None:
+    """Import a module of diffusers that asks for a package, and does without where there is none."""
+    if module in sys.modules or hidden in sys.modules:
+        return
+    sys.modules[hidden] = None
     try:
-        importlib.import_module("diffusers.utils.torch_utils")
+        importlib.import_module(module)
     finally:
-        if hidden:
-            del sys.modules["torch._dynamo"]
+        del sys.modules[hidden]
+
+
+# All that diffusers wants of the compiler, which takes as long to import as torch itself, is to
+# mark what it need not look into; and of transformers here, a class of its quantized pipelines.
+_import_without("torch._dynamo", "diffusers.utils.torch_utils")
+_import_without("transformers", "diffusers.quantizers.pipe_quant_config")
 for _kind in ("transformers", "unets", "autoencoders"):
     _postpone(f"diffusers.models.{_kind}")

@@ -5,16 +5,16 @@ safetensors and ``report.json``: trained here, fetched from where it is publishe
 scales, of random weights.
 """
 
+from __future__ import annotations
+
 import math
 import shutil
 import tempfile
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from huggingface_hub import hf_hub_download
 from pydantic import BaseModel
 from torch import Tensor
@@ -28,10 +28,14 @@ from dansm.io.files import atomic_path, publish, read_json, read_model, sha256, 
 from dansm.io.records import is_proven
 from dansm.randomness import generator, stream_seed
 
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, AutoencoderTiny
+
 REPORT = "report.json"
 _CONFIG = "config.json"
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
-_CLASSES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
+_TINY = "AutoencoderTiny"
+_CLASSES = ("AutoencoderKL", _TINY)
 _PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -137,7 +141,7 @@ def fetch_autoencoder(
                 f"in {_CONFIG}"
             )
     with torch.device("meta"):
-        skeleton = Codec(_CLASSES[config["_class_name"]].from_config(config), {}, "meta")
+        skeleton = Codec(_class(config["_class_name"]).from_config(config), {}, "meta")
     for dataset, (images, latents) in shapes.items():
         image = torch.empty(1, *images, device="meta")
         check_latents(skeleton, image, latents, dataset, source)
@@ -156,7 +160,7 @@ def autoencoder_skeleton(
     settings: TrainedAutoencoder | PretrainedAutoencoder | None,
     shapes: tuple[Shape, Shape],
     folder: Path,
-) -> "Codec":
+) -> Codec:
     """Return an autoencoder without weights, on the device ``meta``: to count what it computes.
 
     Parameters
@@ -173,13 +177,13 @@ def autoencoder_skeleton(
     with torch.device("meta"):
         if (folder / _CONFIG).exists():
             config = _read_config(folder / _CONFIG)
-            model = _CLASSES[config["_class_name"]].from_config(config)
+            model = _class(config["_class_name"]).from_config(config)
         elif settings is None:
             model = _standin(images, latents)
         elif isinstance(settings, TrainedAutoencoder):
             model = _small_autoencoder(images, tuple(settings.channels), latents[0])
         else:
-            model = AutoencoderKL(
+            model = _class("AutoencoderKL")(
                 block_out_channels=(128, 256, 512, 512),
                 down_block_types=("DownEncoderBlock2D",) * 4,
                 up_block_types=("UpDecoderBlock2D",) * 4,
@@ -237,7 +241,7 @@ class Codec:
             self._autocast = torch.autocast("cuda", dtype=_PRECISIONS[precision])
 
     @classmethod
-    def load(cls, folder: str | Path | None, device: str | None = None) -> "Codec":
+    def load(cls, folder: str | Path | None, device: str | None = None) -> Codec:
         """Load an autoencoder from a folder that one of this module's functions wrote.
 
         Parameters
@@ -259,7 +263,7 @@ class Codec:
         is_proven(folder)
         config = _read_config(folder / _CONFIG)
         report = read_model(folder / REPORT, _Report)
-        kind = _CLASSES[config["_class_name"]]
+        kind = _class(config["_class_name"])
         try:
             model, loaded = kind.from_pretrained(
                 folder, use_safetensors=True, output_loading_info=True
@@ -304,7 +308,7 @@ class Codec:
             return Posterior(images, None)
         with self._autocast:
             encoded = self.model.encode(images.to(self.model.device))
-        tiny = isinstance(self.model, AutoencoderTiny)
+        tiny = type(self.model).__name__ == _TINY
         mean = encoded.latents if tiny else encoded.latent_dist.mean
         deviation = None if tiny else encoded.latent_dist.std.float() * self._scale
         return Posterior((mean.float() - self._shift) * self._scale, deviation)
@@ -358,6 +362,14 @@ def _read_config(path: Path) -> dict[str, Any]:
     return config
 
 
+def _class(name: str) -> type[AutoencoderKL | AutoencoderTiny]:
+    """Return a class of diffusers, which takes longer to import than torch: pixels need none."""
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+
+    return {"AutoencoderKL": AutoencoderKL, _TINY: AutoencoderTiny}[name]
+
+
 def _standin(images: Shape, latents: Shape) -> AutoencoderKL:
     levels = int(math.log2(images[1] // latents[1])) + 1
     return _small_autoencoder(images, (4,) * levels, latents[0])
@@ -365,7 +377,7 @@ def _standin(images: Shape, latents: Shape) -> AutoencoderKL:
 
 def _small_autoencoder(shape: Shape, channels: tuple[int, ...], latents: int) -> AutoencoderKL:
     levels = len(channels)
-    return AutoencoderKL(
+    return _class("AutoencoderKL")(
         in_channels=shape[0],
         out_channels=shape[0],
         sample_size=shape[1],
