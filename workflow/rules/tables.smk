@@ -240,9 +240,9 @@ rule draw_pairs:
         f"{RESULTS}/noise_sample_pairs/{{dataset}}.npz",
     log:
         f"{RESULTS}/logs/draw_pairs/{{dataset}}.log",
+    priority: 1  # for the longest chain begins with it, once its runs are trained
     conda:
         ENVIRONMENT
-    priority: 1  # for the longest chain begins with it, once its runs are trained
     resources:
         **look.gpus(look.pair_gpus),
         mem_mb=look.pair_memory,

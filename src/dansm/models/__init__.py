@@ -35,7 +35,7 @@ def _postpone(package: str) -> None:
 
 
 def _import_without(hidden: str, module: str) -> None:
-    """Import a module of diffusers that asks for a package, and does without where there is none."""
+    """Import a module of diffusers that asks for a package but does without it, too."""
     if module in sys.modules or hidden in sys.modules:
         return
     sys.modules[hidden] = None
