@@ -74,3 +74,11 @@ def test_claims_belong_to_comparisons_that_have_their_runs(parsed):
     without = parsed({"claims.0.comparisons": ..., "comparisons.students.runs": ["student"],
                       "comparisons.students.baseline": ...})  # fmt: skip
     assert without.claims_of("students") == []
+
+
+@pytest.mark.parametrize("changes", [{}, {"claims.0.measure": {
+    "kind": "saving", "sampler": "euler", "steps": 3, "run": "greedy_100"}}])  # fmt: skip
+def test_claims_about_steps_that_a_scale_leaves_out_are_left_out(parsed, changes):
+    for steps, said in ((None, ["better"]), ([3], ["better"]), ([5], [])):
+        small = {"scale": "smoke", "scales.smoke.steps": steps}
+        assert [c.name for c in parsed(changes | small).claims_of("students")] == said

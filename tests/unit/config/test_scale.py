@@ -96,6 +96,35 @@ def test_a_scale_leaves_what_can_work(parsed, changes):
     assert type(pairs).model_validate(pairs.plain()) == pairs
 
 
+def test_few_numbers_of_steps_are_sampled_where_a_plan_has_them(parsed):
+    def plans(name, steps):
+        config = parsed({"scale": "smoke", f"{SCALE}.steps": steps, f"{SCALE}.image_sets": 1})
+        sampling = config.sampling(config.run("toy", name))
+        assert sampling.image_sets == 1
+        return sampling.each_snapshot, sampling.final, sampling.final_one_set
+
+    full = parsed()
+    everything = full.sampling(full.run("toy", "vanilla"))
+    assert plans("vanilla", None) == everything.plans
+    kept = [number for number in everything.final["euler"] if number == 3]
+    assert kept and plans("vanilla", [3])[:2] == ({"euler": [3]}, {"euler": [3]})
+    # What takes other steps is sampled as it would be.
+    assert plans("short", [3])[1] == {"heun": [7]}
+
+
+@pytest.mark.parametrize(("first", "expected"), [(16, 16), (70, None), (None, None)])
+def test_the_first_snapshot_stays_where_it_fits(parsed, first, expected):
+    if first is not None:
+        changes = {"recipes.flow.first_snapshot": first, "recipes.flow.batch_size": 16}
+    else:
+        changes = {}
+    config = parsed(changes | {"scale": "smoke"})
+    recipe = config.recipes["flow"]
+    assert recipe.first_snapshot == expected
+    steps = recipe.snapshot_steps()
+    assert steps == sorted({*steps}) and steps[-1] == recipe.steps
+
+
 def test_the_full_size_is_checked_at_a_reduced_scale_too(problems):
     changes = {"scale": "smoke", "recipes.flow.snapshots": 101}
     assert "budget_images 10050 must cover 101 snapshots" in problems(changes)
@@ -133,10 +162,12 @@ def test_bounds_are_of_fields_and_of_the_scale(parsed):
         ({"scale": "tiny"}, "scale: unknown 'tiny'; expected one of ['smoke']"),
         ({f"{SCALE}.step": 3}, "scales.smoke.step: unknown key (value 3); expected one of ['batch"),
         (
-            {"scales.runs": dict.fromkeys(Scale.model_fields, 4)},
+            {"scales.runs": dict.fromkeys(Scale.model_fields, 4) | {"steps": None}},
             "scales.runs: expected a name that no folder of results has, found 'runs'",
         ),
         ({f"{SCALE}.seeds": 0}, "scales.smoke.seeds: Input should be greater than or equal to 1"),
+        ({f"{SCALE}.steps": []}, "scales.smoke.steps: List should have at least 1 item"),
+        ({f"{SCALE}.steps": [3, 3]}, "scales.smoke.steps: expected each once, found [3, 3]"),
     ],
 )
 def test_a_scale_that_cannot_be_is_refused(problems, changes, expected):

@@ -216,9 +216,9 @@ def test_a_figure_takes_the_tables_that_its_notebook_names(look):
         return look.figure_tables(Wildcards(figure="comparison", subject=f"_{comparison}"))
 
     assert tables("digits_demo")["distances"] == "results/distances_digits_demo.csv"
-    # What couplings do to the noise is measured on the digits.
-    assert tables("digits_demo")["marginals"] == "results/coupling_marginals.csv"
-    assert "marginals" not in tables("bedroom")
+    # What couplings do to the noise is measured of those of one comparison.
+    assert tables("digits_couplings")["marginals"] == "results/coupling_marginals.csv"
+    assert "marginals" not in tables("digits_demo")
     grid = Wildcards(figure="sample_grid", subject="_digits")
     runs = look.config.comparison("digits").runs
     assert [shown["run"] for shown in look.figure_runs(grid)] == runs
@@ -358,8 +358,24 @@ def test_hardware_is_that_of_the_recipe(look):
     assert look.timed_threads(Wildcards(dataset="digits")) == 2
 
 
-@pytest.mark.parametrize("name", ["no_such_figure", "path_geometry", "best_of_k"])
-def test_a_comparison_with_a_figure_that_is_none_of_comparisons_is_refused(name):
+def test_a_target_makes_a_dataset_s_own_results_with_its_own_comparison_only(look):
+    demo = {*look.target_results("demo")}
+    for name in ("path_geometry_digits", "noise_sample_tsne_digits", "saving_digits_demo"):
+        assert f"results/figures/{name}.png" in demo
+    assert {"results/paths_digits.csv", "results/crossings_digits.csv"} <= demo
+    of_dataset = {
+        *look.tables_of_dataset("digits"),
+        "results/coupling_marginals.csv",
+        "results/best_of_k.csv",
+        "results/figures/nearest_share_digits.png",
+    }
+    assert of_dataset <= {*look.target_results("digits")}
+    assert not {"results/loss_over_time_digits.csv", "results/best_of_k.csv"} & demo
+    assert "results/coupling_marginals.csv" not in demo
+
+
+@pytest.mark.parametrize("name", ["no_such_figure", "best_of_k"])
+def test_a_comparison_with_a_figure_that_is_neither_of_it_nor_of_its_dataset_is_refused(name):
     comparisons = read_yaml(ROOT / "config/config.yaml")["comparisons"]
     changed = comparisons | {"digits_demo": comparisons["digits_demo"] | {"figures": [name]}}
     message = f"comparisons.digits_demo.figures: unknown '{name}'; expected some of ['claims', "
