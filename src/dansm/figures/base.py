@@ -1,6 +1,7 @@
 """What all figures share: their look, and how runs, samplers and metrics are called."""
 
 import ast
+import io
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,6 +13,7 @@ import pandas as pd
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from PIL import Image
 
 from dansm.catalogue import (
     COUPLINGS,
@@ -93,10 +95,17 @@ def label_decades(axis: Axis) -> None:
 
 @style()
 def save_figure(figure: Figure, stem: str | Path) -> None:
-    """Write ``STEM.pdf`` and ``STEM.png``; the same figure gives the same bytes."""
-    for suffix, options in (("pdf", {"metadata": {"CreationDate": None}}), ("png", {"dpi": 200})):
-        with atomic_path(Path(f"{stem}.{suffix}")) as partial:
-            figure.savefig(partial, bbox_inches="tight", **options)
+    """Write ``STEM.pdf`` and ``STEM.png``; the same figure gives the same bytes.
+
+    The PNG has a palette of 256 colours, which takes a third of the room that all would.
+    """
+    with atomic_path(Path(f"{stem}.pdf")) as partial:
+        figure.savefig(partial, bbox_inches="tight", metadata={"CreationDate": None})
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", bbox_inches="tight", dpi=200)
+    picture = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    with atomic_path(Path(f"{stem}.png")) as partial:
+        picture.save(partial, format="PNG", optimize=True)
 
 
 def span(values: Iterable[float]) -> str:
