@@ -135,9 +135,9 @@ def test_everything_in_the_repositorys_archive_is_traced_and_small():
     assert files == {*entries, "run.json"}
     for name, entry in entries.items():
         assert (reference / name).stat().st_size <= module.LARGEST
+        assert entry.commit and entry.versions and entry.hardware and entry.made, name
     pictures = sum(path.stat().st_size for path in reference.rglob("*.png"))
     assert pictures <= 5e6, "everyone who clones the repository gets them"
-        assert entry.commit and entry.versions and entry.hardware and entry.made, name
     # No path of the machine that made them.
     assert "/tmp" not in json.dumps(read_json(reference / "run.json"))
     assert np.all([not entry.command.startswith("/") for entry in entries.values()])
