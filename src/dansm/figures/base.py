@@ -73,10 +73,12 @@ def style() -> AbstractContextManager[None]:
 
 
 class _FewTicks(LogLocator):
-    """Ticks at 1, 2 and 5 of each decade, and at more the less the axis spans."""
+    """Ticks at each decade, and at more places of it the less the axis spans."""
 
     def tick_values(self, vmin: float, vmax: float) -> np.ndarray:
-        if vmax > 10 * vmin:
+        if vmax > 50 * vmin:
+            subs = (1,)
+        elif vmax > 10 * vmin:
             subs = (1, 2, 5)
         elif vmax > 3 * vmin:
             subs = (1, 2, 3, 5, 7)

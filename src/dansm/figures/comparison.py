@@ -16,6 +16,7 @@ from dansm.figures.distances import (
     panels_of,
     scale_distances,
 )
+from dansm.io.load import doubt
 
 _STEPS = (3, 5, 10)  # whose final values are shown
 # Of the table of what couplings do to the noise: the statistics shown, and their axes.
@@ -95,7 +96,8 @@ def comparison(
         panels = lower.subplots(1, 2, sharey=True)
         for axes, (by, text) in zip(panels, _ALONG.items(), strict=True):
             draw_curves(axes, along, looks, by, band=False)
-            axes.set_xlabel(text)
+            doubtful = by == "seconds" and doubt(along["busy_others"].astype(float).tolist())
+            axes.set_xlabel(f"{text}\n({doubtful})" if doubtful else text)
         panels[0].set_ylabel(f"{METRICS[metric].title}, {base.steps_name(along['steps'].min())}")
     handles = [Line2D([], [], label=title, **look) for title, look in by_title.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=3)

@@ -84,6 +84,8 @@ def saving(speed: pd.DataFrame, subject: str, reference: str) -> Figure:
     handles: list[Any] = [
         Line2D([], [], linestyle="none", label=label, **look) for _, label, _, look in _COUNTED
     ]
+    if rows["doubt"].notna().any():
+        handles[-1].set_label(f"{handles[-1].get_label()}, not to be relied on")
     if rows["seeds"].max() > 1:
         text = "95 %, Student's, over seeds"
         handles.append(Line2D([], [], color="0.3", linewidth=2, label=text))
