@@ -138,6 +138,7 @@ rule compute_reference:
     input:
         unpack(look.weights),
         store=look.part_store,
+        other=look.other_store,
     output:
         features=f"{RESULTS}/features/{{dataset}}/{{part}}/{{extractor}}.npz",
         floor=f"{RESULTS}/features/{{dataset}}/{{part}}/{{extractor}}.floor.csv",
@@ -154,6 +155,7 @@ rule compute_reference:
         runtime=240,
     params:
         extractor=look.extractor_settings,
+        n_samples=look.images_of_runs,
     script:
         "../scripts/compute_reference.py"
 

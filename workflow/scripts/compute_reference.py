@@ -1,4 +1,4 @@
-"""Features of a part of a dataset's real images, and the distance between halves of them."""
+"""Features of a part of a dataset's real images, and the distances of other real images."""
 
 from pathlib import Path
 
@@ -22,4 +22,6 @@ with job(snakemake):
         part=snakemake.wildcards.part,
         features=Path(snakemake.output.features),
         floor=Path(snakemake.output.floor),
+        other=open_store(snakemake.input.other) if snakemake.input.other else None,
+        n_samples=snakemake.params.n_samples,
     )

@@ -36,10 +36,10 @@ def compute_reference(
 ) -> None:
     """Save statistics of the real images' features, and the distances of other real images.
 
-    These are the floor: what a perfect model would get with so many images. They are of random
-    draws from another part of the dataset, as many images each as the runs generate, or all where
-    there are fewer. Without another part they are of one random half to the other half; of more
-    than 100 000 images the halves are of that many, drawn at random.
+    These are the floor: what a perfect model would get with so many images. They are of disjoint
+    random draws from another part of the dataset, as many images each as the runs generate, or all
+    where there are fewer. Without another part they are of one random half to the other half; of
+    more than 100 000 images the halves are of that many, drawn at random.
 
     Parameters
     ----------
@@ -86,17 +86,16 @@ def compute_reference(
 
 
 def _draws(store: Store, extractor: Extractor, count: int, dataset: str) -> Iterator[Features]:
-    """Yield what is found in random draws of images; there is but one draw of all."""
-    orders = [
-        torch.randperm(len(store), generator=generator(draw, "draws")).numpy()[:count]
-        for draw in range(_SPLITS if count < len(store) else 1)
-    ]
-    rows = np.unique(orders)
+    """Yield what is found in disjoint random draws of images, of all where there are fewer."""
+    order = torch.randperm(len(store), generator=generator(0, "draws")).numpy()
+    draws = order[: max(1, min(_SPLITS, len(order) // count)) * count]
+    rows = np.sort(draws)
     parts = []
     for first in _batches(len(rows), _BATCH, f"other images of {dataset}"):
         parts.append(extractor(torch.from_numpy(store.array[rows[first : first + _BATCH]])))
     found = Features.joined(parts)
-    yield from (found.take(np.searchsorted(rows, order)) for order in orders)
+    for first in range(0, len(draws), count):
+        yield found.take(np.searchsorted(rows, draws[first : first + count]))
 
 
 def measure_reconstruction(

@@ -195,6 +195,23 @@ class DataLookups:
             raise InputError(f"datasets.{wildcards.dataset}: expected held_out, found none")
         return self._part_store(wildcards.dataset, wildcards.part)
 
+    def other_store(self, wildcards: Wildcards) -> str | list[str]:
+        """Return the store of the other part of the dataset's images, if it has two."""
+        for part in self.config.parts(wildcards.dataset):
+            if part != wildcards.part:
+                return self._part_store(wildcards.dataset, part)
+        return []
+
+    def images_of_runs(self, wildcards: Wildcards) -> int | None:
+        """Return how many images the runs of a dataset, and of its latents, generate for a set."""
+        pixels = self.config.pixels(wildcards.dataset)
+        numbers = [
+            self.config.sampling(run).n_samples
+            for run in self.config.runs
+            if self.config.pixels(run.dataset) == pixels
+        ]
+        return max(numbers, default=None)
+
     def held_out_store(self, wildcards: Wildcards) -> str | list[str]:
         """Return the store of a dataset's held-out images, if it has any."""
         if self.config.dataset(self.config.pixels(wildcards.dataset)).held_out is None:

@@ -304,9 +304,12 @@ class _Loads:
     def compute_reference(self, wildcards: Any) -> Load:
         count = self._image_count(wildcards.dataset, wildcards.part)
         large = _large([wildcards.extractor])
+        drawn = _FLOOR_SPLITS * (self._look.images_of_runs(wildcards) or 0)
+        parts = set(self._config.parts(wildcards.dataset)) - {wildcards.part}
+        others = sum(min(self._image_count(wildcards.dataset, part), drawn) for part in parts)
         stored = 4 * min(count, KEPT_FEATURES) + 8 * _INCEPTION_FEATURES
         return Load(
-            (_inception(count),) * large,
+            (_inception(count + others),) * large,
             seconds=large * _FLOOR_SPLITS * _METRICS_SECONDS,
             disk=large * stored * _INCEPTION_FEATURES,
         )

@@ -88,7 +88,10 @@ def test_of_many_images_some_features_are_kept_and_some_make_the_floor(
     assert table["frechet_distance"].unique().tolist() == [20]
 
 
-@pytest.mark.parametrize(("n_samples", "count", "draws"), [(20, 20, 5), (60, 40, 1), (None, 40, 1)])
+@pytest.mark.parametrize(
+    ("n_samples", "count", "draws"),
+    [(8, 8, 5), (15, 15, 2), (30, 30, 1), (60, 40, 1), (None, 40, 1)],
+)
 def test_the_floor_is_of_as_many_other_images_as_runs_generate(
     make_store, tmp_path, n_samples, count, draws
 ):

@@ -350,6 +350,15 @@ def test_what_is_remembered_is_measured_where_images_are_held_out(look):
         assert f"results/figures/memorising_{name}.png" in files
 
 
+def test_the_floor_is_of_the_other_part_and_of_as_many_images_as_runs_generate(look):
+    for part, other in (("training", "held_out"), ("held_out", "data")):
+        wildcards = Wildcards(dataset="digits", part=part)
+        assert look.other_store(wildcards) == f"results/{other}/digits"
+        assert look.images_of_runs(wildcards) == 1000
+    assert look.other_store(Wildcards(dataset="church_pixels", part="training")) == []
+    assert look.images_of_runs(Wildcards(dataset="church_pixels", part="training")) is None
+
+
 def test_hardware_is_that_of_the_recipe(look):
     resources = look.resources(look.run)
     wildcards = run("cifar10", "vanilla", 20241115)

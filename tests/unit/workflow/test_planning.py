@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from dansm.config import parse_config
+from dansm.config import Scale, parse_config
 from dansm.errors import InputError
 from dansm.metrics.evaluation import GRID_IMAGES
 from dansm.models.autoencoders import autoencoder_skeleton
@@ -31,6 +31,7 @@ from dansm.workflow.run_lookups import RunLookups
 INCEPTION_FLOPS = 11.4e9
 
 RUN = {"run": "matched", "seed": "1"}
+SCALE = dict.fromkeys(Scale.model_fields, 4) | {"steps": None}
 
 
 def dump(config):
@@ -288,9 +289,7 @@ def test_a_finished_data_set_knows_how_many_images_it_has(config, tmp_path):
 
 
 def test_a_reduced_scale_makes_do_with_standins(config):
-    bounds = ("batch_size", "batches", "channels", "layers_per_block", "snapshots")
-    bounds += ("n_samples", "images", "epochs", "seeds")
-    scales = {"smoke": dict.fromkeys(bounds, 4)}
+    scales = {"smoke": SCALE}
     smoke = parse_config(dump(config) | {"scales": scales, "scale": "smoke"})
     job = Job("encode_latents", {"dataset": "room_latents"}, 1, 0)
     small, large = (load_of(RunLookups(c), job).work[0] for c in (smoke, config))
@@ -523,9 +522,7 @@ def test_the_gpu_is_the_one_asked_for_or_there_or_calibrated(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there is not None)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: there)
     if scale:
-        bounds = ("batch_size", "batches", "channels", "layers_per_block", "snapshots")
-        bounds += ("n_samples", "images", "epochs", "seeds")
-        scales = {"smoke": dict.fromkeys(bounds, 4)}
+        scales = {"smoke": SCALE}
         config = parse_config(dump(config) | {"scales": scales, "scale": scale})
     if asked == "mine":
         asked = "my gpu"
