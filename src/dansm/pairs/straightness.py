@@ -63,7 +63,7 @@ def systems(batch_sizes: Sequence[int]) -> list[tuple[System, int]]:
         (System("ot_cfm"), largest),
         *((transport, size) for size in batch_sizes),
         (System("reflow_2", teacher="ot_cfm"), largest),
-        (System("lines", _EDM, _INDEPENDENT, Pick("noise_levels"), of_data, "edm"), largest),
+        (System("lines", _EDM, loss=of_data, teacher="edm"), largest),
     ]
 
 
