@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dansm.couplings.registry import COUPLINGS, CouplingEntry, Entry, Options, Pick, by_name
-from dansm.processes.registry import GRIDS, LOSSES, PROCESSES, SOLVERS, TIMES
+from dansm.processes.objective_registry import LOSSES, TIMES
+from dansm.processes.registry import PROCESSES
+from dansm.processes.solver_registry import GRIDS, SOLVERS
 
 __all__ = [
     "COUPLINGS",

@@ -17,8 +17,9 @@ from dansm.io.run_folder import MODEL, costs_of
 from dansm.models.trained import load_model
 from dansm.processes.base import Counted
 from dansm.processes.grids import sampling_times
-from dansm.processes.registry import PROCESSES, SOLVERS
+from dansm.processes.registry import PROCESSES
 from dansm.processes.samplers import Sampler
+from dansm.processes.solver_registry import SOLVERS
 from dansm.processes.solvers import inverse
 from dansm.randomness import generator
 

@@ -9,16 +9,9 @@ from typing import Any
 
 from dansm.couplings.registry import Pick
 from dansm.errors import InputError
-from dansm.processes.registry import (
-    GRIDS,
-    LEVELS,
-    PROCESSES,
-    SOLVERS,
-    ProcessEntry,
-    SolverEntry,
-    entry_of,
-    options_of,
-)
+from dansm.processes.objective_registry import LEVELS
+from dansm.processes.registry import PROCESSES, ProcessEntry, entry_of, options_of
+from dansm.processes.solver_registry import GRIDS, SOLVERS, SolverEntry
 
 # Noise levels of EDM, and the time t = 1/(1 + σ) of the highest.
 HIGHEST_NOISE, LOWEST_NOISE = Fraction(80), Fraction(1, 500)

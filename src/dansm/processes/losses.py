@@ -1,8 +1,8 @@
 """Errors of predictions.
 
-An entry of `dansm.processes.registry.LOSSES` is a function ``(prediction, target, **options)`` that
-returns errors with one row a pair, whose weighted mean is the loss, or a subclass of
-`dansm.processes.objective.Objective`.
+An entry of `dansm.processes.objective_registry.LOSSES` is a function ``(prediction, target,
+**options)`` that returns errors with one row a pair, whose weighted mean is the loss, or a subclass
+of `dansm.processes.objective.Objective`.
 """
 
 from torch import Tensor

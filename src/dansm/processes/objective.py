@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from dansm.couplings.registry import Pick
 from dansm.errors import InputError
 from dansm.processes.base import Network, Process, column
-from dansm.processes.registry import LOSSES, PROCESSES, entry_of, options_of
+from dansm.processes.objective_registry import LOSSES
+from dansm.processes.registry import PROCESSES, entry_of, options_of
 from dansm.processes.times import TimeDistribution, make_times
 
 
@@ -114,7 +115,7 @@ def make_process(pick: Pick) -> Process:
 def make_objective(process: Pick, times: Pick, loss: Pick, **given: Any) -> Objective:
     """Return the objective that three entries of the catalogue make together.
 
-    ``given`` is what the loss may need, see `dansm.processes.registry.LossEntry`.
+    ``given`` is what the loss may need, see `dansm.processes.objective_registry.LossEntry`.
     """
     entry = entry_of(LOSSES, loss, "loss")
     found, options = entry.load(), options_of(entry, loss)

@@ -9,7 +9,8 @@ from dansm.couplings.registry import Pick
 from dansm.processes.base import Counted, Network, Process
 from dansm.processes.grids import grid_options, sampling_times
 from dansm.processes.objective import make_process
-from dansm.processes.registry import PROCESSES, SOLVERS
+from dansm.processes.registry import PROCESSES
+from dansm.processes.solver_registry import SOLVERS
 
 
 class Sampled(NamedTuple):
@@ -27,7 +28,7 @@ class Sampler:
     process
         An entry of `dansm.processes.registry.PROCESSES`, or one that is made.
     solver
-        An entry of `dansm.processes.registry.SOLVERS` with ``grid`` or ``times``.
+        An entry of `dansm.processes.solver_registry.SOLVERS` with ``grid`` or ``times``.
     searched
         Times of a searched grid, by their number of steps.
 

@@ -1,6 +1,7 @@
 """Time grids that are searched for a network: by a fine solution, and by evolution.
 
-Both choose among the knots of a fine grid. An entry of `dansm.processes.registry.GRIDS` names one.
+Both choose among the knots of a fine grid. Entries of `dansm.processes.solver_registry.GRIDS` name
+them.
 """
 
 import itertools

@@ -1,7 +1,7 @@
 """Solvers of a process's differential equation, from noise to samples, on any times.
 
-An entry of `dansm.processes.registry.SOLVERS` is a function ``(process, network, noise, times,
-**options)``; its options beside ``grid`` and ``times`` are passed on.
+An entry of `dansm.processes.solver_registry.SOLVERS` is a function ``(process, network, noise,
+times, **options)``; its options beside ``grid`` and ``times`` are passed on.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """Distributions of training times.
 
-An entry of `dansm.processes.registry.TIMES` is a function ``(count, stream, **options)`` that draws
-times in [0, 1), or a subclass of `TimeDistribution` that takes the options.
+An entry of `dansm.processes.objective_registry.TIMES` is a function ``(count, stream, **options)``
+that draws times in [0, 1), or a subclass of `TimeDistribution` that takes the options.
 """
 
 import math
@@ -13,7 +13,8 @@ from torch import Tensor
 
 from dansm.couplings.registry import Pick
 from dansm.processes.grids import noise_level, rho
-from dansm.processes.registry import LEVELS, TIMES, entry_of, options_of
+from dansm.processes.objective_registry import LEVELS, TIMES
+from dansm.processes.registry import entry_of, options_of
 
 
 class TimeDistribution:
@@ -96,7 +97,7 @@ def log_normal(count: int, stream: torch.Generator, mean: float, deviation: floa
 
 
 def make_times(pick: Pick) -> TimeDistribution:
-    """Return a distribution of `dansm.processes.registry.TIMES`."""
+    """Return a distribution of `dansm.processes.objective_registry.TIMES`."""
     entry = entry_of(TIMES, pick, "times")
     found, options = entry.load(), options_of(entry, pick)
     if isinstance(found, type):

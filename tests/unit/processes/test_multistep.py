@@ -13,8 +13,8 @@ from dansm.errors import InputError
 from dansm.processes.diffusion import Diffusion
 from dansm.processes.grids import evaluations, noise_level, rho
 from dansm.processes.rectified_flow import RectifiedFlow
-from dansm.processes.registry import SOLVERS
 from dansm.processes.samplers import Sampler
+from dansm.processes.solver_registry import SOLVERS
 
 FLOW, DIFFUSION = Pick("rectified_flow"), Pick("diffusion")
 NOISE = torch.randn(3, 1, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

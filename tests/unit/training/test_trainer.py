@@ -30,7 +30,7 @@ from dansm.io.files import read_json, sha256
 from dansm.models.weights import save_weights
 from dansm.processes import objective as objectives
 from dansm.processes.objective import Objective
-from dansm.processes.registry import LossEntry
+from dansm.processes.objective_registry import LossEntry
 from dansm.training.trainer import Trainer, train
 
 from ..factories import make_settings
