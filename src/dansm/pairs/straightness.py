@@ -28,7 +28,7 @@ from dansm.randomness import generator, normal, stream_seed
 _FLOW, _EDM = Pick("rectified_flow"), Pick("edm", {"sigma_data": 0.75})
 _INDEPENDENT, _UNIFORM, _SQUARED = Pick("independent"), Pick("uniform"), Pick("squared_error")
 _POINTS, _RADIUS, _SPREAD = 8, 1.0, 0.1
-_SHOWN = 200
+_SHOWN = 60
 
 
 @dataclass(frozen=True)
