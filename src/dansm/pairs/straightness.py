@@ -111,8 +111,7 @@ def measure_straightness(
 ) -> None:
     """Write a table of `STRAIGHTNESS_COLUMNS`, and trajectories of the first seed to look at.
 
-    The npz holds, by system and batch size, ``…-trajectories`` of shape (k, n, 2), and the samples'
-    ``data``.
+    The npz holds trajectories of shape (k, n, 2), by ``SYSTEM-SIZE``, and samples, ``data``.
 
     Parameters
     ----------
