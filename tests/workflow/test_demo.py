@@ -209,9 +209,11 @@ def test_changing_a_run_reruns_what_depends_on_it(demo):
 
 
 def test_what_makes_no_difference_makes_nothing_anew(demo):
-    """Another licence, a touched script, and a setting that comes with a default."""
+    """Another licence or tracker, a touched script, and a setting that comes with a default."""
     before = demo.config.read_text()
-    demo.config.write_text(before.replace("licence: CC BY 4.0", "licence: As is, once CC BY 4.0"))
+    changed = before.replace("licence: CC BY 4.0", "licence: As is, once CC BY 4.0")
+    content = yaml.safe_load(changed) | {"trackers": ["wandb"]}
+    demo.config.write_text(yaml.safe_dump(content, sort_keys=False))
     for script in (demo.folder / "workflow" / "scripts").glob("*.py"):
         script.write_text(script.read_text() + "\n# touched\n")
     models = demo.folder / "src/dansm/config/runs.py"

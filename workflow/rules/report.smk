@@ -13,7 +13,7 @@ rule write_report:
     resources:
         **SMALL,
     params:
-        config=CONFIG.model_dump(mode="json", by_alias=True),
+        config=CONFIG.model_dump(mode="json", by_alias=True, exclude={"trackers"}),
     script:
         "../scripts/write_report.py"
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from dansm.config import parse_config
 from dansm.training.launching import launch_training
 from dansm.workflow.jobs import call, job
 
@@ -14,4 +15,6 @@ with job(snakemake):
         **dict(snakemake.input.items()),
         processes=snakemake.params.processes,
         threads=snakemake.threads,
+        # Not a parameter: who is told of the progress does not make another run.
+        trackers=parse_config(snakemake.config).trackers,
     )

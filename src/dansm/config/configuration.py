@@ -18,6 +18,7 @@ from dansm.config.base import (
     Shape,
     SolverPick,
     distinct,
+    name_of,
 )
 from dansm.config.checks import problems_of
 from dansm.config.claims import Claim, DistanceMeasure, Saving
@@ -68,6 +69,19 @@ INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e9
 # Its halves are compared, by the third neighbour of each image too.
 _LEAST_IMAGES = 8
 T = TypeVar("T")
+# Those that accelerate knows, by its names.
+_TRACKERS = (
+    "aim",
+    "clearml",
+    "comet_ml",
+    "dvclive",
+    "mlflow",
+    "swanlab",
+    "tensorboard",
+    "trackio",
+    "wandb",
+)
+Tracker = name_of("tracker", _TRACKERS)
 Address = Annotated[Expanded, Field(pattern=r"^(https?://[^/]|file:.)")]
 
 
@@ -113,6 +127,9 @@ class Config(Model):
         default=[], description="Comparisons of report.zip and crate.zip"
     )
     cluster: Cluster = Cluster()
+    trackers: Annotated[list[Tracker], AfterValidator(distinct)] = Field(
+        default=["tensorboard"], description="Which show the progress of training; none: []"
+    )
     scales: dict[Name, Scale] = Field(default={})
     scale: Name | None = Field(default=None, description="One of scales; none: full size")
     drawn_from: Literal["reference"] | None = Field(

@@ -1,8 +1,10 @@
 """Training with as many processes as a job has GPUs, each with a pool of its own."""
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -26,6 +28,7 @@ def launch_training(
     pairs: Path | None = None,
     start: Path | None = None,
     guide: Path | None = None,
+    trackers: Sequence[str] = ("tensorboard",),
 ) -> None:
     """Train one run, or continue it; several processes are started by torchrun.
 
@@ -46,11 +49,12 @@ def launch_training(
         If SIGTERM asks it to stop; the state is saved.
     """
     if processes == 1:
-        train(settings, open_store(store), folder, potentials, pairs, start, guide)
+        train(settings, open_store(store), folder, potentials, pairs, start, guide, trackers)
         return
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += [f"--nproc_per_node={processes}", "-m", "dansm.training.launching"]
     command += [settings.canonical_json(), str(store), str(folder)]
+    command += [json.dumps([*trackers])]
     command += [str(path or "") for path in (potentials, pairs, start, guide)]
     environment = os.environ | {"OMP_NUM_THREADS": str(max(1, threads // processes))}
     if torch.cuda.device_count() < processes:  # only at a reduced scale
@@ -70,13 +74,16 @@ def _time_of(path: Path) -> int | None:
     return path.stat().st_mtime_ns if path.exists() else None
 
 
-def _train_as_one_of_several(settings: str, store: str, folder: str, *given: str) -> None:
+def _train_as_one_of_several(
+    settings: str, store: str, folder: str, trackers: str, *given: str
+) -> None:
     try:
         train(
             RunSettings.model_validate_json(settings),
             open_store(Path(store)),
             Path(folder),
             *(Path(path) if path else None for path in given),
+            trackers=json.loads(trackers),
         )
     except InterruptedTraining as interruption:
         print(interruption, flush=True)

@@ -15,6 +15,8 @@ import json
 import math
 import shutil
 import time
+import uuid
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -22,8 +24,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import GeneralTracker
 from accelerate.utils import broadcast_object_list, gather_object
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from dansm.catalogue import COUPLINGS
@@ -52,6 +54,7 @@ from dansm.training.prefetching import Prefetcher
 from dansm.training.state import RollingState
 from dansm.training.statistics import RecentSteps
 from dansm.training.stopping import stop_requests
+from dansm.training.tracking import Tracker, begin_tracker, check_installed
 
 _EARLIER = "earlier"  # what the run was finished with by other settings, while these are trained
 _TICKS = 100  # lines of stats.jsonl in a whole run, about
@@ -80,11 +83,14 @@ class Trainer:
         Weights of the run that ``settings.loss`` names as its teacher.
     state_seconds
         Least time between two saves of the rolling state; it grows where saving is slow.
+    trackers
+        accelerate's names of those that are told of the progress. They are no part of the run.
 
     Raises
     ------
     InputError
-        If the settings and what is given do not go together, or precision is not available.
+        If the settings and what is given do not go together, or precision or a tracker is not
+        available.
     """
 
     def __init__(
@@ -97,13 +103,17 @@ class Trainer:
         start: Path | None = None,
         guide: Path | None = None,
         state_seconds: float = 5.0,
+        trackers: Sequence[str] = ("tensorboard",),
     ) -> None:
         self.settings = settings
         self.folder = Path(folder)
         self.work = self.folder / TRAINING
+        self.title = "/".join(self.folder.parts[-3:])
+        check_installed(trackers)
         teacher_pairs = _open_pairs(settings, pairs)
         _check_samples(settings, store)
-        self.accelerator = _accelerator(settings.mixed_precision)
+        told = [Tracker(name, partial(self._begin_tracker, name)) for name in trackers]
+        self.accelerator = _accelerator(settings.mixed_precision, told)
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
         # Beside the settings, what the run is: checksums of what it was given.
         self.origins = {"dataset_sha256": store.meta["sha256"]}
@@ -159,6 +169,13 @@ class Trainer:
         self.stats: list[dict[str, float]] = []
         self.snapshots: list[dict[str, Any]] = []
         self.seconds = 0.0
+        self.tracking_key = uuid.uuid4().hex
+
+    def _begin_tracker(self, name: str) -> GeneralTracker:
+        settings = self.settings.plain()
+        return begin_tracker(
+            name, self.work, self.title, settings, self.images_seen, self.tracking_key
+        )
 
     def _guide(self, path: Path | None) -> Network | None:
         """Return the network that guides, as it was trained, if there is one."""
@@ -224,10 +241,8 @@ class Trainer:
         self.resume()
         schedule = set(settings.snapshot_steps())
         tick_every = max(1, settings.steps // _TICKS)
-        board = None
+        self.accelerator.init_trackers(self.title)
         if self.accelerator.is_main_process:
-            folder = str(self.work / "tensorboard")
-            board = SummaryWriter(folder, purge_step=self.images_seen or None)
             for stale in self.folder.rglob(".*.partial*"):  # cut short by a kill
                 stale.unlink()
             # A line for each tick, to be watched; what came after the state is written again.
@@ -236,7 +251,7 @@ class Trainer:
             total=settings.steps * settings.batch_size,
             initial=self.images_seen,
             unit="images",
-            desc="/".join(self.folder.parts[-3:]),
+            desc=self.title,
             mininterval=1,
             disable=not self.accelerator.is_main_process,
         )
@@ -256,7 +271,7 @@ class Trainer:
                 snapshot = self.step in schedule
                 if snapshot or self.step % tick_every == 0:
                     self.seconds = time.perf_counter() - started
-                    self.tick(pair, board)
+                    self.tick(pair)
                     if snapshot:
                         self.take_snapshot()
                     # The main process decides for all whether it is time to save.
@@ -269,15 +284,16 @@ class Trainer:
                     with prefetcher.paused() as ahead:
                         self.save_state(ahead)
                     self.accelerator.wait_for_everyone()  # one that left would end the others
+                    self.accelerator.end_training()
                     raise InterruptedTraining(
                         f"{self.folder}: stopped by request after {self.images_seen} images; "
                         f"the state is saved in {self.state.path}"
                     )
         progress.close()
-        if board is not None:
-            board.close()
+        if self.accelerator.is_main_process:
             self.publish()
         self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
 
     def advance(self, pair: Pairs) -> None:
         """Take one optimiser step on a batch of pairs."""
@@ -332,7 +348,7 @@ class Trainer:
                 )
         return losses, norms
 
-    def tick(self, pair: Pairs, board: SummaryWriter | None) -> None:
+    def tick(self, pair: Pairs) -> None:
         """Check that all is finite and, on the main process, add a line of statistics."""
         losses, norms = self.check_finite()
         random_noise = torch.randn(
@@ -351,11 +367,11 @@ class Trainer:
         }
         self.recent = RecentSteps()
         self.stats.append(line)
-        if board is not None:
+        if self.accelerator.is_main_process:
             with open(self.work / STATS, "a", encoding="utf-8") as file:
                 file.write(_json_lines([line]))
-            for key in line.keys() - {"images_seen"}:
-                board.add_scalar(key, line[key], self.images_seen)
+        numbers = {key: line[key] for key in line.keys() - {"images_seen"}}
+        self.accelerator.log(numbers, step=self.images_seen)
 
     def take_snapshot(self) -> None:
         """Write the EMA weights of this moment."""
@@ -395,6 +411,7 @@ class Trainer:
                 "snapshots": self.snapshots,
                 "seconds": self.seconds,
                 "recent": self.recent.state_dict(),
+                "tracking_key": self.tracking_key,
             }
         )
 
@@ -423,6 +440,7 @@ class Trainer:
         self.stats, self.snapshots = state["stats"], state["snapshots"]
         self.seconds = state["seconds"]
         self.recent = RecentSteps.of_state(state["recent"], self.device)
+        self.tracking_key = state.get("tracking_key", self.tracking_key)
         self.check_snapshots()
         print(f"{path}: continuing after {self.images_seen} images", flush=True)
 
@@ -525,12 +543,13 @@ def train(
     pairs: Path | None = None,
     start: Path | None = None,
     guide: Path | None = None,
+    trackers: Sequence[str] = ("tensorboard",),
 ) -> None:
     """Train one run, or continue it; see `Trainer` and `Trainer.run`."""
-    Trainer(settings, store, folder, potentials, pairs, start, guide).run()
+    Trainer(settings, store, folder, potentials, pairs, start, guide, trackers=trackers).run()
 
 
-def _accelerator(precision: str) -> Accelerator:
+def _accelerator(precision: str, trackers: list[Tracker]) -> Accelerator:
     """Return accelerate's interface to the visible GPUs, or to the CPU where there are none."""
     gpu = torch.cuda.is_available()
     if precision == "bf16" and not (
@@ -541,7 +560,7 @@ def _accelerator(precision: str) -> Accelerator:
             f"mixed_precision bf16: expected a GPU that has it, found {device}; set "
             "mixed_precision: 'no' in the recipe, or train on another GPU"
         )
-    return Accelerator(mixed_precision=precision, cpu=not gpu)
+    return Accelerator(mixed_precision=precision, cpu=not gpu, log_with=trackers or None)
 
 
 def _open_pairs(settings: RunSettings, pairs: Path | None) -> PairStore | None:

@@ -174,6 +174,16 @@ def test_a_gpu_type_is_a_name(problems, gpu_type):
     assert "cluster.gpu_type: " in problems({"cluster": {"gpu_type": gpu_type}})
 
 
+def test_trackers_are_names_that_accelerate_knows(problems, parsed):
+    assert parsed().trackers == ["tensorboard"]
+    assert parsed({"trackers": []}).trackers == []
+    assert parsed({"trackers": ["wandb", "mlflow"]}).trackers == ["wandb", "mlflow"]
+    found = problems({"trackers": ["tensorboard", "wanbd"]})
+    assert "trackers.1: unknown tracker 'wanbd'; expected one of ['aim'," in found
+    assert "trackers: expected each once" in problems({"trackers": ["wandb", "wandb"]})
+    assert "trackers: " in problems({"trackers": "wandb"})
+
+
 def test_a_key_is_looked_for_in_the_file_that_it_is_in(valid):
     networks = {"small": valid["networks"]["small"] | {"dropout": 1.5}}
     more = {"networks": {"small": {"dropout": 1.5}}}

@@ -28,8 +28,8 @@ def store(make_store):
     return make_store(images, value_range=(0, 16)).path
 
 
-def launch(settings, store, folder):
-    launch_training(settings, store, folder, processes=2, threads=2)
+def launch(settings, store, folder, **options):
+    launch_training(settings, store, folder, processes=2, threads=2, **options)
 
 
 def test_two_processes_that_are_stopped_continue_to_the_same_weights(store, tmp_path, capfd):
@@ -53,7 +53,10 @@ def test_two_processes_that_are_stopped_continue_to_the_same_weights(store, tmp_
     assert not (stopped / "run.json").exists()
     launch(SETTINGS, store, stopped)
     assert "continuing after" in capfd.readouterr().out
-    launch(SETTINGS, store, whole)
+    # One of the two processes writes for both.
+    assert len(list((stopped / "training" / "tensorboard").iterdir())) == 2
+    launch(SETTINGS, store, whole, trackers=[])
+    assert not (whole / "training" / "tensorboard").exists()
     assert read_json(whole / "run.json")["processes"] == 2
     snapshots = [snapshot["images_seen"] for snapshot in read_json(whole / "run.json")["snapshots"]]
     assert snapshots == [264, 536, 800]
