@@ -26,6 +26,7 @@ from dansm.data.store import Store
 from dansm.errors import InputError
 from dansm.io.files import atomic_path, publish, read_json, read_model, sha256, write_json
 from dansm.io.records import is_proven
+from dansm.models.weights import load_pretrained
 from dansm.randomness import generator, stream_seed
 
 if TYPE_CHECKING:
@@ -264,25 +265,7 @@ class Codec:
         config = _read_config(folder / _CONFIG)
         report = read_model(folder / REPORT, _Report)
         kind = _class(config["_class_name"])
-        try:
-            model, loaded = kind.from_pretrained(
-                folder, use_safetensors=True, output_loading_info=True
-            )
-        except Exception as error:  # what diffusers says of a configuration has no common type
-            raise InputError(
-                f"{folder}: expected the weights of an {kind.__name__}, found "
-                f"{' '.join(str(error).split())}"
-            ) from error
-        # diffusers would go on with random weights for those that it does not find.
-        strange = [name for names in loaded.values() for name in names]
-        if strange:
-            raise InputError(
-                f"{folder / _WEIGHTS}: expected the weights of the {kind.__name__} that {_CONFIG} "
-                f"describes, found others or none for {strange[0]}"
-            )
-        bad = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
-        if bad:
-            raise InputError(f"{folder / _WEIGHTS}: expected finite weights, found NaN in {bad[0]}")
+        model = load_pretrained(kind, folder / _WEIGHTS)
         description = {
             "source": report.source,
             "class": kind.__name__,

@@ -30,6 +30,7 @@ from dansm.io.files import (
     write_json,
 )
 from dansm.io.records import is_proven
+from dansm.models.weights import load_pretrained
 from dansm.randomness import stream_seed
 
 if TYPE_CHECKING:
@@ -191,33 +192,12 @@ def load_pipeline(folder: Path, device: str) -> "StableDiffusionPipeline":
 
     folder = Path(folder)
     is_proven(folder)
-    parts: dict[str, Any] = {}
-    for part, kind in {
-        "vae": AutoencoderKL,
-        "text_encoder": CLIPTextModel,
-        "unet": UNet2DConditionModel,
-    }.items():
-        place = folder / part
-        try:
-            model, loaded = kind.from_pretrained(
-                place, use_safetensors=True, output_loading_info=True
-            )
-        except Exception as error:  # what they say of a configuration has no common type
-            raise InputError(
-                f"{place}: expected the weights of a {kind.__name__}, found "
-                f"{' '.join(str(error).split())}"
-            ) from error
-        # Both libraries would go on with random weights for those that they do not find.
-        if loaded["missing_keys"] or loaded["mismatched_keys"]:
-            strange = [*loaded["missing_keys"], *loaded["mismatched_keys"]][0]
-            raise InputError(
-                f"{place}: expected the weights of the {kind.__name__} that config.json "
-                f"describes, found others or none for {strange}"
-            )
-        bad = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
-        if bad:
-            raise InputError(f"{place}: expected finite weights, found NaN in {bad[0]}")
-        parts[part] = model.float().to(device).eval()
+    kinds = (CLIPTextModel, UNet2DConditionModel, AutoencoderKL)
+    parts = {
+        # Published text encoders hold positions, too, which are no weights any more.
+        Path(name).parent.name: load_pretrained(kind, folder / name, more=True).float().to(device)
+        for kind, name in zip(kinds, _WEIGHTS, strict=True)
+    }
     try:
         pipeline = StableDiffusionPipeline.from_pretrained(folder, **parts)
     except Exception as error:

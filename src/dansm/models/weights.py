@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -54,6 +55,39 @@ def load_weights(path: Path, network: torch.nn.Module, expected: dict[str, objec
             )
     check_weights(path, weights, network)
     network.load_state_dict(weights)
+
+
+def load_pretrained(kind: type[Any], weights: Path, more: bool = False) -> Any:
+    """Load a model of diffusers or transformers from safetensors and the config.json beside them.
+
+    With ``more`` the file may hold weights that the model does not have.
+
+    Raises
+    ------
+    InputError
+        If they are no complete model of that class with finite weights.
+    """
+    try:
+        model, loaded = kind.from_pretrained(
+            weights.parent, use_safetensors=True, output_loading_info=True
+        )
+    except Exception as error:  # what they say of a configuration has no common type
+        raise InputError(
+            f"{weights}: expected the weights of {kind.__name__}, found "
+            f"{' '.join(str(error).split())}"
+        ) from error
+    # Both libraries would go on with random weights for those that they do not find.
+    refused = ["missing_keys", "mismatched_keys", *([] if more else ["unexpected_keys"])]
+    strange = [name for key in refused for name in loaded[key]]
+    if strange:
+        raise InputError(
+            f"{weights}: expected the weights of the {kind.__name__} that config.json describes, "
+            f"found others or none for {strange[0]}"
+        )
+    bad = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
+    if bad:
+        raise InputError(f"{weights}: expected finite weights, found NaN in {bad[0]}")
+    return model
 
 
 def check_weights(path: Path, weights: dict[str, torch.Tensor], network: torch.nn.Module) -> None:

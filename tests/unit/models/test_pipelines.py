@@ -130,7 +130,7 @@ def test_a_published_pipeline_is_copied_without_its_safety_checker(folder, copie
         ("unet/config.json", {"in_channels": 9},
          "expected latents of shape (4, 8, 8), found a network of 9 channels in and 4 out"),
         ("unet/config.json", {"block_out_channels": [8, 8, 8]},
-         "unet: expected the weights of a UNet2DConditionModel, found"),
+         f"{UNET}: expected the weights of UNet2DConditionModel, found"),
     ],
 )  # fmt: skip
 def test_another_kind_of_pipeline_is_refused(copied, tmp_path, file, changes, expected):
@@ -144,7 +144,7 @@ def test_weights_that_are_missing_or_not_finite_are_named(copied, tmp_path):
     weights = load_file(copied / UNET)
     weights["conv_in.weight"][0] = float("nan")
     save_file(weights, copied / UNET)
-    with pytest.raises(InputError, match=r"unet: expected finite weights, found NaN in conv_in"):
+    with pytest.raises(InputError, match=f"{UNET}: expected finite weights, found NaN in conv_in"):
         fetch_pipeline(Published(name=str(copied)), SHAPE, tmp_path / "ours")
     del weights["conv_in.weight"]
     save_file(weights, copied / UNET)
