@@ -289,7 +289,7 @@ def test_a_finished_data_set_knows_how_many_images_it_has(config, tmp_path):
 
 def test_a_reduced_scale_makes_do_with_standins(config):
     bounds = ("batch_size", "batches", "channels", "layers_per_block", "snapshots")
-    bounds += ("n_samples", "images", "epochs", "seeds")
+    bounds += ("n_samples", "image_sets", "images", "draws", "pairs", "epochs", "seeds")
     scales = {"smoke": dict.fromkeys(bounds, 4)}
     smoke = parse_config(dump(config) | {"scales": scales, "scale": "smoke"})
     job = Job("encode_latents", {"dataset": "room_latents"}, 1, 0)
@@ -524,7 +524,7 @@ def test_the_gpu_is_the_one_asked_for_or_there_or_calibrated(
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: there)
     if scale:
         bounds = ("batch_size", "batches", "channels", "layers_per_block", "snapshots")
-        bounds += ("n_samples", "images", "epochs", "seeds")
+        bounds += ("n_samples", "image_sets", "images", "draws", "pairs", "epochs", "seeds")
         scales = {"smoke": dict.fromkeys(bounds, 4)}
         config = parse_config(dump(config) | {"scales": scales, "scale": scale})
     if asked == "mine":
