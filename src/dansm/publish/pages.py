@@ -36,7 +36,18 @@ from dansm.publish.archive import Archived, archived_path, read_archive
 from dansm.publish.report import readable_time
 from dansm.publish.verdict import verdict_page
 
-FILLED = tuple(map(Path, ("README.md", "config/README.md", "docs/couplings.md", "docs/results.md")))
+FILLED = tuple(
+    map(
+        Path,
+        (
+            "README.md",
+            "config/README.md",
+            "docs/couplings.md",
+            "docs/results.md",
+            "docs/scale.md",
+        ),
+    )
+)
 FIGURES = Path("docs/figures.md")
 VERDICT = Path("docs/verdict.md")
 NOTEBOOKS = Path("notebooks")
@@ -174,6 +185,16 @@ def _cell(row: pd.Series) -> str:
     return f"{row['mean']:.1f}" + ("" if pd.isna(half) else f" ± {half:.1f}")
 
 
+def _scale(path: Path, entry: Archived, part: str = "") -> str:
+    """Return a part of what was calculated from what matching costs."""
+    # Counts operations of networks, for which it imports torch.
+    from dansm.publish.scale import scale_section
+
+    tables = [_markdown(table) for table in scale_section(path, part)]
+    measured = [f"Times: `{entry.command}`: {_origin(entry)}"] if part == "assumptions" else []
+    return "\n\n".join([*tables, *measured])
+
+
 def _catalogue(entries: Mapping[str, Entry]) -> str:
     """Return what there is of a kind: name, what it is, and of couplings what the noise is."""
     rows = []
@@ -190,4 +211,8 @@ def _markdown(table: pd.DataFrame) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-_KINDS: dict[str, Callable[..., str]] = {"figure": _figure, "distances": _distances}
+_KINDS: dict[str, Callable[..., str]] = {
+    "figure": _figure,
+    "distances": _distances,
+    "scale": _scale,
+}

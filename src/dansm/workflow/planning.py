@@ -10,7 +10,6 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -20,11 +19,10 @@ import torch
 from pydantic import BaseModel, PositiveFloat, PositiveInt
 from torch.utils.flop_counter import FlopCounterMode
 
-from dansm.catalogue import EXTRACTORS, SOURCES, Pick
+from dansm.catalogue import EXTRACTORS, LSUN_IMAGES, SOURCES, Pick
 from dansm.config import (
     INCEPTION_FILE,
     Config,
-    Network,
     OwnSampling,
     Part,
     PretrainedAutoencoder,
@@ -39,26 +37,13 @@ from dansm.metrics.evaluation import GRID_IMAGES
 from dansm.metrics.memorising import COMPARED, HELD_OUT, SEARCHED, SIDE
 from dansm.metrics.statistics import KEPT_FEATURES
 from dansm.models.autoencoders import autoencoder_skeleton
-from dansm.models.networks import make_network
+from dansm.models.flops import DEFAULT_GPU, PEAKS, SHARE_OF_PEAK, network_size
 from dansm.models.pipelines import network_skeleton
 from dansm.processes.grids import evaluations
 from dansm.workflow.data_lookups import FOLDERS
 from dansm.workflow.dry_run import Job
 from dansm.workflow.run_lookups import RunLookups
 
-# Peak FLOP/s in half precision and in single precision as convolutions use it (TensorFloat-32 where
-# there is), as published, without sparsity.
-PEAKS = {
-    "NVIDIA A100": (312e12, 156e12),
-    "NVIDIA H100": (989e12, 495e12),
-    "NVIDIA H200": (989e12, 495e12),
-    "NVIDIA L40S": (362e12, 183e12),
-    "NVIDIA GeForce RTX 4090": (165e12, 83e12),
-    "Tesla V100": (125e12, 16e12),
-}
-DEFAULT_GPU = "NVIDIA A100"
-# Published trainings of such networks reach between 7 % (DDPM++, 8 V100) and 14 % (ADM, 32 A100).
-SHARE_OF_PEAK = 0.1
 CPU = "CPU"
 # What follows was measured on 2 CPU cores: the rate of the digits' network on one of them, seconds
 # of a job beside its work (a notebook is no more), to compare samples with the real images (by the
@@ -75,7 +60,6 @@ _FLOOR_SPLITS = 5
 # An adaptive sampler evaluates the network as often as it must; about so often.
 _ADAPTIVE_EVALUATIONS = 100
 _KINDS_OF_NOISE = 3
-_LSUN_IMAGES = {"bedroom_train": 3_033_042, "church_outdoor_train": 126_227}
 _PUBLISHED_BYTES = {
     "cifar-10-python.tar.gz": 170_498_071,
     "mnist/train-images-idx3-ubyte.gz": 9_912_422,
@@ -394,7 +378,7 @@ class _Loads:
             return self._config.scales[self._config.scale].images
         source = self._config.dataset(name).source
         category = getattr(source, "category", "")
-        published = SOURCES[source.kind].images or _LSUN_IMAGES.get(category, 0)
+        published = SOURCES[source.kind].images or LSUN_IMAGES.get(category, 0)
         bounds = (getattr(source, "count", None), getattr(source, "at_most", None), published)
         count = min(filter(None, bounds), default=0)
         held_out = self._config.dataset(name).held_out
@@ -450,20 +434,6 @@ def _large(extractors: Iterable[str]) -> int:
 
 def _inception(images: int) -> Work:
     return Work("evaluate", images, _INCEPTION_FLOPS)
-
-
-@cache
-def _network_size(network: str, shape: Shape) -> tuple[int, int]:
-    with torch.device("meta"), torch.no_grad():
-        model = make_network(Network.model_validate_json(network), shape)
-        with FlopCounterMode(display=False) as counter:
-            model(torch.empty(1, *shape), torch.empty(1))
-    return counter.get_total_flops(), sum(p.numel() for p in model.parameters())
-
-
-def network_size(network: Network, shape: Shape) -> tuple[int, int]:
-    """Return the FLOPs of a network's forward pass for one sample, and its parameters."""
-    return _network_size(network.model_dump_json(), shape)
 
 
 def autoencoder_flops(

@@ -164,3 +164,30 @@ def test_every_notebook_has_its_section_and_every_picture_its_file():
     for text, folder in ((page, ROOT / "docs"), (readme, ROOT)):
         for target in re.findall(r"!\[.*?\]\((.+?)\)", text):
             assert (folder / target).is_file(), target
+
+
+def test_what_is_calculated_is_made_from_what_is_archived(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    text = section("scale matching_cost.csv assumptions", REFERENCE)
+    assert "| the GPU | NVIDIA A100 |" in text and "Times: `snakemake results/" in text
+    rows = {
+        line.split(" | ")[0]: line.strip("| ").split(" | ")
+        for line in section("scale matching_cost.csv datasets", REFERENCE).splitlines()
+    }
+    bedroom = rows["| LSUN Bedroom, latents"]
+    assert bedroom[1:3] == ["3,033,042", "4,096"]
+    # 3 · 256² and 2 · 4 · 32² bytes of each image.
+    assert bedroom[3:5] == ["596 GB", "24.8 GB"]
+    asked, hours = section("scale matching_cost.csv imagenet64", REFERENCE).split("\n\n")
+    assert "| `greedy`, 10,000 | 0.013 | 0.052 | 492 MB |" in asked  # 4 · 10 000 · 12 288 bytes
+    assert "| `semidiscrete`, within classes |" in hours
+    assert "within classes" not in section("scale matching_cost.csv bedroom", REFERENCE)
+    limits = section("scale matching_cost.csv limits", REFERENCE)
+    assert "1,024 / 128 / 16" in limits
+
+
+@pytest.mark.parametrize("part", ["", " digits"])
+def test_another_part_of_what_is_calculated_is_named(monkeypatch, part):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(InputError, match=r"scale .*: expected one of \['assumptions', 'datasets'"):
+        section(f"scale matching_cost.csv{part}", REFERENCE)
