@@ -1,4 +1,4 @@
-"""What `make gpu` runs, on the CPU at toy size: all parts, and what becomes of those that cannot."""
+"""What `make gpu` runs, on the CPU at toy size: all parts, and what happens where one cannot."""
 
 import csv
 import importlib.util
@@ -78,7 +78,7 @@ def test_every_part_measures_at_toy_size(run):
 def test_what_is_missing_is_left_out_and_what_fails_does_not_stop_the_rest(run):
     missing = ["diffusers", "pydantic", "psutil", "pandas", "typer", "accelerate", "cleanfid"]
     options = ("--device", "cpu", "--scale", "toy", "--commit", "c0ffee")
-    done, (about,), folder = run(*options, without=[*missing, "dansm.analysis.timed_methods"])
+    done, (about,), _ = run(*options, without=[*missing, "dansm.analysis.timed_methods"])
     assert done.returncode == 1
     statuses = {name: one["status"] for name, one in about["parts"].items()}
     assert statuses == {
