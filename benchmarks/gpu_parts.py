@@ -359,11 +359,11 @@ class Part:
 _TRAINING = ("accelerate", "diffusers", "pandas", "psutil", "pydantic", "safetensors")
 _TRAINING += ("tensorboard", "typer", "yaml")
 PARTS = {
-    "tests": Part(tests, 70, ("pytest",)),
+    "tests": Part(tests, 100, ("pytest",)),
     "matching": Part(matching, 45),
-    "potentials": Part(potentials, 40),
-    "matching share": Part(matching_share, 60, _TRAINING),
-    "sampling": Part(sampling, 60, (*_TRAINING, "cleanfid", "torchvision")),
+    "potentials": Part(potentials, 35),
+    "matching share": Part(matching_share, 50, _TRAINING),
+    "sampling": Part(sampling, 50, (*_TRAINING, "cleanfid", "torchvision")),
     # Last, so that it gets the time that the others leave: each compilation takes a minute.
     "training step": Part(training_step, 185, _TRAINING),
 }

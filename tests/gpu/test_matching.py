@@ -37,7 +37,8 @@ def batches(device):
 
 def made(kind):
     name, options = KINDS[kind.removesuffix(" per class")]
-    return make_coupling(name, seed=5, labels="label" if kind != name in kind else None, **options)
+    labels = "label" if kind.endswith(" per class") else None
+    return make_coupling(name, seed=5, labels=labels, **options)
 
 
 def assert_same(found, expected, device):
@@ -54,17 +55,13 @@ def test_pairs_are_those_of_the_cpu(kind, device):
     assert_same(list(made(kind).pairs(batches(device))), expected, device)
 
 
-@pytest.mark.parametrize("kind", EACH)
+@pytest.mark.parametrize("kind", [kind for kind in EACH if "hungarian" not in kind])
 def test_a_state_saved_on_a_device_continues_there_and_on_the_cpu(kind, device):
     expected = list(made(kind).pairs(batches("cpu")))
     for then in (device, torch.device("cpu")):
         coupling, copy = made(kind), made(kind)
-        stream = coupling.pairs(batches(device)[:1])
-        first = list(stream)
-        if "hungarian" in kind:  # which holds samples back, and those on the CPU in its state
-            continue
+        assert_same(list(coupling.pairs(batches(device)[:1])), expected[:1], device)
         copy.load_state_dict(coupling.state_dict())
-        assert_same(first, expected[:1], device)
         assert_same(list(copy.pairs(batches(then)[1:])), expected[1:], then)
 
 
