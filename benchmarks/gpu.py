@@ -236,16 +236,19 @@ def run_part(name: str, scale: str, device: str, seconds: float, records: Path) 
             began = time.monotonic()
             if began > stop:
                 break
+            whole = True
             try:
                 for found in work():
                     if isinstance(found, LeftOut):
                         note(found.case, status="left out", why=found.why)
+                        whole = whole and found.case != case
                     else:
                         note(**found._asdict())
             except Exception as error:
                 note(case, **_of_error(error))
             else:
-                note(case, status="finished", seconds=round(time.monotonic() - began, 2))
+                if whole:
+                    note(case, status="finished", seconds=round(time.monotonic() - began, 2))
 
 
 def _of_error(error: Exception) -> dict[str, str]:
