@@ -1,5 +1,6 @@
 # make demo   the paper's effect on real data: tables and figures below results/demo/
 # make test   all tests
+# make gpu    what only a GPU decides: tests and speeds, in eight minutes, as docs/gpu.md says
 # make docs   the site, below site/: pages, gallery, reference of the library
 # make lint   style and workflow checks
 # make clean  remove the environment, caches, the site and smoke results; what took time stays
@@ -8,7 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SITE := site
 
-.PHONY: demo test docs lint clean
+.PHONY: demo test gpu docs lint clean
 
 demo: .venv/installed
 	@$(BIN)/snakemake demo --config scale=demo --quiet host rules reason
@@ -17,6 +18,10 @@ demo: .venv/installed
 
 test: .venv/installed
 	@$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+# Installs nothing but WHEELS, and these for itself: the machine may have no internet.
+gpu:
+	@$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/gpu.py $(if $(WHEELS),--wheels $(WHEELS)) $(if $(FOLDER),--folder $(FOLDER)) $(if $(COMMIT),--commit $(COMMIT))
 
 docs: .venv/installed
 	@SITE=$(SITE) NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

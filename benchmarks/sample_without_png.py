@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -49,6 +49,13 @@ class RandomInception(nn.Module):
         return self.layers((x - 128) / 128)
 
 
+class Measured(NamedTuple):
+    """Seconds of each way by rounds, and how far features differ, over the largest of them."""
+
+    seconds: dict[str, list[float]]
+    difference: float
+
+
 def main(
     dataset: str = "cifar10",
     images: int = 500,
@@ -59,6 +66,31 @@ def main(
     rounds: Annotated[int, typer.Option(help="The fastest counts, after one to warm up")] = 2,
 ) -> None:
     """Measure and print."""
+    print(
+        f"{dataset}, {steps} steps, {images} images, inception_{mode} features, "
+        f"{torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'}, "
+        f"{torch.get_num_threads()} threads, {workers} readers",
+        flush=True,
+    )
+    found = measure(dataset, images, steps, mode, inception, workers=workers, rounds=rounds)
+    fastest = {name: min(seconds) for name, seconds in found.seconds.items()}
+    for name, taken in fastest.items():
+        print(f"{name:26}{taken:9.2f} s {images / taken:9.1f} images/s")
+    ratio = fastest["by way of PNG"] / fastest["without PNG"]
+    print(f"ratio {ratio:.2f}; features differ by {found.difference:.1e} of the largest at most")
+
+
+def measure(
+    dataset: str,
+    images: int,
+    steps: int,
+    mode: str = "legacy_tensorflow",
+    inception: Path | None = None,
+    *,
+    workers: int,
+    rounds: int,
+) -> Measured:
+    """Time the three ways in rounds, after one to warm up, in which they take turns."""
     config = load_config(Path("config/config.yaml"))
     run = config.runs_of(dataset)[0]
     settings, sampling = config.run_settings(run, seed=0), config.sampling(run)
@@ -83,8 +115,7 @@ def main(
         autoencoder = config.autoencoders[source.autoencoder].model_dump() if latent else None
         decode = Codec.load(autoencoder, None).decode
         network = make_network(settings.network, settings.shape, seed=0).to(device).eval()
-        name = next(iter(sampling.final))
-        sampler = Sampler(settings.process, sampling.samplers[name])
+        sampler = Sampler(settings.process, sampling.samplers[next(iter(sampling.final))])
 
         def batches() -> Iterator[Images]:
             return generate(
@@ -119,30 +150,22 @@ def main(
                 verbose=False,
             )
 
-        print(
-            f"{dataset}, {name}, {steps} steps, {images} images, inception_{mode} features, "
-            f"{torch.cuda.get_device_name() if device.type == 'cuda' else 'CPU'}, "
-            f"{torch.get_num_threads()} threads, {workers} readers"
-        )
         ways = {
             "without PNG": without,
             "without PNG, images kept": kept,
             "by way of PNG": by_way,
         }
-        seconds = dict.fromkeys(ways, float("inf"))
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
         found = {}
         for number in range(1 + rounds):
             for name, way in ways.items():
                 started = time.perf_counter()
-                found[name] = way()
+                found[name] = way()  # of features on the CPU, so that the GPU is done
                 if number > 0:
-                    seconds[name] = min(seconds[name], time.perf_counter() - started)
-        for name, taken in seconds.items():
-            print(f"{name:26}{taken:9.2f} s {images / taken:9.1f} images/s")
-        ratio = seconds["by way of PNG"] / seconds["without PNG"]
+                    seconds[name].append(time.perf_counter() - started)
         largest = np.abs(found["without PNG"]).max()
         difference = np.abs(found["by way of PNG"] - found["without PNG"]).max() / largest
-        print(f"ratio {ratio:.2f}; features differ by {difference:.1e} of the largest at most")
+        return Measured(seconds, float(difference))
 
 
 def _store(path: Path, shape: tuple[int, int, int]) -> Store:

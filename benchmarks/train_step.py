@@ -11,11 +11,13 @@ is, so that its peak memory is its own, too. In every round all of them have the
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -55,12 +57,11 @@ def main(
     memory: dict[str, float] = {}
     for _ in range(rounds):
         for name, way in chosen.items():
-            # As accelerate's precision is that of a process, and so is its peak memory.
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as turn:
-                measured = turn.submit(measure, settings.model_copy(update=way), steps, threads)
-            first_step, seconds, memory[name] = measured.result()
-            first.setdefault(name, first_step)  # later ones find what was compiled
-            rates[name].append(steps * settings.batch_size / seconds)
+            tuned = settings.model_copy(update=way)
+            measured = in_a_process(measure, tuned, steps, rounds=1, threads=threads)
+            first.setdefault(name, measured.first)  # later ones find what was compiled
+            memory[name] = measured.memory
+            rates[name].append(settings.batch_size / measured.seconds[0])
     medians = {name: statistics.median(values) for name, values in rates.items()}
     plain_rate = next(iter(medians.values()))
     print("way                             images/s  (lowest, highest)  ratio  first step  memory")
@@ -88,25 +89,29 @@ def ways(*, bf16: bool, compiled: bool) -> dict[str, dict[str, Any]]:
     return found
 
 
-def measure(settings: RunSettings, steps: int, threads: int) -> tuple[float, float, float]:
-    """Return the seconds of the first step and of the timed ones, and peak memory in bytes."""
+class Measured(NamedTuple):
+    """Seconds of the first step, which prepares, and of a later one by rounds; bytes at most."""
+
+    first: float
+    seconds: list[float]
+    memory: float
+
+
+def in_a_process(work: Callable[..., Measured], *arguments: Any, **options: Any) -> Measured:
+    """Return what some work does in a process of its own.
+
+    As accelerate's precision is that of a process, and so is its peak memory.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as turn:
+        return turn.submit(work, *arguments, **options).result()
+
+
+def measure(settings: RunSettings, steps: int, *, rounds: int, threads: int) -> Measured:
+    """Measure rounds of so many training steps, after three that prepare."""
     torch.set_num_threads(threads)
-    with tempfile.TemporaryDirectory() as folder:
-        samples = np.random.default_rng(0).standard_normal(
-            (settings.batch_size, *settings.shape), np.float32
-        )
-        write_store(
-            Path(folder) / "store",
-            [samples],
-            count=len(samples),
-            shape=settings.shape,
-            dtype="float32",
-            value_range=None,
-            source="random",
-            licence="none",
-        )
+    with random_store(settings) as folder:
         unflipped = settings.model_copy(update={"horizontal_flips": False})
-        trainer = Trainer(unflipped, open_store(Path(folder) / "store"), Path(folder) / "run")
+        trainer = Trainer(unflipped, open_store(folder), folder / "run")
         pairs = trainer.coupling.pairs(trainer.batches)
 
         def advance(count: int) -> float:
@@ -119,7 +124,27 @@ def measure(settings: RunSettings, steps: int, threads: int) -> tuple[float, flo
 
         first = advance(1)
         advance(2)
-        return first, advance(steps), peak_memory()
+        return Measured(first, [advance(steps) / steps for _ in range(rounds)], peak_memory())
+
+
+@contextmanager
+def random_store(settings: RunSettings) -> Iterator[Path]:
+    """Yield the folder, removed at the end, of a store with one batch of a run's samples."""
+    samples = np.random.default_rng(0).standard_normal(
+        (settings.batch_size, *settings.shape), np.float32
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        write_store(
+            Path(folder),
+            [samples],
+            count=len(samples),
+            shape=settings.shape,
+            dtype="float32",
+            value_range=None,
+            source="random",
+            licence="none",
+        )
+        yield Path(folder)
 
 
 if __name__ == "__main__":

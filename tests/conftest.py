@@ -9,6 +9,7 @@ import pytest
 
 def pytest_addoption(parser):
     parser.addoption("--fuzz", type=int, default=200, help="how often tests/fuzz damages something")
+    parser.addoption("--device", default="cuda", help="cpu: also tests/gpu without one")
 
 
 class FileServer(ThreadingHTTPServer):

@@ -6,7 +6,7 @@ training uses. So what else the machine does hits all alike, and shares are take
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,22 @@ def measure_matching_share(
     store
         The dataset.
     """
+    rows = []
+    for turn in turns(settings, run, store, Path(path).parent):
+        print(turn, flush=True)
+        rows.append(turn)
+    write_table(path, rows, MATCHING_SHARE_COLUMNS)
+
+
+def turns(
+    settings: MatchingShare, run: RunSettings, store: Store, folder: Path
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of `measure_matching_share` as they are measured.
+
+    ``folder`` is a run's that need not exist; nothing of a training is kept there.
+    """
     vanilla = {"coupling": Pick("independent"), "start": None}
-    trainer = Trainer(run.model_copy(update=vanilla), store, Path(path).parent)
+    trainer = Trainer(run.model_copy(update=vanilla), store, folder)
     device = trainer.device
     dimensions = prod(run.shape)
     same = {
@@ -57,7 +71,6 @@ def measure_matching_share(
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
-    rows: list[dict[str, Any]] = []
     _step_seconds(trainer, 0, settings.seed, settings.steps)  # the first one prepares the others
     for k in range(settings.rounds):
         load = OthersLoad()
@@ -67,7 +80,7 @@ def measure_matching_share(
                 continue
             match = _match_seconds(trainer, match_size, settings.seed + k, settings.steps)
             ahead = _step_seconds(trainer, match_size, settings.seed + k, settings.steps)
-            turn = {
+            yield same | {
                 "match_size": match_size,
                 "round": k,
                 "step_ms": 1e3 * step,
@@ -75,9 +88,6 @@ def measure_matching_share(
                 "ahead_step_ms": 1e3 * ahead,
                 "busy_others": load.cores(),
             }
-            print(turn, flush=True)
-            rows.append(same | turn)
-    write_table(path, rows, MATCHING_SHARE_COLUMNS)
 
 
 def _step_seconds(trainer: Trainer, match_size: int, seed: int, steps: int) -> float:

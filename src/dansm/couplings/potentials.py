@@ -5,11 +5,13 @@ Fitted once (Mousavi-Hosseini et al., arXiv 2509.25519, section 3) and stored; s
 """
 
 import hashlib
+import itertools
 import json
 import math
 import os
 import time
 import zipfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -409,23 +411,17 @@ def fit_potentials(
     steps, batch_size = whole_number("steps", steps, 1), whole_number("batch_size", batch_size, 1)
     if not 0 < learning_rate < math.inf:
         raise ValueError(f"learning_rate {learning_rate}: expected a finite number above 0")
-    flat, count, known = samples.flatten(1), len(samples), sort_by_class(samples, classes)
-    current = torch.zeros(count, dtype=compute_dtype(flat), device=flat.device)
-    average = current.clone()
-    weighed = weigh(flat, metric)
-    scale = current.new_tensor([_gap(flat, rows, weighed) for rows in known.rows])[known.of]
-    for k in tqdm(range(steps), desc="potentials", mininterval=1, disable=not progress):
-        stream = generator(seed, "potentials", k)
-        noise = normal((batch_size, flat.shape[1]), stream).to(current)
-        wanted = known.of[torch.randint(count, (batch_size,), generator=stream).to(flat.device)]
-        wishes = torch.bincount(wanted, minlength=len(known.rows)).float()
-        fair = (wishes / known.sizes)[known.of]
-        chosen = assign_within(flat, current, weighed(noise), wanted, known)
-        used = torch.bincount(chosen, minlength=count)
-        seen = k * batch_size / count
-        rate = min(learning_rate * batch_size / count / math.sqrt(1 + seen), _LARGEST_STEP)
-        current += rate * scale * (fair - used) * (count / batch_size)
-        average += (current - average) * (2 / (k + 2))
+    known = sort_by_class(samples, classes)
+    ascent = ascend(
+        samples,
+        known,
+        seed=seed,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        metric=metric,
+    )
+    for _ in tqdm(range(steps), desc="potentials", mininterval=1, disable=not progress):
+        average = next(ascent)
     for rows in known.rows:  # only differences within a class matter
         average[rows] -= average[rows].mean()
     seconds = time.perf_counter() - started
@@ -438,6 +434,51 @@ def fit_potentials(
         metric=metric,
         classes_sha256=None if classes is None else classes_sha256(classes),
     )
+
+
+def ascend(
+    samples: Tensor,
+    known: Classes,
+    *,
+    seed: int,
+    batch_size: int,
+    learning_rate: float,
+    metric: str,
+) -> Iterator[Tensor]:
+    """Yield, after each step of `fit_potentials`, the average of the iterates, without end.
+
+    Parameters
+    ----------
+    samples
+        Shape (N, ...), checked.
+    known
+        Their classes.
+    seed, batch_size, learning_rate, metric
+        As for `fit_potentials`.
+
+    Yields
+    ------
+    Tensor, shape (N,), float32 or float64
+        On the samples' device; the next step changes it in place.
+    """
+    flat, count = samples.flatten(1), len(samples)
+    current = torch.zeros(count, dtype=compute_dtype(flat), device=flat.device)
+    average = current.clone()
+    weighed = weigh(flat, metric)
+    scale = current.new_tensor([_gap(flat, rows, weighed) for rows in known.rows])[known.of]
+    for k in itertools.count():
+        stream = generator(seed, "potentials", k)
+        noise = normal((batch_size, flat.shape[1]), stream).to(current)
+        wanted = known.of[torch.randint(count, (batch_size,), generator=stream).to(flat.device)]
+        wishes = torch.bincount(wanted, minlength=len(known.rows)).float()
+        fair = (wishes / known.sizes)[known.of]
+        chosen = assign_within(flat, current, weighed(noise), wanted, known)
+        used = torch.bincount(chosen, minlength=count)
+        seen = k * batch_size / count
+        rate = min(learning_rate * batch_size / count / math.sqrt(1 + seen), _LARGEST_STEP)
+        current += rate * scale * (fair - used) * (count / batch_size)
+        average += (current - average) * (2 / (k + 2))
+        yield average
 
 
 def _gap(flat: Tensor, rows: Tensor, weighed: Weigh) -> float:

@@ -16,14 +16,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
-
-import psutil
-from pydantic import BaseModel, ValidationError
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dansm.errors import InputError
 
-M = TypeVar("M", bound=BaseModel)
+if TYPE_CHECKING:  # what only writes files does without it
+    from pydantic import BaseModel
+
+M = TypeVar("M", bound="BaseModel")
 
 
 _LONG = 24 * 3600.0  # s
@@ -73,6 +73,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         for left in path.parent.glob(f".{glob.escape(path.name)}.*{glob.escape(end)}"):
             process = left.name.removeprefix(stem).removesuffix(end)
             if left.name.startswith(stem) and process.isdecimal():
+                import psutil  # needed only here
+
                 stale = left == partial or not psutil.pid_exists(int(process))
             else:
                 stale = time.time() - left.stat().st_mtime > _LONG
@@ -166,6 +168,8 @@ def parse_model(text: bytes, model: type[M], path: Path | str) -> M:
     InputError
         Naming the file, if the text is not valid JSON, or of another shape.
     """
+    from pydantic import ValidationError
+
     try:
         return model.model_validate_json(text)
     except ValidationError as error:

@@ -1,7 +1,8 @@
 """Results of real runs that are published with the code, below ``results/reference/``.
 
 Files there have the names that they have below ``results/``. ``run.json`` says of each how it was
-made, and holds its checksum, so that a file that was changed since is refused.
+made, and holds its checksum, so that a file that was changed since is refused. The folder ``gpu``
+is none of it: `make gpu` writes there, each time with all that was known of the machine.
 """
 
 import shutil

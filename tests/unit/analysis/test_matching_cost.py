@@ -9,15 +9,14 @@ import pandas as pd
 import pytest
 import torch
 
-from dansm.analysis import matching_cost
-from dansm.analysis.matching_cost import (
+from dansm.analysis import matching_cost, timed_methods
+from dansm.analysis.matching_cost import measure_cell, measure_matching_cost
+from dansm.analysis.timed_methods import (
     METHODS,
     Cell,
     Repetition,
     TimedMethod,
     match_one_by_one,
-    measure_cell,
-    measure_matching_cost,
 )
 from dansm.config import MatchingCost
 from dansm.couplings import COUPLINGS, make_coupling
@@ -124,8 +123,8 @@ def test_one_by_one_takes_what_greedy_takes_and_what_is_nearest():
 def test_a_pools_drawing_is_shared_among_its_samples(monkeypatch):
     pools = []
 
-    def timed(work, *arguments, **options):
-        result = work(*arguments, **options)
+    def timed(work, *arguments):
+        result = work(*arguments)
         rows = len(arguments[0])
         coupling = work.__self__
         if coupling not in pools:
@@ -133,7 +132,7 @@ def test_a_pools_drawing_is_shared_among_its_samples(monkeypatch):
             return 7.0, result  # draws the pool, and matches a sample
         return (2.0 if rows == 1 else 3.0), result
 
-    monkeypatch.setattr(matching_cost, "_timed", timed)
+    monkeypatch.setattr(timed_methods, "_timed", timed)
     repetitions = METHODS["greedy"].repetitions(Cell("greedy", 200, 3, 8), 0)
     found = [next(repetitions) for _ in range(5)]
     assert found == [Repetition(8, 3 + (7 - 2) * 8 / 200)] * 5

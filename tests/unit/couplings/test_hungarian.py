@@ -4,7 +4,7 @@ from itertools import permutations
 import pytest
 import torch
 
-from dansm.couplings import Batch, Greedy, Hungarian, Pairs
+from dansm.couplings import Batch, Greedy, Hungarian
 from dansm.randomness import generator, stream_seed
 
 SEED = 5
@@ -214,15 +214,3 @@ def test_with_labels_a_loaded_state_goes_on_in_the_middle_of_several_sets(handed
 def test_samples_whose_distances_overflow_are_refused():
     with pytest.raises(ValueError, match=r"distances to noise are finite in torch\.float32"):
         list(Hungarian(2, SEED).pairs([Batch(torch.full((2, 2), 3e38))]))
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_noise_is_on_the_samples_device_before_and_after_a_resume():
-    x, coupling, copy = samples(20).cuda(), Hungarian(8, SEED), Hungarian(8, SEED)
-    expected = noise_of(Hungarian(8, SEED).pairs([Batch(x.cpu())]))
-    source = iter(batches_of(x, 5, 5, 10))
-    first = next(coupling.pairs(source))
-    copy.load_state_dict(coupling.state_dict())
-    rest: list[Pairs] = list(copy.pairs(source))
-    assert [p.noise.device.type for p in [first, *rest]] == ["cuda", "cpu", "cuda"]
-    assert torch.equal(torch.cat([p.noise.cpu() for p in [first, *rest]]), expected)

@@ -105,12 +105,3 @@ def test_the_shape_is_that_of_all_classes():
     coupling.match(samples(2), torch.zeros(2, dtype=torch.int64))
     with pytest.raises(ValueError, match=r"expected shape \(n, 2, 3\) as before, found \(2, 6\)"):
         coupling.match(samples(2, (6,)), torch.ones(2, dtype=torch.int64))
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("kind", KINDS)
-def test_noise_is_on_the_samples_device_and_the_same_there(kind):
-    x, labels = samples(20), classes(20)
-    found = within(kind).match(x.cuda(), labels.cuda())
-    assert found.device.type == "cuda"
-    assert torch.equal(found.cpu(), within(kind).match(x, labels))

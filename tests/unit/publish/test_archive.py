@@ -132,7 +132,8 @@ def test_everything_in_the_repositorys_archive_is_traced_and_small():
     files = {
         path.relative_to(reference).as_posix() for path in reference.rglob("*") if path.is_file()
     }
-    assert files == {*entries, "run.json"}
+    # What `make gpu` wrote says itself how it was made.
+    assert {name for name in files if not name.startswith("gpu/")} == {*entries, "run.json"}
     for name, entry in entries.items():
         assert (reference / name).stat().st_size <= module.LARGEST
         assert entry.commit and entry.versions and entry.hardware and entry.made, name
