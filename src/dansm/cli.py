@@ -86,6 +86,7 @@ def train(folder: Path, configfile: Annotated[list[Path] | None, _MORE] = None) 
                     open_store(Path(look.results) / "data" / dataset),
                     folder,
                     **{key: Path(path) for key, path in look.before(run, seed).items()},
+                    trackers=look.config.trackers,
                 )
     except InterruptedTraining as interruption:
         typer.echo(interruption)

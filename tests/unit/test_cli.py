@@ -83,8 +83,10 @@ def test_train_trains_the_run_of_a_folder(folder):
     build_pixel_store(
         DigitsSource(kind="sklearn_digits"), (1, 8, 8), "none", results / "data" / "digits"
     )
-    done = run(app, ["train", run_folder])
+    (folder / "site.yaml").write_text("trackers: []\n")
+    done = run(app, ["train", run_folder, "--configfile", "site.yaml"])
     assert done.exit_code == 0, done.output
+    assert not (folder / run_folder / "training" / "tensorboard").exists()
     config = smoke_config()
     settings = read_json(folder / run_folder / "run.json")["settings"]
     assert settings == config.run_settings(config.run("digits", "dansm_100"), 1).plain()
