@@ -337,6 +337,7 @@ def test_archive_and_pages(folder):
     write_text(folder / "docs" / "figures.md", "")
     write_text(folder / "docs" / "couplings.md", catalogue)
     write_text(folder / "docs" / "results.md", "")
+    write_text(folder / "docs" / "scale.md", "")
     write_text(folder / "config" / "README.md", catalogue)
     (folder / "README.md").write_text(readme)
     done = run(app, ["archive", str(figure)])
