@@ -1,6 +1,6 @@
 # make demo   the paper's effect on real data: tables and figures below results/demo/
 # make test   all tests
-# make gpu    what only a GPU decides: tests and speeds, in eight minutes, as docs/gpu.md says
+# make gpu    what only a GPU decides: tests and speeds, in eight minutes, as docs/cluster.md says
 # make docs   the site, below site/: pages, gallery, reference of the library
 # make lint   style and workflow checks
 # make clean  remove the environment, caches, the site and smoke results; what took time stays

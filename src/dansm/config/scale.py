@@ -139,15 +139,6 @@ def _at_most(found: Any, most: int) -> Any:
     return None if found is None else min(found, most)
 
 
-def _first_snapshot(less: Recipe, scale: Scale) -> int | None:
-    """Return where the first snapshot is of fewer, if they fit before the end."""
-    fewer = less.model_copy(update={"snapshots": min(less.snapshots, scale.snapshots)})
-    if less.first_snapshot is None or less.first_snapshot < less.batch_size:
-        return None
-    steps = fewer.snapshot_steps()
-    return less.first_snapshot if steps == sorted({*steps}) else None
-
-
 def _what_follows(less: Model, scale: Scale) -> dict[str, Any]:
     """Return what of a model is no plain number, or must go together with those that shrank."""
     match less:
@@ -184,9 +175,13 @@ def _what_follows(less: Model, scale: Scale) -> dict[str, Any]:
         case Recipe(hardware=hardware):
             # The networks are too small for more than one thread, and for compiling.
             gpu = hardware.gpu and gcd(hardware.gpu, less.batch_size)
+            snapshots = min(less.snapshots, scale.snapshots, scale.batches)
+            steps = less.model_copy(update={"snapshots": snapshots}).snapshot_steps()
+            first = less.first_snapshot
+            fits = first is not None and first >= less.batch_size and steps == sorted({*steps})
             return {
-                "snapshots": min(less.snapshots, scale.snapshots, scale.batches),
-                "first_snapshot": _first_snapshot(less, scale),
+                "snapshots": snapshots,
+                "first_snapshot": first if fits else None,
                 "hardware": hardware.model_copy(update={"threads": 1, "gpu": gpu}),
                 "compile": False,
                 "mixed_precision": "no",

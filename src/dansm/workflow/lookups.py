@@ -329,8 +329,13 @@ class Lookups(RunLookups):
     def target_results(self, target: str) -> list[str]:
         """Return what one of the targets makes that the configuration names."""
         names = self.config.targets[target]
-        datasets = [self.config.comparison(name).dataset for name in names]
-        return self._with_datasets(names) + self._behind(names, datasets)
+        files = self._with_datasets(names)
+        of_pairs = [
+            name
+            for name in self.config.noise_sample_pairs
+            if {*self._paths([f"paths_{name}.csv", f"crossings_{name}.csv"])} & {*files}
+        ]
+        return files + self._behind(names, of_pairs)
 
     def reported_results(self, wildcards: Wildcards) -> list[str]:
         """Return what report.zip and crate.zip hold."""

@@ -381,6 +381,10 @@ def test_a_target_makes_a_dataset_s_own_results_with_its_own_comparison_only(loo
     assert of_dataset <= {*look.target_results("digits")}
     assert not {"results/loss_over_time_digits.csv", "results/best_of_k.csv"} & demo
     assert "results/coupling_marginals.csv" not in demo
+    # Pairs are drawn where something is made of them.
+    pairs = "results/noise_sample_pairs/digits.npz"
+    made = {name: pairs in look.target_results(name) for name in look.config.targets}
+    assert made == {"demo": True, "digits": True, "few_steps": False}
 
 
 @pytest.mark.parametrize("name", ["no_such_figure", "best_of_k"])
